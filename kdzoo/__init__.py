@@ -1,0 +1,42 @@
+"""Knowledge distillation in Keras 3: small image classifiers taught by big ones, and by which, trained for how long.
+
+What is named here is imported when first used, so that `import kdzoo` costs nothing and needs no backend.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Distiller": "kdzoo.distiller",
+    "InputError": "zoo",
+    "ModelName": "kdzoo.names",
+    "RunConfig": "kdzoo.config",
+    "build": "kdzoo.names",
+}
+_MODULES = (
+    "batches",
+    "config",
+    "data",
+    "distiller",
+    "losses",
+    "names",
+    "optimizers",
+    "report",
+    "schedules",
+    "training",
+)
+
+__all__ = [*_HOMES, *_MODULES]
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"kdzoo.{name}")
+    raise AttributeError(f"module 'kdzoo' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
