@@ -1,0 +1,31 @@
+"""Training batches as Keras takes them."""
+
+import keras
+import numpy as np
+
+from kdzoo import data
+
+
+class Batches(keras.utils.PyDataset):
+    """One epoch's training batches: (standardised float32 images [batch, h, w, c], int32 labels [batch]).
+
+    Full batches only: what is left of the epoch is not shown. (A replica without examples gives NaN in BatchNorm, and
+    some convolutions of TensorFlow 2.21 on CPU corrupt the heap on an odd batch.) Give it to `fit` with
+    `shuffle=False`.
+    """
+
+    def __init__(
+        self, split: data.Split, dataset: data.Dataset, *, seed: int, epoch: int, batch_size: int, augment: str
+    ):
+        super().__init__()
+        self.split, self.dataset, self.batch_size = split, dataset, batch_size
+        self.order = data.order(seed=seed, epoch=epoch, indices=split.indices)
+        self.views = data.views(seed=seed, epoch=epoch, indices=split.indices, augment=augment)
+
+    def __len__(self) -> int:
+        return len(self.split) // self.batch_size
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        positions = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        images = data.apply_views(self.split.images[positions], self.views[positions])
+        return data.standardise(images, mean=self.dataset.mean, std=self.dataset.std), self.split.labels[positions]
