@@ -1,0 +1,125 @@
+"""What can be asked for: a run's configuration, and the rules it must keep. Imports no backend."""
+
+import dataclasses
+import math
+
+from kdzoo import data, names, schedules
+from zoo import InputError
+
+# method -> (ce_weight, kd_weight, at_weight). AT's is the 10^3 of Zagoruyko & Komodakis' code.
+METHODS = {
+    "none": (1.0, 0.0, 0.0),
+    "kd": (0.1, 0.9, 0.0),
+    "at": (1.0, 0.0, 1000.0),
+    "at+kd": (0.1, 0.9, 1000.0),
+}
+AT_MODES = ("code", "paper")
+AUGMENTATIONS = ("auto", *data.AUGMENTATIONS)
+STRATEGIES = ("none", "mirrored")
+DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything a run's result depends on.
+
+    Attributes:
+        model: architecture of the network to train, for example wrn16-1.
+        schedule: its schedule, for example 20-65 or cos-65.
+        dataset: see `kdzoo.data.load`.
+        seed: of the initial weights, the order and the augmentation.
+        teachers: directories of finished runs; several teach together.
+        ce_weight, kd_weight, at_weight, temperature, at_mode: see `kdzoo.Distiller`.
+        batch_size: images a step, over all replicas.
+        lr: learning rate to start from.
+        lr_decay: factor at each step of a step schedule.
+        momentum: of SGD, Nesterov's.
+        weight_decay: coupled, as in PyTorch's SGD.
+        augment: none, crop, crop_flip, or auto: the data set's usual one.
+        train_examples: class-balanced subset to train on; 0: all.
+        val_examples: class-balanced subset held out of training.
+        strategy: none, or mirrored: TensorFlow's MirroredStrategy over all GPUs, or all logical CPUs.
+        dtype_policy: Keras's, for student and teachers.
+    """
+
+    model: str
+    schedule: str
+    dataset: str = "cifar10"
+    seed: int = 0
+    teachers: tuple[str, ...] = ()
+    ce_weight: float = 1.0
+    kd_weight: float = 0.0
+    at_weight: float = 0.0
+    temperature: float = 4.0
+    at_mode: str = "code"
+    batch_size: int = 128
+    lr: float = 0.1
+    lr_decay: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augment: str = "auto"
+    train_examples: int = 0
+    val_examples: int = 0
+    strategy: str = "none"
+    dtype_policy: str = "float32"
+
+    @property
+    def method(self) -> str:
+        """What the weights amount to: none, kd, at or at+kd."""
+        terms = [name for name, weight in (("at", self.at_weight), ("kd", self.kd_weight)) if weight]
+        return "+".join(terms) or "none"
+
+    def check(self) -> None:
+        """Raises InputError for what is wrong with it by itself, before any data is loaded."""
+        if names.parse(self.model).schedule:
+            raise InputError(f"A model to train is an architecture, for example wrn16-2. Received: {self.model}")
+        schedules.parse(self.schedule)
+        check_temperature(self.temperature)
+        check_at_mode(self.at_mode)
+        check_weights(
+            ce_weight=self.ce_weight,
+            kd_weight=self.kd_weight,
+            at_weight=self.at_weight,
+            num_teachers=len(self.teachers),
+        )
+        for name, choices in (
+            ("augment", AUGMENTATIONS),
+            ("strategy", STRATEGIES),
+            ("dtype_policy", DTYPE_POLICIES),
+        ):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {getattr(self, name)}")
+        for name, passes, rule in (
+            ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295, for example 0"),
+            ("batch_size", self.batch_size >= 1, "at least 1, for example 128"),
+            ("lr", 0 < self.lr < math.inf, "above 0, for example 0.1"),
+            ("lr_decay", 0 < self.lr_decay <= 1, "above 0 and at most 1, for example 0.2"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1, for example 0.9"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0, for example 0.0005"),
+        ):
+            if not passes:
+                raise InputError(f"{name} must be {rule}. Received: {getattr(self, name)}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raises InputError unless the temperature is a positive, finite number."""
+    if not 0 < temperature < float("inf"):
+        raise InputError(f"temperature must be above 0, for example 4. Received: {temperature}")
+
+
+def check_at_mode(mode: str) -> None:
+    """Raises InputError unless there is such a distance of attention maps."""
+    if mode not in AT_MODES:
+        raise InputError(f"at_mode must be one of {', '.join(AT_MODES)}. Received: {mode}")
+
+
+def check_weights(*, ce_weight: float, kd_weight: float, at_weight: float, num_teachers: int) -> None:
+    """Raises InputError if the three loss weights make no loss, or need a teacher where there is none."""
+    weights = f"ce_weight {ce_weight}, kd_weight {kd_weight}, at_weight {at_weight}"
+    if (
+        not all(0 <= w < float("inf") for w in (ce_weight, kd_weight, at_weight))
+        or ce_weight + kd_weight + at_weight == 0
+    ):
+        raise InputError(f"Loss weights must be at least 0, one above it, for example 0.1, 0.9, 0. Received: {weights}")
+    if (kd_weight or at_weight) and not num_teachers:
+        raise InputError(f"kd_weight and at_weight must be 0 without a teacher. Received: {weights}")
