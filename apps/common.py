@@ -1,0 +1,125 @@
+"""What every command shares: flags of a run, and errors that end in one line and exit code 2."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: having no GPU is no error
+
+from absl import app, flags, logging
+
+from kdzoo.config import AT_MODES, AUGMENTATIONS, DTYPE_POLICIES, METHODS, STRATEGIES, RunConfig
+from zoo import InputError
+
+FLAGS = flags.FLAGS
+
+
+def define_run_flags() -> None:
+    """Flags of any training run, with the defaults of `kdzoo.RunConfig`."""
+    flags.DEFINE_string(
+        "schedule", None, "k-N (LR step every k of N epochs) or cos-N, for example 20-65.", required=True
+    )
+    flags.DEFINE_string("dataset", RunConfig.dataset, "cifar10, cifar100, digits or npz:FILE.")
+    flags.DEFINE_string("workdir", None, "Directory for weights, record and event files.", required=True)
+    flags.DEFINE_integer("seed", RunConfig.seed, "Of initial weights, order and augmentation.")
+    flags.DEFINE_integer("batch_size", RunConfig.batch_size, "Images a step, over all replicas.")
+    flags.DEFINE_float("lr", RunConfig.lr, "Learning rate to start from.")
+    flags.DEFINE_float("lr_decay", RunConfig.lr_decay, "Factor on the learning rate at each step of a k-N schedule.")
+    flags.DEFINE_float("momentum", RunConfig.momentum, "Of SGD, Nesterov's.")
+    flags.DEFINE_float(
+        "weight_decay", RunConfig.weight_decay, "Coupled, as in PyTorch's SGD: gradient + decay * weight."
+    )
+    flags.DEFINE_enum("augment", RunConfig.augment, AUGMENTATIONS, "Pad 4 and crop, flip; auto: the data set's usual.")
+    flags.DEFINE_integer("train_examples", RunConfig.train_examples, "Class-balanced subset to train on; 0: all.")
+    flags.DEFINE_integer("val_examples", RunConfig.val_examples, "Class-balanced subset held out of training.")
+    flags.DEFINE_enum("strategy", RunConfig.strategy, STRATEGIES, "mirrored: all GPUs, or all logical CPUs.")
+    flags.DEFINE_enum("dtype_policy", RunConfig.dtype_policy, DTYPE_POLICIES, "Keras's, for student and teacher.")
+    flags.DEFINE_bool("restart", False, "Train anew where a finished run is.")
+
+
+def define_distillation_flags() -> None:
+    """Flags of what a teacher says and how much it counts."""
+    flags.DEFINE_list("teacher", [], "Directory of a finished run; several, comma-separated, teach together.")
+    flags.DEFINE_enum("method", "kd", list(METHODS), "Sets the three weights: ce,kd,at = " + _describe_methods())
+    flags.DEFINE_float("ce_weight", None, "Of the cross-entropy with the labels, instead of the method's.")
+    flags.DEFINE_float("kd_weight", None, "Of T^2 * KL(teacher || student), instead of the method's.")
+    flags.DEFINE_float("at_weight", None, "Of attention transfer, instead of the method's.")
+    flags.DEFINE_float("temperature", RunConfig.temperature, "T of the KD term, above 0.")
+    flags.DEFINE_enum("at_mode", RunConfig.at_mode, AT_MODES, "Attention distance: of the authors' code or equation.")
+
+
+def train(model: str, **distillation) -> None:
+    """Runs what the flags say and prints how it went."""
+    names = RunConfig.__dataclass_fields__.keys() & FLAGS.__flags.keys()
+    config = RunConfig(**{"model": model, **{name: getattr(FLAGS, name) for name in names}, **distillation})
+    config.check()
+
+    record = import_training().run(
+        config, FLAGS.workdir, restart=FLAGS.restart, verbose=1 if sys.stdout.isatty() else 2
+    )
+    print(
+        f"{record['name']} on {record['dataset']['name']}: test error {record['test_error_last']:.2f} %"
+        f" (best {record['test_error_best']:.2f} % in epoch {record['test_error_best_epoch']}),"
+        f" {record['parameters']:,} parameters, {record['wall_seconds'] / 60:.1f} minutes: {FLAGS.workdir}"
+    )
+
+
+def import_training():
+    """`kdzoo.training`, and with it Keras and TensorFlow, without what those have to say about the machine."""
+    with _quiet_stderr():
+        from kdzoo import training
+    return training
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags and calls `main`."""
+    app.run(lambda _: _guarded(main), flags_parser=_parse)
+
+
+def _guarded(main: Callable[[], None]) -> None:
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+    try:
+        main()
+    except InputError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Keeps what native code prints while TensorFlow is imported, where no log level reaches it, unless it fails."""
+    with tempfile.TemporaryFile() as kept:
+        stderr = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        rest = FLAGS(argv)
+    except flags.Error as error:
+        _fail(error)
+    if len(rest) > 1:
+        _fail(f"Arguments must be flags, for example --seed=1. Received: {' '.join(rest[1:])}")
+    return rest
+
+
+def _fail(error: object) -> None:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _describe_methods() -> str:
+    return "; ".join(f"{name}: " + ",".join(f"{weight:g}" for weight in METHODS[name]) for name in METHODS) + "."

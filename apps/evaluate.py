@@ -1,0 +1,24 @@
+"""Evaluates a trained network on a test set, beside what its record says.
+
+python -m apps.evaluate --model=runs/wrn16-2_20-65 --dataset=cifar10
+"""
+
+from absl import flags
+
+from apps import common
+
+flags.DEFINE_string("model", None, "Directory of a finished run.", required=True)
+flags.DEFINE_string("dataset", None, "cifar10, cifar100, digits or npz:FILE; by default the run's own.")
+
+
+def main() -> None:
+    result = common.import_training().evaluate_run(flags.FLAGS.model, flags.FLAGS.dataset)
+    print(
+        f"{result['name']} on {result['dataset']}: test error {result['test_error']:.2f} %"
+        f" of {result['test_examples']:,} images, cross-entropy {result['test_ce']:.4f} nats;"
+        f" its record says {result['test_error_last']:.2f} %"
+    )
+
+
+if __name__ == "__main__":
+    common.run(main)

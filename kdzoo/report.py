@@ -1,0 +1,74 @@
+"""Tables and plots from run records."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def describe_teachers(record: Record) -> str:
+    """Names of the models that taught the run, or a dash."""
+    return ", ".join(teacher["name"] for teacher in record["teachers"]) or "-"
+
+
+def table(records: Sequence[Record]) -> str:
+    """Markdown table, a row a run: errors and agreement on the test set in percent."""
+    rows = [("model", "method", "teacher", "parameters", "test error (%)", "agreement (%)", "images/s", "minutes")]
+    for record in records:
+        agreement = record.get("test_agreement_last")
+        rows.append(
+            (
+                record["name"],
+                record["method"],
+                describe_teachers(record),
+                f"{record['parameters']:,}",
+                f"{record['test_error_last']:.2f}",
+                "-" if agreement is None else f"{agreement:.1f}",
+                f"{record['images_per_second']:.0f}",
+                f"{record['wall_seconds'] / 60:.1f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [
+        [
+            cell.ljust(width) if i < 3 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    ]
+    rule = ["-" * width if i < 3 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (aligned[0], rule, *aligned[1:]))
+
+
+def plot_students(records: Sequence[Record], path: str | os.PathLike) -> None:
+    """Saves a plot of each student's test error beside its teacher's, one column a student, worst first.
+
+    Args:
+        records: of students; those without a teacher were trained from scratch.
+        path: a .png or .svg file.
+    """
+    from matplotlib.figure import Figure
+
+    records = sorted(records, key=lambda record: -record["test_error_last"])
+    figure = Figure(figsize=(1.5 + 2 * len(records), 4), layout="constrained")
+    axes = figure.add_subplot()
+    for i, record in enumerate(records):
+        points = [(record["test_error_last"], "o", "black", "student" if i == 0 else None)]
+        for teacher in record["teachers"]:
+            points.append((teacher["test_error_last"], "^", "0.6", None))
+        for error, marker, colour, _ in points:
+            axes.plot(i, error, marker, color=colour, markersize=9)
+            axes.annotate(f"{error:.2f}", (i, error), (10, 0), textcoords="offset points", va="center")
+    axes.plot([], [], "o", color="black", label="student")
+    axes.plot([], [], "^", color="0.6", label="its teacher")
+    axes.legend(frameon=False)
+    labels = [
+        f"taught by\n{describe_teachers(record)}" if record["teachers"] else "from\nscratch" for record in records
+    ]
+    axes.set_xticks(range(len(records)), labels)
+    axes.set_xlim(-0.5, len(records) - 0.3)
+    axes.set_ylabel(f"test error on {records[0]['dataset']['name']} (%)")
+    axes.set_title(f"student {records[0]['config']['model']}")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,36 @@
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+here = pathlib.Path(__file__).parent
+version = re.search(r'__version__ = "(.+?)"', (here / "kdzoo" / "__init__.py").read_text())[1]
+
+setup(
+    name="kdzoo",
+    version=version,
+    description="Knowledge distillation in Keras 3: small image classifiers taught by big ones",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["zoo", "kdzoo", "kdzoo.*", "apps"]),
+    package_data={"apps": ["flags/*.flags"]},
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 and does not say so
+        "keras>=3.15,<3.16",
+        "keras-tuner[bayesian]>=1.4.8,<2",
+        "matplotlib>=3.9,<4",
+        "numpy>=2,<3",
+        "scikit-learn>=1.5,<2",  # the digits, and the tuner's Bayesian search
+        "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer brings it
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-datasets>=4.9.9,<5",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "jax": ["jax>=0.10,<0.12"],
+        "test": ["jax>=0.10,<0.12", "pytest>=8", "ruff>=0.14"],
+    },
+)
