@@ -1,0 +1,131 @@
+import pathlib
+
+import pytest
+
+from conftest import ROOT, run_python
+
+FLAGFILES = sorted(ROOT.glob("apps/flags/*.flags"))
+
+
+def run_app(name: str, *args: str, **kwargs):
+    return run_python("-m", f"apps.{name}", *args, **kwargs)
+
+
+@pytest.mark.parametrize("code", ["import kdzoo", "import sys; sys.argv = ['x', '--help']; import apps.distill"])
+def test_import_and_help_load_no_backend(code):
+    loaded = run_python("-c", f"{code}\nimport sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))")
+    assert loaded.returncode == 0, loaded.stderr
+    assert not {"keras", "tensorflow", "jax", "tensorflow_datasets", "matplotlib"} & set(loaded.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["train", "distill", "evaluate", "demo"])
+def test_help_says_what_the_command_does(name):
+    done = run_app(name, "--help")
+    assert f"python -m apps.{name}" in done.stdout
+    assert "--workdir" in done.stdout or "--model" in done.stdout
+
+
+def test_train_distill_evaluate(npz, tmp_path):
+    """The same command with the same seed gives bit-identical weights twice, each in a process of its own."""
+    import h5py
+    import numpy as np
+
+    dataset = [f"--dataset=npz:{npz}", "--batch_size=32", "--seed=3"]
+    done = run_app("train", "--model=wrn10-2", "--schedule=1-2", f"--workdir={tmp_path}/teacher", *dataset)
+    assert done.returncode == 0, done.stderr
+    assert "wrn10-2_1-2 on npz:" in done.stdout
+    weights = []
+    for run in ("one", "two"):
+        flags = [f"--teacher={tmp_path}/teacher", "--method=at+kd", f"--workdir={tmp_path}/{run}", *dataset]
+        done = run_app("distill", "--student=wrn10-1", "--schedule=cos-2", *flags)
+        assert done.returncode == 0, done.stderr
+        weights.append({})
+        with h5py.File(tmp_path / run / "model.weights.h5") as file:
+            file.visititems(lambda name, item: weights[-1].update({name: item[()]}) if hasattr(item, "shape") else None)
+    assert weights[0].keys() == weights[1].keys()
+    assert len(weights[0]) > 20
+    for name in weights[0]:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name])
+    done = run_app("evaluate", f"--model={tmp_path}/one", f"--dataset=npz:{npz}")
+    assert done.returncode == 0, done.stderr
+    assert "its record says" in done.stdout
+
+
+TRAIN = ["train", "--dataset=digits", "--workdir={tmp}/run"]
+DISTILL = ["distill", "--student=wrn10-1", "--schedule=1-2", "--dataset=npz:{npz}", "--workdir={tmp}/run"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            [*TRAIN, "--model=vgg16", "--schedule=1-2"],
+            "for example wrn16-2, dn40-12, resnet34, wrn16-8_20-65. Received",
+        ),
+        (
+            [*TRAIN, "--model=wrn15-1", "--schedule=1-2"],
+            "depth must be 6N + 4, for example wrn16-2 or wrn28-10. Received",
+        ),
+        ([*TRAIN, "--model=wrn10-1", "--schedule=65-20"], "1 <= k <= N), cos-N or N, for example 20-65 or cos-65. Rec"),
+        ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--dataset=mnist"], "dataset must be one of cifar10, "),
+        ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--dataset=npz:none.npz"], "Received: no file none.npz"),
+        (
+            [*TRAIN, "--model=wrn10-1", "--schedule=1-2", "stray", "words"],
+            "for example --seed=1. Received: stray words",
+        ),
+        ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--seed=one"], "flag --seed=one: "),
+        (
+            [*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--sed=1"],
+            "Unknown command line flag 'sed'. Did you mean: seed",
+        ),
+        ([*TRAIN, "--model=wrn10-1"], "flag --schedule=None"),
+        ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--workdir=/dev/null/run"], "a directory that can be written"),
+        ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--workdir={teacher}"], "must not hold a finished run, unless"),
+        ([*TRAIN, "--flagfile=none.flags"], "Unable to open flagfile"),
+        (DISTILL, "kd_weight and at_weight must be 0 without a teacher"),
+        ([*DISTILL, "--teacher={tmp}"], "directory of a finished run. Received: {tmp}/record.json: No such file"),
+        (
+            [*DISTILL, "--teacher={teacher}", "--temperature=-1"],
+            "temperature must be above 0, for example 4. Received: -1",
+        ),
+        ([*DISTILL, "--teacher={teacher}", "--dataset=digits"], "number of classes: 10. Received: 4"),
+        (
+            [*DISTILL, "--teacher={teacher}", "--method=at", "--student=resnet18"],
+            "number of stages: 4 of resnet18. Rec",
+        ),
+        (["evaluate", "--model={tmp}"], "directory of a finished run. Received: "),
+    ],
+)
+def test_bad_input_ends_in_one_clear_line(args, message, npz, teacher_run, tmp_path):
+    places = {"tmp": tmp_path, "npz": npz, "teacher": teacher_run}
+    done = run_app(*(arg.format(**places) for arg in args))
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message.format(**places) in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_network_is_an_error_that_says_what_to_do(tmp_path):
+    # A proxy that refuses every connection stands for the missing network.
+    env = {"TFDS_DATA_DIR": str(tmp_path / "none"), "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": ""}
+    env["https_proxy"] = env["HTTPS_PROXY"]
+    done = run_app("train", "--model=wrn10-1", "--schedule=1-2", f"--workdir={tmp_path}/run", env=env)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "set TFDS_DATA_DIR to the folder that holds cifar10/" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_flagfiles_open_with_what_they_are_and_parse(path: pathlib.Path):
+    lines = path.read_text().splitlines()
+    comments = [line for line in lines if line.startswith("#")]
+    assert lines[: len(comments)] == comments
+    for what in ("python -m apps.", "hardware:", "time:", "error:", "runs:"):
+        assert any(what in line for line in comments), what
+    app = "distill" if "apps.distill" in path.read_text() else "train"
+    # The word at the end stops the command once its flags are parsed.
+    done = run_app(app, f"--flagfile={path}", "stop")
+    assert done.stderr == "error: Arguments must be flags, for example --seed=1. Received: stop\n"
