@@ -22,6 +22,7 @@ _MODULES = (
     "losses",
     "names",
     "optimizers",
+    "records",
     "report",
     "schedules",
     "training",

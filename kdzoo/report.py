@@ -53,21 +53,24 @@ def plot_students(records: Sequence[Record], path: str | os.PathLike) -> None:
     records = sorted(records, key=lambda record: -record["test_error_last"])
     figure = Figure(figsize=(1.5 + 2 * len(records), 4), layout="constrained")
     axes = figure.add_subplot()
-    for i, record in enumerate(records):
-        points = [(record["test_error_last"], "o", "black", "student" if i == 0 else None)]
-        for teacher in record["teachers"]:
-            points.append((teacher["test_error_last"], "^", "0.6", None))
-        for error, marker, colour, _ in points:
-            axes.plot(i, error, marker, color=colour, markersize=9)
-            axes.annotate(f"{error:.2f}", (i, error), (10, 0), textcoords="offset points", va="center")
-    axes.plot([], [], "o", color="black", label="student")
-    axes.plot([], [], "^", color="0.6", label="its teacher")
+    for whose, marker, colour, side in (("student", "o", "black", 1), ("its teacher", "^", "0.6", -1)):
+        points = [
+            (i, net["test_error_last"])
+            for i, record in enumerate(records)
+            for net in ([record] if whose == "student" else record["teachers"])
+        ]
+        axes.plot(
+            [x for x, _ in points], [error for _, error in points], marker, color=colour, markersize=9, label=whose
+        )
+        for point in points:
+            aside = {"xytext": (10 * side, 0), "textcoords": "offset points", "ha": "left" if side > 0 else "right"}
+            axes.annotate(f"{point[1]:.2f}", point, va="center", **aside)
     axes.legend(frameon=False)
     labels = [
         f"taught by\n{describe_teachers(record)}" if record["teachers"] else "from\nscratch" for record in records
     ]
     axes.set_xticks(range(len(records)), labels)
-    axes.set_xlim(-0.5, len(records) - 0.3)
+    axes.set_xlim(-0.5, len(records) - 0.5)
     axes.set_ylabel(f"test error on {records[0]['dataset']['name']} (%)")
     axes.set_title(f"student {records[0]['config']['model']}")
     axes.spines[["top", "right"]].set_visible(False)

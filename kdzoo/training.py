@@ -4,30 +4,24 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-import json
 import logging
 import math
 import os
 import pathlib
-import platform
 import statistics
-import sys
 import time
 from typing import Any
 
 import keras
 import numpy as np
 
-import kdzoo
-from kdzoo import data, distiller, names, schedules
+from kdzoo import data, distiller, names, records, schedules
 from kdzoo.batches import Batches
 from kdzoo.config import RunConfig
 from kdzoo.optimizers import CoupledSGD
 from kdzoo.tensorboard import summary_writer
 from zoo import InputError
 
-RECORD = "record.json"
-WEIGHTS = "model.weights.h5"
 EVALUATION_BATCH = 500
 
 _log = logging.getLogger(__name__)
@@ -53,7 +47,7 @@ def run(config: RunConfig, workdir: str | os.PathLike, *, restart: bool = False,
     config.check()
     workdir = pathlib.Path(workdir)
     _check_workdir(workdir, restart=restart)
-    teacher_records = [read_record(teacher) for teacher in config.teachers]
+    teacher_records = [records.read(teacher) for teacher in config.teachers]
     dataset = data.load(config.dataset)
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
@@ -72,10 +66,10 @@ def run(config: RunConfig, workdir: str | os.PathLike, *, restart: bool = False,
         tf.config.experimental.enable_op_determinism()
     with _scope(config), _dtype_policy(config.dtype_policy):
         student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
-        parameters = count_parameters(student)
+        parameters = records.count_parameters(student)
         model = distiller.Distiller(
             student,
-            [load_model(teacher) for teacher in config.teachers],
+            [records.load_model(teacher) for teacher in config.teachers],
             ce_weight=config.ce_weight,
             kd_weight=config.kd_weight,
             at_weight=config.at_weight,
@@ -115,9 +109,9 @@ def run(config: RunConfig, workdir: str | os.PathLike, *, restart: bool = False,
         record |= _train(model, config, dataset, train, val, writer=writer, verbose=verbose)
         if model.teachers:
             record["test_agreement_last"] = _agreement(model, dataset)
-        record |= {"versions": versions(), "hardware": hardware()}
-        model.save_weights(workdir / WEIGHTS)
-        _write_json(workdir / RECORD, record)
+        record |= {"versions": records.versions(), "hardware": records.hardware()}
+        model.save_weights(workdir / records.WEIGHTS)
+        records.write(workdir, record)
         finished = True
     finally:
         writer.close(finished=finished)
@@ -201,11 +195,11 @@ def evaluate_run(workdir: str | os.PathLike, dataset_name: str | None = None) ->
     Raises:
         InputError: if the run or the data set is not there, or they do not fit together.
     """
-    record = read_record(workdir)
+    record = records.read(workdir)
     dataset = data.load(dataset_name or record["config"]["dataset"])
     _check_fits(f"{workdir}", record, dataset)
     with _dtype_policy(record["config"]["dtype_policy"]):
-        model = distiller.Distiller(load_model(workdir), ce_weight=1.0, kd_weight=0.0)
+        model = distiller.Distiller(records.load_model(workdir), ce_weight=1.0, kd_weight=0.0)
     model.compile("sgd")
     error, ce = evaluate(model, standardised(dataset.test.images, dataset), dataset.test.labels)
     return {
@@ -221,74 +215,6 @@ def evaluate_run(workdir: str | os.PathLike, dataset_name: str | None = None) ->
 def standardised(images: np.ndarray, dataset: data.Dataset) -> np.ndarray:
     """A data set's uint8 images as its networks take them."""
     return data.standardise(images, mean=dataset.mean, std=dataset.std)
-
-
-def count_parameters(model: keras.Model) -> int:
-    """Trainable parameters, as papers count them: BatchNorm's moving statistics are none."""
-    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
-
-
-# What runs leave behind.
-
-
-def read_record(workdir: str | os.PathLike) -> dict[str, Any]:
-    """The record of a finished run.
-
-    Raises:
-        InputError: if there is none.
-    """
-    path = pathlib.Path(workdir) / RECORD
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"A trained model is the directory of a finished run. Received: {path}: {reason}") from None
-
-
-def load_model(workdir: str | os.PathLike) -> keras.Model:
-    """Builds the network of a finished run and loads its weights.
-
-    Raises:
-        InputError: if the run is not there, or its weights are not those of its network.
-    """
-    record = read_record(workdir)
-    model = names.build(
-        record["config"]["model"],
-        num_classes=record["dataset"]["num_classes"],
-        input_shape=tuple(record["dataset"]["image_shape"]),
-    )
-    path = pathlib.Path(workdir) / WEIGHTS
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"A finished run must hold its weights. Received: {path}: {reason}") from None
-    return model
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes."""
-    backend = keras.backend.backend()
-    modules = {"keras": keras, "numpy": np, backend: sys.modules[backend]}
-    return {
-        "kdzoo": kdzoo.__version__,
-        "python": platform.python_version(),
-        "backend": backend,
-        **{name: module.__version__ for name, module in modules.items()},
-    }
-
-
-def hardware() -> dict[str, Any]:
-    """What computes: processor, cores this process may use, accelerators."""
-    processor = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as file:
-            processor = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    devices = [device for device in keras.distribution.list_devices() if not device.lower().startswith("cpu")]
-    return {"processor": processor, "cores": cores, "accelerators": devices}
 
 
 def _hparams(config: RunConfig, record: dict[str, Any]) -> dict[str, Any]:
@@ -372,7 +298,7 @@ def _check_fits(workdir: str, record: dict[str, Any], dataset: data.Dataset) -> 
 
 
 def _check_workdir(workdir: pathlib.Path, *, restart: bool) -> None:
-    if (workdir / RECORD).exists() and not restart:
+    if (workdir / records.RECORD).exists() and not restart:
         raise InputError(f"workdir must not hold a finished run, unless restart is set. Received: {workdir}")
     parent = next((path for path in (workdir, *workdir.absolute().parents) if path.exists()), workdir)
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
@@ -383,22 +309,11 @@ def _make_workdir(workdir: pathlib.Path) -> None:
     """Makes the directory, without what an earlier run left in it."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        for pattern in (RECORD, WEIGHTS, "events.out.tfevents.*"):
+        for pattern in (records.RECORD, records.WEIGHTS, "events.out.tfevents.*"):
             for path in workdir.glob(pattern):
                 path.unlink()
     except OSError as error:
         raise InputError(f"workdir must be a directory that can be written. Received: {error}") from None
-
-
-def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    """Writes beside, then renames: a reader finds the whole file or none."""
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "w") as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 class _Progress(keras.callbacks.ProgbarLogger):

@@ -12,7 +12,7 @@ import numpy as np, tensorflow as tf, keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import kdzoo
-from kdzoo import training
+from kdzoo import records, training
 from kdzoo.config import RunConfig
 from kdzoo.optimizers import CoupledSGD
 
@@ -43,7 +43,7 @@ for name, strategy in (("one", "none"), ("two", "mirrored")):
     for record, who in zip(records, ("teacher", "student")):
         results[f"{who} {name}"] = {key: [row[key] for row in record["history"]]
                                     for key in ("loss", "ce", "kd", "at", "test_ce") if key in record["history"][0]}
-moving = [[w.numpy() for w in training.load_model(f"{workdir}/student-{n}").weights if "moving" in w.path]
+moving = [[w.numpy() for w in records.load_model(f"{workdir}/student-{n}").weights if "moving" in w.path]
           for n in ("one", "two")]
 results["moving"] = max(float(np.max(np.abs(a - b) / (np.abs(a) + 1e-3))) for a, b in zip(*moving))
 print(json.dumps(results))

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from kdzoo import data, training
+from kdzoo import data, records, training
 from kdzoo.config import METHODS, RunConfig
 from zoo import InputError
 
@@ -21,7 +21,7 @@ def config(npz) -> RunConfig:
 
 
 def test_record_of_a_teacher(teacher_run, npz):
-    record = training.read_record(teacher_run)
+    record = records.read(teacher_run)
     assert record["name"] == "wrn10-1_2-3"
     assert record["method"] == "none"
     assert record["teachers"] == []
@@ -41,7 +41,7 @@ def test_record_of_a_teacher(teacher_run, npz):
 
 def test_the_record_s_error_is_that_of_the_weights(teacher_run):
     result = training.evaluate_run(teacher_run)
-    assert result["test_error"] == result["test_error_last"] == training.read_record(teacher_run)["test_error_last"]
+    assert result["test_error"] == result["test_error_last"] == records.read(teacher_run)["test_error_last"]
 
 
 def test_a_student_learns_from_its_teacher(config, teacher_run, tmp_path):
@@ -49,7 +49,7 @@ def test_a_student_learns_from_its_teacher(config, teacher_run, tmp_path):
     record = training.run(config, tmp_path / "run")
     assert record["method"] == "at+kd"
     assert record["teachers"][0]["name"] == "wrn10-1_2-3"
-    assert record["teachers"][0]["test_error_last"] == training.read_record(teacher_run)["test_error_last"]
+    assert record["teachers"][0]["test_error_last"] == records.read(teacher_run)["test_error_last"]
     row = record["history"][-1]
     assert row["loss"] == pytest.approx(0.1 * row["ce"] + 0.9 * row["kd"] + 1000 * row["at"], rel=1e-3)
     assert 0 <= record["test_agreement_last"] <= 100
@@ -79,9 +79,9 @@ def test_a_finished_run_is_kept_unless_told(config, teacher_run, tmp_path):
     first = training.run(config, workdir)
     with pytest.raises(InputError, match="must not hold a finished run"):
         training.run(config, workdir)
-    assert training.read_record(workdir) == json.loads(json.dumps(first))
+    assert records.read(workdir) == json.loads(json.dumps(first))
     again = training.run(dataclasses.replace(config, seed=2), workdir, restart=True)
-    assert training.read_record(workdir)["seed"] == again["seed"] == 2
+    assert records.read(workdir)["seed"] == again["seed"] == 2
     if any(workdir.glob("events*")):
         assert len(list(workdir.glob("events*"))) == 1
 
@@ -90,7 +90,7 @@ def test_the_seed_decides(config, tmp_path):
     weights = []
     for i, seed in enumerate((1, 1, 2)):
         training.run(dataclasses.replace(config, seed=seed), tmp_path / f"{i}")
-        weights.append([np.asarray(weight) for weight in training.load_model(tmp_path / f"{i}").weights])
+        weights.append([np.asarray(weight) for weight in records.load_model(tmp_path / f"{i}").weights])
     assert all((one == two).all() for one, two in zip(weights[0], weights[1], strict=True))
     assert any((one != two).any() for one, two in zip(weights[0], weights[2], strict=True))
 
@@ -139,7 +139,7 @@ def test_damaged_weights_are_refused(teacher_run, tmp_path):
         if content is not None:
             (tmp_path / "model.weights.h5").write_bytes(content)
         with pytest.raises(InputError, match=r"must hold its weights. Received: "):
-            training.load_model(tmp_path)
+            records.load_model(tmp_path)
 
 
 def test_divergence_ends_the_run(config, tmp_path):
@@ -152,7 +152,7 @@ def test_event_files_hold_curves_and_hparams(teacher_run):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     plugin_data = pytest.importorskip("tensorboard.plugins.hparams.metadata")
     events = accumulator.EventAccumulator(str(teacher_run)).Reload()
-    history = training.read_record(teacher_run)["history"]
+    history = records.read(teacher_run)["history"]
     curve = [(e.step, e.tensor_proto.float_val[0]) for e in events.Tensors("error/test")]
     assert curve == [(row["epoch"], pytest.approx(row["test_error"])) for row in history]
     assert {"error/train", "cross_entropy/test", "loss/loss", "run/lr"} <= set(events.Tags()["tensors"])

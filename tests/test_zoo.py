@@ -49,7 +49,7 @@ def test_every_architecture_of_the_tables_has_a_row():
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters(name):
-    from kdzoo.training import count_parameters
+    from kdzoo.records import count_parameters
 
     sizes = {"num_classes": 1000, "input_shape": (224, 224, 3)} if name.startswith("resnet") else {}
     model = kdzoo.build(name, **sizes)

@@ -1,0 +1,99 @@
+"""What a run leaves behind: its record and its weights."""
+
+import json
+import math
+import os
+import pathlib
+import platform
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+
+import kdzoo
+from kdzoo import names
+from zoo import InputError
+
+RECORD = "record.json"
+WEIGHTS = "model.weights.h5"
+
+
+def read(workdir: str | os.PathLike) -> dict[str, Any]:
+    """The record of a finished run.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = pathlib.Path(workdir) / RECORD
+    try:
+        record = json.loads(path.read_text())
+        if {"config", "dataset", "test_error_last"} <= record.keys():
+            return record
+        reason = "not a run's record"
+    except (OSError, ValueError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+    raise InputError(f"A trained model is the directory of a finished run. Received: {path}: {reason}")
+
+
+def load_model(workdir: str | os.PathLike) -> keras.Model:
+    """Builds the network of a finished run and loads its weights.
+
+    Raises:
+        InputError: if the run is not there, or its weights are not those of its network.
+    """
+    record = read(workdir)
+    model = names.build(
+        record["config"]["model"],
+        num_classes=record["dataset"]["num_classes"],
+        input_shape=tuple(record["dataset"]["image_shape"]),
+    )
+    path = pathlib.Path(workdir) / WEIGHTS
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"A finished run must hold its weights. Received: {path}: {reason}") from None
+    return model
+
+
+def write(workdir: pathlib.Path, record: dict[str, Any]) -> None:
+    """Writes the record beside its place, then renames it: a reader finds the whole file or none."""
+    path = workdir / RECORD
+    partial = path.with_name(f"{path.name}.partial")
+    with open(partial, "w") as file:
+        json.dump(record, file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def count_parameters(model: keras.Model) -> int:
+    """Trainable parameters, as papers count them: BatchNorm's moving statistics are none."""
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    backend = keras.backend.backend()
+    modules = {"keras": keras, "numpy": np, backend: sys.modules[backend]}
+    return {
+        "kdzoo": kdzoo.__version__,
+        "python": platform.python_version(),
+        "backend": backend,
+        **{name: module.__version__ for name, module in modules.items()},
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """What computes: processor, cores this process may use, accelerators."""
+    processor = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            processor = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    devices = [device for device in keras.distribution.list_devices() if not device.lower().startswith("cpu")]
+    return {"processor": processor, "cores": cores, "accelerators": devices}
