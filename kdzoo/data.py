@@ -6,7 +6,6 @@ the same whether its images came from TFDS or from an .npz file, in whichever or
 
 import dataclasses
 import hashlib
-import os
 import threading
 import urllib.request
 import zipfile
@@ -263,19 +262,27 @@ def _load_npz(path: str) -> tuple[np.ndarray, ...]:
 
 
 def _load_tfds(name: str) -> tuple[np.ndarray, ...]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise InputError(f"{name} needs tensorflow-datasets; without it, npz:FILE. Received: {error}") from None
 
-    builder = tfds.builder(name)
-    if not (builder.data_path / "dataset_info.json").exists():
-        _check_download(name, builder.data_dir)
-        config = tfds.download.DownloadConfig(try_download_gcs=False)
-        builder.download_and_prepare(download_config=config)
-    splits = tfds.as_numpy(builder.as_dataset(batch_size=-1, shuffle_files=False))
+        builder = tfds.builder(name)
+        if not (builder.data_path / "dataset_info.json").exists():
+            _download(name, builder, tfds.download.DownloadConfig(try_download_gcs=False))
+        splits = tfds.as_numpy(builder.as_dataset(batch_size=-1, shuffle_files=False))
+    except ImportError as error:
+        raise InputError(
+            f"{name} needs TensorFlow and tensorflow-datasets; without them, npz:FILE. Received: {error}"
+        ) from None
     return tuple(splits[split][key] for split in ("train", "test") for key in ("image", "label"))
+
+
+def _download(name: str, builder, config) -> None:
+    _check_download(name, builder.data_dir)
+    try:
+        builder.download_and_prepare(download_config=config)
+    except Exception as error:  # of the network, the site or the disk: TFDS has no one class for them
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{name} could not be downloaded to {builder.data_dir}. Received: {reason}") from error
 
 
 def _check_download(name: str, data_dir: str, *, timeout: float = 8.0) -> None:

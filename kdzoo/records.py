@@ -62,11 +62,20 @@ def write(workdir: pathlib.Path, record: dict[str, Any]) -> None:
     path = workdir / RECORD
     partial = path.with_name(f"{path.name}.partial")
     with open(partial, "w") as file:
-        json.dump(record, file, indent=1, allow_nan=False)
+        json.dump(_finite(record), file, indent=1, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number: a cross-entropy that overflowed must not cost the record."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def count_parameters(model: keras.Model) -> int:

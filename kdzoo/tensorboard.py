@@ -30,6 +30,7 @@ class SummaryWriter(NoSummaryWriter):
     def __init__(self, logdir: str):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+        self._logdir = logdir
         self._writer = EventFileWriter(logdir)
 
     def scalars(self, values, *, step):
@@ -44,7 +45,7 @@ class SummaryWriter(NoSummaryWriter):
         values = {key: value if isinstance(value, (bool, int, float)) else str(value) for key, value in hparams.items()}
         columns = [api.Metric(tag, display_name=title) for tag, title in metrics.items()]
         self._add(api.hparams_config_pb(hparams=[api.HParam(key) for key in values], metrics=columns))
-        self._add(api.hparams_pb(values))
+        self._add(api.hparams_pb(values, trial_id=self._logdir))
 
     def close(self, *, finished):
         from tensorboard.compat.proto.summary_pb2 import Summary

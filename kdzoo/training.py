@@ -144,12 +144,10 @@ def _train(model, config, dataset, train, val, *, writer, verbose) -> dict[str, 
             verbose=verbose,
         ).history
         seconds = time.monotonic() - epoch_started
-        logs = {name: float(values[-1]) for name, values in logs.items()}
         row = {"epoch": epoch + 1, "lr": schedule.learning_rate(epoch, lr=config.lr, decay=config.lr_decay)}
-        row["train_error"] = 100 * (1 - logs["accuracy"])
-        row |= {name: logs[name] for name in ("loss", "ce", "kd", "at", "teacher_kl") if name in logs}
-        if "agreement" in logs:
-            row["agreement"] = 100 * logs["agreement"]
+        row |= _describe(logs)
+        if not math.isfinite(row["loss"]):
+            raise InputError(f"Training diverged in epoch {epoch + 1}; a smaller lr may pass. Received: lr {config.lr}")
         for name, (images, labels) in held_out.items():
             row[f"{name}_error"], row[f"{name}_ce"] = evaluate(model, images, labels)
         row["images_per_second"] = len(batches) * config.batch_size / seconds
@@ -157,8 +155,6 @@ def _train(model, config, dataset, train, val, *, writer, verbose) -> dict[str, 
         writer.scalars(_scalars(row), step=epoch + 1)
         if verbose:
             print(f"test error {row['test_error']:.2f} %, {row['images_per_second']:.0f} images/s", flush=True)
-        if not math.isfinite(row["loss"]):
-            raise InputError(f"Training diverged in epoch {epoch + 1}; a smaller lr may pass. Received: lr {config.lr}")
     errors = [row["test_error"] for row in history]
     result = {
         "history": history,
@@ -180,6 +176,16 @@ def evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> tupl
     logs = model.evaluate(images, labels, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True)
     correct = round(float(logs["accuracy"]) * len(labels))
     return 100 * (len(labels) - correct) / len(labels), float(logs["ce"])
+
+
+def _describe(logs: dict[str, list[float]]) -> dict[str, float]:
+    """What the record keeps of one epoch's logs of `fit`."""
+    logs = {name: float(values[-1]) for name, values in logs.items()}
+    row = {"train_error": 100 * (1 - logs["accuracy"])}
+    row |= {name: logs[name] for name in ("loss", "ce", "kd", "at", "teacher_kl") if name in logs}
+    if "agreement" in logs:
+        row["agreement"] = 100 * logs["agreement"]
+    return row
 
 
 def evaluate_run(workdir: str | os.PathLike, dataset_name: str | None = None) -> dict[str, Any]:

@@ -170,3 +170,16 @@ def test_published_results_are_reproduced(path):
     assert result["test_examples"] == 10_000
     # In bfloat16 another processor's order of summation may turn a few of the 10,000.
     assert result["test_error"] == pytest.approx(result["test_error_last"], abs=0.1)
+
+
+def test_a_number_that_is_none_does_not_cost_the_record(tmp_path):
+    record = {"config": {}, "dataset": {}, "test_error_last": 1.5, "history": [{"test_ce": float("inf")}]}
+    records.write(tmp_path, record)
+    assert records.read(tmp_path) == {**record, "history": [{"test_ce": None}]}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "3", "\0"])
+def test_what_is_no_record_is_refused(tmp_path, content):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(InputError, match=r"directory of a finished run. Received: "):
+        records.read(tmp_path)
