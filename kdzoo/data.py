@@ -5,6 +5,7 @@ the same whether its images came from TFDS or from an .npz file, in whichever or
 """
 
 import dataclasses
+import functools
 import hashlib
 import threading
 import urllib.request
@@ -180,7 +181,7 @@ def load(name: str) -> Dataset:
     if name == "digits":
         return _load_digits()
     if name in STATISTICS:
-        return _from_arrays(name, *_load_tfds(name))
+        return _load_tfds(name)
     raise InputError(f"dataset must be one of {', '.join(NAMES)} or npz:FILE, for example cifar10. Received: {name}")
 
 
@@ -210,7 +211,10 @@ def _canonical(images: np.ndarray, labels: np.ndarray) -> Split:
         hashlib.blake2b(image.tobytes() + label.tobytes()).digest() for image, label in zip(images, labels, strict=True)
     ]
     positions = np.array(sorted(range(len(labels)), key=digests.__getitem__))
-    return Split(images[positions], labels[positions], np.arange(len(labels)))
+    split = Split(images[positions], labels[positions], np.arange(len(labels)))
+    for array in (split.images, split.labels, split.indices):
+        array.flags.writeable = False
+    return split
 
 
 def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -261,7 +265,8 @@ def _load_npz(path: str) -> tuple[np.ndarray, ...]:
     return tuple(arrays)
 
 
-def _load_tfds(name: str) -> tuple[np.ndarray, ...]:
+@functools.lru_cache(maxsize=1)  # decoding 60,000 images takes seconds, and one process may run many runs
+def _load_tfds(name: str) -> Dataset:
     try:
         import tensorflow_datasets as tfds
 
@@ -273,7 +278,7 @@ def _load_tfds(name: str) -> tuple[np.ndarray, ...]:
         raise InputError(
             f"{name} needs TensorFlow and tensorflow-datasets; without them, npz:FILE. Received: {error}"
         ) from None
-    return tuple(splits[split][key] for split in ("train", "test") for key in ("image", "label"))
+    return _from_arrays(name, *(splits[split][key] for split in ("train", "test") for key in ("image", "label")))
 
 
 def _download(name: str, builder, config) -> None:
