@@ -58,26 +58,10 @@ def run(config: RunConfig, workdir: str | os.PathLike, *, restart: bool = False,
         )
     for path, record in zip(config.teachers, teacher_records, strict=True):
         _check_fits(path, record, dataset)
+        if workdir.resolve() == pathlib.Path(path).resolve():
+            raise InputError(f"workdir must not be the teacher's own directory. Received: {workdir}")
 
-    keras.utils.set_random_seed(config.seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-    with _scope(config), _dtype_policy(config.dtype_policy):
-        student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
-        parameters = records.count_parameters(student)
-        model = distiller.Distiller(
-            student,
-            [records.load_model(teacher) for teacher in config.teachers],
-            ce_weight=config.ce_weight,
-            kd_weight=config.kd_weight,
-            at_weight=config.at_weight,
-            temperature=config.temperature,
-            at_mode=config.at_mode,
-        )
-        model.compile(CoupledSGD(config.lr, momentum=config.momentum, coupled_weight_decay=config.weight_decay))
-
+    model = _build(config, dataset)
     _make_workdir(workdir)
     record = {
         "name": f"{config.model}_{config.schedule}",
@@ -94,7 +78,7 @@ def run(config: RunConfig, workdir: str | os.PathLike, *, restart: bool = False,
             "val_examples": len(val),
             "test_examples": len(dataset.test),
         },
-        "parameters": parameters,
+        "parameters": records.count_parameters(model.student),
         "teachers": [
             {key: teacher[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
             for teacher in teacher_records
@@ -116,6 +100,28 @@ def run(config: RunConfig, workdir: str | os.PathLike, *, restart: bool = False,
     finally:
         writer.close(finished=finished)
     return record
+
+
+def _build(config: RunConfig, dataset: data.Dataset) -> distiller.Distiller:
+    """The student, freshly initialised from the seed, and its teachers, ready to train."""
+    keras.utils.set_random_seed(config.seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    with _scope(config), _dtype_policy(config.dtype_policy):
+        student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
+        model = distiller.Distiller(
+            student,
+            [records.load_model(teacher) for teacher in config.teachers],
+            ce_weight=config.ce_weight,
+            kd_weight=config.kd_weight,
+            at_weight=config.at_weight,
+            temperature=config.temperature,
+            at_mode=config.at_mode,
+        )
+        model.compile(CoupledSGD(config.lr, momentum=config.momentum, coupled_weight_decay=config.weight_decay))
+    return model
 
 
 def _train(model, config, dataset, train, val, *, writer, verbose) -> dict[str, Any]:

@@ -133,6 +133,13 @@ def test_a_teacher_of_other_classes_or_images_is_refused(config, teacher_run, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_a_teacher_is_not_overwritten_by_its_student(config, teacher_run):
+    taught = dataclasses.replace(config, teachers=(str(teacher_run),), **KD)
+    with pytest.raises(InputError, match="must not be the teacher's own directory"):
+        training.run(taught, teacher_run / ".." / teacher_run.name, restart=True)
+    assert training.evaluate_run(teacher_run)["name"] == "wrn10-1_2-3"
+
+
 def test_damaged_weights_are_refused(teacher_run, tmp_path):
     (tmp_path / "record.json").write_bytes((teacher_run / "record.json").read_bytes())
     for content in (None, b"", (teacher_run / "model.weights.h5").read_bytes()[:-5000]):
