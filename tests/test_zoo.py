@@ -1,3 +1,7 @@
+import json
+import pathlib
+import zlib
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +10,8 @@ import kdzoo
 from kdzoo import paper
 from zoo import InputError, list_stages
 from zoo.layers import BatchNormalization
+
+GOLDEN = json.loads(pathlib.Path(__file__).with_name("golden").joinpath("golden.json").read_text())["networks"]
 
 # Architecture -> trainable parameters with 10 classes on 32x32x3; the ResNets' with 1000 classes on 224x224x3.
 PARAMETERS = {
@@ -42,6 +48,17 @@ PARAMETERS = {
 }
 
 
+def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """What `tests/golden/make_golden.py` draws for a weight or the image of this name."""
+    numbers = np.random.RandomState(zlib.crc32(name.encode())).normal(size=shape)
+    kind = name.split("/")[-1]
+    if kind == "image":
+        return numbers
+    if kind == "kernel" and len(shape) == 4:
+        return numbers * (2 / np.prod(shape[:3])) ** 0.5
+    return {"gamma": 1 + numbers * 0.1, "moving_variance": 1 + abs(numbers * 0.1)}.get(kind, numbers * 0.1)
+
+
 def test_every_architecture_of_the_tables_has_a_row():
     assert {name for names in paper.ARCHITECTURES.values() for name in names} == PARAMETERS.keys()
     assert sorted(paper.ARCHITECTURES) == list(range(1, 11))
@@ -56,6 +73,16 @@ def test_parameters(name):
     assert count_parameters(model) == PARAMETERS[name]
     assert model.name == name
     assert model.output_shape == (None, sizes.get("num_classes", 10))
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_logits_are_pytorch_s(name):
+    size = 64 if name == "resnet18" else 32  # the ResNet with its ImageNet stem
+    model = kdzoo.build(name, input_shape=(size, size, 3))
+    for weight in model.weights:
+        weight.assign(draw(weight.path, weight.shape))
+    logits = model.predict(draw("image", (2, size, size, 3)), verbose=0)
+    np.testing.assert_allclose(logits, GOLDEN[name], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
