@@ -13,11 +13,12 @@ ROOT = pathlib.Path(__file__).parents[1]
 WITHOUT_TENSORFLOW = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'tensorflow_datasets')))\n"
 
 
-def run_python(*args: str, python: str = sys.executable, env: dict[str, str] | None = None, cwd: pathlib.Path = ROOT):
-    """Runs `python ARGS` on the checkout's code, in an environment of its own. Returns the completed process."""
+def run_python(*args: str, python: str = sys.executable, env: dict[str, str | None] | None = None):
+    """Runs `python ARGS` in the checkout; `env` changes the environment, None unsets. Returns the completed process."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), **(env or {})}
+    environment = {name: value for name, value in environment.items() if value is not None}
     return subprocess.run(
-        [python, *args], env=environment, cwd=cwd, capture_output=True, text=True, timeout=600, check=False
+        [python, *args], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
 
 

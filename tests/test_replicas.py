@@ -38,9 +38,9 @@ for name, strategy in (("one", tf.distribute.get_strategy()), ("two", training.m
 for name, strategy in (("one", "none"), ("two", "mirrored")):
     common = {"schedule": "1-2", "dataset": dataset, "batch_size": 64, "lr": 0.02, "strategy": strategy}
     taught = {"teachers": (f"{workdir}/teacher-one",), "ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 100.0}
-    records = [training.run(RunConfig("wrn10-2", **common), f"{workdir}/teacher-{name}"),
-               training.run(RunConfig("wrn10-1", **taught, **common), f"{workdir}/student-{name}")]
-    for record, who in zip(records, ("teacher", "student")):
+    runs = [training.run(RunConfig("wrn10-2", **common), f"{workdir}/teacher-{name}"),
+            training.run(RunConfig("wrn10-1", **taught, **common), f"{workdir}/student-{name}")]
+    for record, who in zip(runs, ("teacher", "student")):
         results[f"{who} {name}"] = {key: [row[key] for row in record["history"]]
                                     for key in ("loss", "ce", "kd", "at", "test_ce") if key in record["history"][0]}
 moving = [[w.numpy() for w in records.load_model(f"{workdir}/student-{n}").weights if "moving" in w.path]
