@@ -12,7 +12,6 @@ setup(
     description="Knowledge distillation in Keras 3: small image classifiers taught by big ones",
     long_description=(here / "README.md").read_text(),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["zoo", "kdzoo", "kdzoo.*", "apps"]),
     package_data={"apps": ["flags/*.flags"]},

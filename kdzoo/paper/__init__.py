@@ -1,6 +1,6 @@
 """The supplement of "On the Efficacy of Knowledge Distillation" (Cho & Hariharan, ICCV 2019), as data.
 
-https://openaccess.thecvf.com/content_ICCV_2019/html/Cho_On_the_Efficacy_of_Knowledge_Distillation_ICCV_2019_paper.html
+arXiv:1910.01348.
 """
 
 _WIDE_16 = ("wrn16-1", "wrn16-2", "wrn16-3", "wrn16-4", "wrn16-6", "wrn16-8")
