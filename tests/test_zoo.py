@@ -126,6 +126,18 @@ def test_fused_batch_norm_is_keras_batch_norm(policy):
         np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-5 if policy == "float32" else 5e-3)
 
 
+@pytest.mark.parametrize("policy", ["float64", "bfloat16"])
+def test_networks_build_and_run_in_other_precisions(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = kdzoo.build("wrn10-1", input_shape=(8, 8, 3))
+    finally:
+        keras.config.set_dtype_policy(before)
+    logits = model(np.ones((2, 8, 8, 3)), training=True)
+    assert keras.backend.standardize_dtype(logits.dtype) == policy
+
+
 def test_logits_stay_in_float32_under_a_mixed_policy():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")

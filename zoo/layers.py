@@ -42,7 +42,8 @@ class BatchNormalization(layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        if keras.backend.backend() != "tensorflow" or self.synchronized or mask is not None or self.dtype == "float64":
+        fusable = keras.backend.backend() == "tensorflow" and self.variable_dtype == "float32" and mask is None
+        if not fusable or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
