@@ -58,6 +58,13 @@ def run(config: RunConfig, workdir: str | os.PathLike, *, restart: bool = False,
         )
     for path, record in zip(config.teachers, teacher_records, strict=True):
         _check_fits(path, record, dataset)
+        needed = [list(dataset.mean), list(dataset.std)]
+        received = [record["dataset"]["mean"], record["dataset"]["std"]]
+        if received != needed:
+            raise InputError(
+                f"A teacher must have learnt from images standardised as the student's: mean, std {needed}."
+                f" Received: {received} from {path}"
+            )
         if workdir.resolve() == pathlib.Path(path).resolve():
             raise InputError(f"workdir must not be the teacher's own directory. Received: {workdir}")
 
@@ -210,6 +217,8 @@ def evaluate_run(workdir: str | os.PathLike, dataset_name: str | None = None) ->
     record = records.read(workdir)
     dataset = data.load(dataset_name or record["config"]["dataset"])
     _check_fits(f"{workdir}", record, dataset)
+    # The network's own standardisation, whatever this data set's is.
+    dataset = dataclasses.replace(dataset, mean=tuple(record["dataset"]["mean"]), std=tuple(record["dataset"]["std"]))
     with _dtype_policy(record["config"]["dtype_policy"]):
         model = distiller.Distiller(records.load_model(workdir), ce_weight=1.0, kd_weight=0.0)
     model.compile("sgd")

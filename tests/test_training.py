@@ -133,6 +133,19 @@ def test_a_teacher_of_other_classes_or_images_is_refused(config, teacher_run, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_a_network_gets_images_standardised_as_it_learnt_them(config, teacher_run, npz, tmp_path):
+    with np.load(npz) as file:
+        arrays = dict(file)
+    arrays["x_train"] //= 2  # another mean and standard deviation, the same test images
+    np.savez(tmp_path / "dark.npz", **arrays)
+    dark = f"npz:{tmp_path}/dark.npz"
+    result = training.evaluate_run(teacher_run, dark)
+    assert result["test_ce"] == training.evaluate_run(teacher_run)["test_ce"]
+    with pytest.raises(InputError, match="standardised as the student's"):
+        training.run(dataclasses.replace(config, dataset=dark, teachers=(str(teacher_run),), **KD), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_teacher_is_not_overwritten_by_its_student(config, teacher_run):
     taught = dataclasses.replace(config, teachers=(str(teacher_run),), **KD)
     with pytest.raises(InputError, match="must not be the teacher's own directory"):
