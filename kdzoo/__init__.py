@@ -5,7 +5,7 @@ What is named here is imported when first used, so that `import kdzoo` costs not
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Distiller": "kdzoo.distiller",

@@ -167,3 +167,14 @@ def test_a_saved_network_loads_again(tmp_path):
     model.save(tmp_path / "model.keras")
     image = np.random.default_rng(0).normal(size=(2, 32, 32, 3))
     np.testing.assert_array_equal(model(image), keras.models.load_model(tmp_path / "model.keras")(image))
+
+
+def test_a_seed_means_the_same_network_everywhere():
+    keras.utils.set_random_seed(3)
+    model = kdzoo.build("wrn10-1")
+    kernels = [np.asarray(weight) for weight in model.weights if weight.name == "kernel"]
+    # Python's and NumPy's frozen generators give these, whatever the backend.
+    np.testing.assert_allclose(kernels[0].ravel()[:3], [-0.105635449, -0.083025135, 0.259070367], rtol=1e-6)
+    for kernel in kernels:
+        np.testing.assert_allclose(kernel.std(), (2 / np.prod(kernel.shape[:-1])) ** 0.5, rtol=0.1)
+    assert len({kernel.ravel()[0] for kernel in kernels}) == len(kernels)

@@ -1,7 +1,10 @@
 """The layers all families share, with the field's usual settings in one place."""
 
+import math
+
 import keras
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
 
 def num_replicas() -> int:
@@ -11,6 +14,19 @@ def num_replicas() -> int:
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class HeNormal(keras.initializers.HeNormal):
+    """Normal weights of variance 2 / fan-in: He et al., ICCV 2015 (arXiv:1502.01852), and PyTorch's `kaiming_normal_`.
+
+    Drawn by NumPy's frozen generator, so that a seed means the same network on every backend and in every version;
+    Keras's own draws by the backend's generator, from a normal truncated at two standard deviations.
+    """
+
+    def __call__(self, shape, dtype=None):
+        values = np.random.RandomState(self.seed).standard_normal(shape) * math.sqrt(2 / math.prod(shape[:-1]))
+        return ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
 
 
 def conv(x, filters: int, kernel_size: int, *, stride: int = 1, name: str):
@@ -28,7 +44,7 @@ def conv(x, filters: int, kernel_size: int, *, stride: int = 1, name: str):
         strides=stride,
         padding=padding,
         use_bias=False,
-        kernel_initializer="he_normal",
+        kernel_initializer=HeNormal(),
         name=name,
     )(x)
 
@@ -77,4 +93,4 @@ def head(x, num_classes: int):
     """Global average pooling and the logits, which stay in the variables' precision under a mixed policy."""
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     dtype = keras.config.dtype_policy().variable_dtype
-    return layers.Dense(num_classes, kernel_initializer="he_normal", dtype=dtype, name="logits")(x)
+    return layers.Dense(num_classes, kernel_initializer=HeNormal(), dtype=dtype, name="logits")(x)
