@@ -2,14 +2,17 @@
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: having no GPU is no error
 
 from absl import app, flags, logging
 
+from kdzoo import progress
 from kdzoo.config import AT_MODES, AUGMENTATIONS, DTYPE_POLICIES, METHODS, STRATEGIES, RunConfig
 from zoo import InputError
 
@@ -22,6 +25,7 @@ def define_run_flags() -> None:
         "schedule", None, "k-N (LR step every k of N epochs) or cos-N, for example 20-65.", required=True
     )
     flags.DEFINE_string("dataset", RunConfig.dataset, "cifar10, cifar100, digits or npz:FILE.")
+    flags.DEFINE_string("dataset_name", RunConfig.dataset_name, "What the npz:FILE holds, for example cifar10.")
     flags.DEFINE_string("workdir", None, "Directory for weights, record and event files.", required=True)
     flags.DEFINE_integer("seed", RunConfig.seed, "Of initial weights, order and augmentation.")
     flags.DEFINE_integer("batch_size", RunConfig.batch_size, "Images a step, over all replicas.")
@@ -36,7 +40,14 @@ def define_run_flags() -> None:
     flags.DEFINE_integer("val_examples", RunConfig.val_examples, "Class-balanced subset held out of training.")
     flags.DEFINE_enum("strategy", RunConfig.strategy, STRATEGIES, "mirrored: all GPUs, or all logical CPUs.")
     flags.DEFINE_enum("dtype_policy", RunConfig.dtype_policy, DTYPE_POLICIES, "Keras's, for student and teacher.")
-    flags.DEFINE_bool("restart", False, "Train anew where a finished run is.")
+    flags.DEFINE_integer(
+        "fused_steps", RunConfig.fused_steps, "Most steps a call of JAX's program; 0: 1 on a CPU, 64 elsewhere."
+    )
+    flags.DEFINE_float("checkpoint_minutes", 5.0, "Longest time between checkpoints; each epoch ends with one anyway.")
+    flags.DEFINE_enum(
+        "progress", "auto", ["auto", "bar", "lines", "json"], "auto: a bar on a terminal, lines elsewhere."
+    )
+    flags.DEFINE_bool("restart", False, "Train anew where a finished or unfinished run is.")
 
 
 def define_distillation_flags() -> None:
@@ -56,14 +67,38 @@ def train(model: str, **distillation) -> None:
     config = RunConfig(**{"model": model, **{name: getattr(FLAGS, name) for name in names}, **distillation})
     config.check()
 
-    record = import_training().run(
-        config, FLAGS.workdir, restart=FLAGS.restart, verbose=1 if sys.stdout.isatty() else 2
+    record = run_training(
+        config, FLAGS.workdir, restart=FLAGS.restart, checkpoint_minutes=FLAGS.checkpoint_minutes, kind=FLAGS.progress
     )
     print(
         f"{record['name']} on {record['dataset']['name']}: test error {record['test_error_last']:.2f} %"
         f" (best {record['test_error_best']:.2f} % in epoch {record['test_error_best_epoch']}),"
         f" {record['parameters']:,} parameters, {record['wall_seconds'] / 60:.1f} minutes: {FLAGS.workdir}"
     )
+
+
+def run_training(config: RunConfig, workdir: str | os.PathLike, *, kind: str = "auto", **options) -> dict[str, Any]:
+    """`kdzoo.training.run` with its progress shown; SIGTERM and Ctrl-C end the process once the run has been saved."""
+    received = []
+
+    def stop(number, frame):
+        if received:  # asked twice: at once
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    training = import_training()
+    if kind == "auto":
+        kind = "bar" if sys.stdout.isatty() else "lines"
+    show = {"bar": progress.bar, "lines": progress.lines, "json": progress.json_lines}[kind]()
+    try:
+        return training.run(config, workdir, progress=show, stopping=lambda: bool(received), **options)
+    except training.Stopped as stopped:
+        print(f"\nstopped {stopped}; saved, so that the same command goes on from there: {workdir}", flush=True)
+        sys.exit(128 + received[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def import_training():

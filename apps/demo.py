@@ -25,8 +25,6 @@ FULL, SHORT = "10-30", "4-12"
 def main() -> None:
     from kdzoo import report
 
-    training = common.import_training()
-
     workdir = pathlib.Path(flags.FLAGS.workdir)
     base = RunConfig(TEACHER, FULL, dataset="digits", train_examples=500, batch_size=50)
     ce_weight, kd_weight, at_weight = METHODS["kd"]
@@ -34,9 +32,7 @@ def main() -> None:
 
     def run(name: str, **changes) -> dict:
         print(f"\n{name}", flush=True)
-        verbose = 1 if sys.stdout.isatty() else 2
-        config = dataclasses.replace(base, **changes)
-        return training.run(config, workdir / name, restart=flags.FLAGS.restart, verbose=verbose)
+        return common.run_training(dataclasses.replace(base, **changes), workdir / name, restart=flags.FLAGS.restart)
 
     teachers = {f"{TEACHER}_{schedule}": run(f"{TEACHER}_{schedule}", schedule=schedule) for schedule in (FULL, SHORT)}
     students = [run(f"{STUDENT}_scratch", model=STUDENT)]

@@ -16,15 +16,19 @@ _HOMES = {
 }
 _MODULES = (
     "batches",
+    "checkpoints",
     "config",
     "data",
     "distiller",
+    "files",
     "losses",
     "names",
     "optimizers",
+    "progress",
     "records",
     "report",
     "schedules",
+    "steps",
     "training",
 )
 

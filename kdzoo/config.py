@@ -26,7 +26,7 @@ class RunConfig:
     Attributes:
         model: architecture of the network to train, for example wrn16-1.
         schedule: its schedule, for example 20-65 or cos-65.
-        dataset: see `kdzoo.data.load`.
+        dataset, dataset_name: see `kdzoo.data.load`.
         seed: of the initial weights, the order and the augmentation.
         teachers: directories of finished runs; several teach together.
         ce_weight, kd_weight, at_weight, temperature, at_mode: see `kdzoo.Distiller`.
@@ -40,6 +40,7 @@ class RunConfig:
         val_examples: class-balanced subset held out of training.
         strategy: none, or mirrored: TensorFlow's MirroredStrategy over all GPUs, or all logical CPUs.
         dtype_policy: Keras's, for student and teachers.
+        fused_steps: on JAX, most training steps in one call of the compiled program; 0: 1 on a CPU, 64 elsewhere.
     """
 
     model: str
@@ -62,6 +63,8 @@ class RunConfig:
     val_examples: int = 0
     strategy: str = "none"
     dtype_policy: str = "float32"
+    dataset_name: str = ""
+    fused_steps: int = 0
 
     @property
     def method(self) -> str:
@@ -92,6 +95,7 @@ class RunConfig:
         for name, passes, rule in (
             ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295, for example 0"),
             ("batch_size", self.batch_size >= 1, "at least 1, for example 128"),
+            ("fused_steps", self.fused_steps >= 0, "at least 0, for example 64"),
             ("lr", 0 < self.lr < math.inf, "above 0, for example 0.1"),
             ("lr_decay", 0 < self.lr_decay <= 1, "above 0 and at most 1, for example 0.2"),
             ("momentum", 0 <= self.momentum < 1, "from 0 to below 1, for example 0.9"),

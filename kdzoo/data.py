@@ -31,7 +31,7 @@ CENTRE = CROPS // 2  # the view that changes nothing
 AUGMENTATIONS = {"none": 1, "crop": CROPS, "crop_flip": 2 * CROPS}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Split:
     """Examples: images uint8 [n, h, w, c], labels int32 [n], and their indices int64 [n] in the full split."""
 
@@ -91,12 +91,21 @@ def views(*, seed: int, epoch: int, indices: np.ndarray, augment: str) -> np.nda
 def apply_views(images: np.ndarray, view: np.ndarray) -> np.ndarray:
     """uint8 images [n, h, w, c] as seen in these views [n]: padded by 4 with black, cropped to size, maybe mirrored."""
     height, width = images.shape[1:3]
-    flip, corner = np.divmod(view, CROPS)
-    down, right = np.divmod(corner, OFFSETS)
-    padded = np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)))
-    crops = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
+    flip, down, right = describe_views(view)
+    crops = np.lib.stride_tricks.sliding_window_view(pad(images), (height, width), axis=(1, 2))
     seen = crops[np.arange(len(images)), down, right].transpose(0, 2, 3, 1)
     return np.where(flip[:, None, None, None] == 1, seen[:, :, ::-1], seen)
+
+
+def describe_views(view):
+    """Of view numbers: whether mirrored (0 or 1), and the crop's corner (down, right) in the padded image."""
+    corner = view % CROPS
+    return view // CROPS, corner // OFFSETS, corner % OFFSETS
+
+
+def pad(images: np.ndarray) -> np.ndarray:
+    """Images [n, h, w, c] with 4 black pixels around: [n, h + 8, w + 8, c]."""
+    return np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)))
 
 
 def standardise(images: np.ndarray, *, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
@@ -166,23 +175,29 @@ def split_train(train: Split, *, train_examples: int = 0, val_examples: int = 0)
 # From where.
 
 
-def load(name: str) -> Dataset:
-    """Loads a data set by name: cifar10, cifar100, digits or npz:FILE.
+def load(source: str, name: str = "") -> Dataset:
+    """Loads a data set: cifar10, cifar100, digits or npz:FILE.
 
     `cifar10` and `cifar100` come through TFDS, from `$TFDS_DATA_DIR` or `~/tensorflow_datasets`, downloaded there if
     need be. `digits` is embedded: scikit-learn's 1,797 real handwritten digits, 8x8 enlarged to 32x32x3, 360 of them
     the test set. An .npz file holds x_train, y_train, x_test, y_test: images uint8 [n, h, w, c], integer labels [n].
 
+    Args:
+        source: where from.
+        name: what an .npz file holds, where it is known: "cifar10" gives it that name, mean and standard deviation.
+
     Raises:
         InputError: if there is no such data set, it cannot be had, or it is malformed.
     """
-    if name.startswith("npz:"):
-        return _from_arrays(name, *_load_npz(name.removeprefix("npz:")))
-    if name == "digits":
+    if source.startswith("npz:"):
+        return _from_arrays(name or source, *_load_npz(source.removeprefix("npz:")))
+    if name and name != source:
+        raise InputError(f"dataset_name must name what an npz:FILE holds. Received: {name} for {source}")
+    if source == "digits":
         return _load_digits()
-    if name in STATISTICS:
-        return _load_tfds(name)
-    raise InputError(f"dataset must be one of {', '.join(NAMES)} or npz:FILE, for example cifar10. Received: {name}")
+    if source in STATISTICS:
+        return _load_tfds(source)
+    raise InputError(f"dataset must be one of {', '.join(NAMES)} or npz:FILE, for example cifar10. Received: {source}")
 
 
 def _from_arrays(name: str, x_train, y_train, x_test, y_test) -> Dataset:

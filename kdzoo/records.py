@@ -13,10 +13,12 @@ import numpy as np
 
 import kdzoo
 from kdzoo import names
+from kdzoo.files import write_atomically
 from zoo import InputError
 
 RECORD = "record.json"
 WEIGHTS = "model.weights.h5"
+TIMING = ("started", "sessions", "wall_seconds", "images_per_second", "time")
 
 
 def read(workdir: str | os.PathLike) -> dict[str, Any]:
@@ -57,16 +59,23 @@ def load_model(workdir: str | os.PathLike) -> keras.Model:
     return model
 
 
+def save_weights(workdir: pathlib.Path, model: keras.Model) -> None:
+    """Writes the weights, whole or not at all."""
+    partial = workdir / f"partial.{WEIGHTS}"
+    model.save_weights(partial)
+    os.replace(partial, workdir / WEIGHTS)
+
+
 def write(workdir: pathlib.Path, record: dict[str, Any]) -> None:
-    """Writes the record beside its place, then renames it: a reader finds the whole file or none."""
-    path = workdir / RECORD
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "w") as file:
-        json.dump(_finite(record), file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    """Writes the record, whole or not at all: a run is finished once it has one."""
+    text = json.dumps(_finite(record), indent=1, allow_nan=False)
+    write_atomically(workdir / RECORD, f"{text}\n".encode())
+
+
+def result(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without what tells of the clock: what an interrupted run has in common with an undisturbed one."""
+    record = {key: value for key, value in record.items() if key not in TIMING}
+    return record | {"history": [{k: v for k, v in row.items() if k not in TIMING} for row in record["history"]]}
 
 
 def _finite(value: Any) -> Any:

@@ -1,54 +1,92 @@
 """One run: a configuration in, a trained network and its record out."""
 
+import concurrent.futures
 import contextlib
+import copy
 import dataclasses
 import datetime
 import functools
+import hashlib
 import logging
 import math
 import os
 import pathlib
+import random
+import shutil
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo import data, distiller, names, records, schedules
-from kdzoo.batches import Batches
+from kdzoo import checkpoints, data, distiller, files, names, records, schedules
+from kdzoo import steps as training_steps
 from kdzoo.config import RunConfig
 from kdzoo.optimizers import CoupledSGD
-from kdzoo.tensorboard import summary_writer
+from kdzoo.progress import Progress, silent
+from kdzoo.tensorboard import NoSummaryWriter, summary_writer
 from zoo import InputError
 
-EVALUATION_BATCH = 500
+CHECKPOINT_MINUTES = 5.0
+EVENTS = "events.out.tfevents.*"
 
 _log = logging.getLogger(__name__)
 
 
-def run(config: RunConfig, workdir: str | os.PathLike, *, restart: bool = False, verbose: int = 0) -> dict[str, Any]:
+class Stopped(Exception):
+    """A run was asked to stop, and saved where it was."""
+
+
+@dataclasses.dataclass
+class Place:
+    """How far a run has come, and what it remembers beside the variables of a training step."""
+
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    started: str = dataclasses.field(default_factory=lambda: _now())
+    seconds: float = 0.0
+    sessions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+def run(
+    config: RunConfig,
+    workdir: str | os.PathLike,
+    *,
+    restart: bool = False,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    progress: Callable[[Progress], None] = silent,
+    stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
     """Trains a network as configured; writes its weights, event files and record into `workdir`.
 
-    The same configuration gives the same weights to the bit on the same CPU.
+    The same configuration gives the same weights to the bit on the same CPU, also where the run was killed, at any
+    moment and as often as you like, and the same call made again: it goes on from the last checkpoint.
 
     Args:
         config: what to train, and how.
         workdir: a directory, made if need be.
-        restart: whether to throw away a finished run that is there.
-        verbose: as in `keras.Model.fit`: 0 silent, 1 progress bar, 2 a line an epoch.
+        restart: whether to throw away what is there of a finished or unfinished run.
+        checkpoint_minutes: longest time between checkpoints, above 0; there is one at each epoch's end in any case.
+        progress: called after steps, at most about once a second, and at each epoch's end: see `kdzoo.progress`.
+        stopping: asked after steps; once it says so, the run saves where it is and raises Stopped.
 
     Returns:
         The record, as in `workdir/record.json`. Errors and agreement are in percent.
 
     Raises:
         InputError: if the configuration is impossible or the workdir cannot take the run. Nothing is written then.
+        Stopped: see `stopping`.
     """
     config.check()
+    if not checkpoint_minutes > 0:
+        raise InputError(f"checkpoint_minutes must be above 0, for example 5. Received: {checkpoint_minutes}")
     workdir = pathlib.Path(workdir)
     _check_workdir(workdir, restart=restart)
     teacher_records = [records.read(teacher) for teacher in config.teachers]
-    dataset = data.load(config.dataset)
+    dataset = data.load(config.dataset, config.dataset_name)
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
     train, val = data.split_train(dataset.train, train_examples=config.train_examples, val_examples=config.val_examples)
@@ -69,49 +107,71 @@ def run(config: RunConfig, workdir: str | os.PathLike, *, restart: bool = False,
             raise InputError(f"workdir must not be the teacher's own directory. Received: {workdir}")
 
     model = _build(config, dataset)
-    _make_workdir(workdir)
-    record = {
-        "name": f"{config.model}_{config.schedule}",
-        "method": config.method,
-        "config": dataclasses.asdict(config),
-        "dataset": {
-            "name": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "num_classes": dataset.num_classes,
-            "image_shape": list(dataset.image_shape),
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-            "train_examples": len(train),
-            "val_examples": len(val),
-            "test_examples": len(dataset.test),
-        },
-        "parameters": records.count_parameters(model.student),
-        "teachers": [
-            {key: teacher[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
-            for teacher in teacher_records
-        ],
-        "seed": config.seed,
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    writer = summary_writer(str(workdir))
-    finished = False
-    try:
-        writer.hparams(_hparams(config, record), metrics={"error/test": "test error (%)"})
-        record |= _train(model, config, dataset, train, val, writer=writer, verbose=verbose)
-        if model.teachers:
-            record["test_agreement_last"] = _agreement(model, dataset)
-        record |= {"versions": records.versions(), "hardware": records.hardware()}
-        model.save_weights(workdir / records.WEIGHTS)
-        records.write(workdir, record)
-        finished = True
-    finally:
-        writer.close(finished=finished)
+    steps = training_steps.make(model, dataset, train, config)
+    with _working(workdir):
+        _check_workdir(workdir, restart=restart)  # again: another process may just have finished
+        if restart:
+            _clear(workdir)
+        identity = _identity(config, dataset)
+        place = _resume(workdir, steps, identity) or Place()
+        place.sessions.append(
+            {
+                "started": _now(),
+                "epoch": place.epoch,
+                "step": place.step,
+                "versions": records.versions(),
+                "hardware": records.hardware(),
+            }
+        )
+        record = {
+            "name": f"{config.model}_{config.schedule}",
+            "method": config.method,
+            "config": dataclasses.asdict(config),
+            "dataset": {
+                "name": dataset.name,
+                "fingerprint": dataset.fingerprint,
+                "num_classes": dataset.num_classes,
+                "image_shape": list(dataset.image_shape),
+                "mean": list(dataset.mean),
+                "std": list(dataset.std),
+                "train_examples": len(train),
+                "val_examples": len(val),
+                "test_examples": len(dataset.test),
+            },
+            "parameters": records.count_parameters(model.student),
+            "teachers": [
+                {key: teacher[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
+                for teacher in teacher_records
+            ],
+            "seed": config.seed,
+            "started": place.started,
+        }
+        with _writer(workdir, config, record, place) as writer, _Saver(workdir, steps, place, identity) as save:
+            _train(
+                steps,
+                config,
+                {"test": dataset.test} | ({"val": val} if len(val) else {}),
+                place,
+                save=save,
+                checkpoint_seconds=60 * checkpoint_minutes,
+                writer=writer,
+                progress=progress,
+                stopping=stopping,
+            )
+            record |= _summary(place)
+            if model.teachers:
+                record["test_agreement_last"] = _agreement(model, dataset)
+            record |= {key: place.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": place.sessions}
+            records.save_weights(workdir, model)
+            records.write(workdir, record)
+        shutil.rmtree(workdir / checkpoints.DIRECTORY, ignore_errors=True)
     return record
 
 
 def _build(config: RunConfig, dataset: data.Dataset) -> distiller.Distiller:
     """The student, freshly initialised from the seed, and its teachers, ready to train."""
-    keras.utils.set_random_seed(config.seed)
+    # Keras seeds every layer from here. (`keras.utils.set_random_seed` would load TensorFlow on JAX too.)
+    random.seed(config.seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -128,46 +188,81 @@ def _build(config: RunConfig, dataset: data.Dataset) -> distiller.Distiller:
             at_mode=config.at_mode,
         )
         model.compile(CoupledSGD(config.lr, momentum=config.momentum, coupled_weight_decay=config.weight_decay))
+        model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _train(model, config, dataset, train, val, *, writer, verbose) -> dict[str, Any]:
-    """Runs the epochs. Returns what they add to the record."""
-    started = time.monotonic()
+def _train(
+    steps: training_steps.Steps,
+    config: RunConfig,
+    held_out: dict[str, data.Split],
+    place: Place,
+    *,
+    save: "_Saver",
+    checkpoint_seconds: float,
+    writer: NoSummaryWriter,
+    progress: Callable[[Progress], None],
+    stopping: Callable[[], bool],
+) -> None:
+    """Runs what is left of the epochs, moving `place` along."""
     schedule = schedules.parse(config.schedule)
-    callbacks = [
-        schedules.callback(schedule, lr=config.lr, decay=config.lr_decay),
-        _Progress(epochs=schedule.epochs),
-    ]
-    held_out = {"test": dataset.test} | ({"val": val} if len(val) else {})
-    held_out = {name: (standardised(split.images, dataset), split.labels) for name, split in held_out.items()}
-    history = []
-    for epoch in range(schedule.epochs):
-        batches = Batches(
-            train, dataset, seed=config.seed, epoch=epoch, batch_size=config.batch_size, augment=config.augment
-        )
-        epoch_started = time.monotonic()
-        # One `fit` an epoch: nothing but weights, optimizer slots and this number carries over.
-        logs = model.fit(
-            batches,
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            shuffle=False,
-            callbacks=callbacks,
-            verbose=verbose,
-        ).history
-        seconds = time.monotonic() - epoch_started
-        row = {"epoch": epoch + 1, "lr": schedule.learning_rate(epoch, lr=config.lr, decay=config.lr_decay)}
-        row |= _describe(logs)
+    rate = schedules.callback(schedule, lr=config.lr, decay=config.lr_decay)
+    rate.set_model(steps.model)
+    began, before = time.monotonic(), place.seconds
+    saved = reported = began
+
+    def report(**what) -> None:
+        nonlocal reported
+        reported = time.monotonic()
+        progress(Progress(place.epoch, schedule.epochs, place.step, steps.per_epoch, **what))
+
+    report()
+    while place.epoch < schedule.epochs:
+        rate.on_epoch_begin(place.epoch)
+        if not place.step:
+            steps.model.reset_metrics()
+        epoch_began, epoch_first = time.monotonic(), place.step
+        for end in training_steps.call_ends(steps.per_epoch, fused=steps.fused):
+            if end <= place.step:
+                continue
+            steps.run(epoch=place.epoch, begin=place.step, end=end)
+            place.step = end
+            if end == steps.per_epoch:
+                break
+            place.seconds = before + time.monotonic() - began
+            if stopping():
+                save()
+                raise Stopped(f"in epoch {place.epoch + 1} of {schedule.epochs}, step {end} of {steps.per_epoch}")
+            if time.monotonic() - saved > checkpoint_seconds:
+                save()
+                saved = time.monotonic()
+            if time.monotonic() - reported > 1:
+                report(logs=_describe(steps.metrics()))
+        row = {"epoch": place.epoch + 1, "lr": schedule.learning_rate(place.epoch, lr=config.lr, decay=config.lr_decay)}
+        row |= _describe(steps.metrics())
+        images = (place.step - epoch_first) * config.batch_size
+        row["images_per_second"] = images / (time.monotonic() - epoch_began)
         if not math.isfinite(row["loss"]):
-            raise InputError(f"Training diverged in epoch {epoch + 1}; a smaller lr may pass. Received: lr {config.lr}")
-        for name, (images, labels) in held_out.items():
-            row[f"{name}_error"], row[f"{name}_ce"] = evaluate(model, images, labels)
-        row["images_per_second"] = len(batches) * config.batch_size / seconds
-        history.append(row)
-        writer.scalars(_scalars(row), step=epoch + 1)
-        if verbose:
-            print(f"test error {row['test_error']:.2f} %, {row['images_per_second']:.0f} images/s", flush=True)
+            raise InputError(
+                f"Training diverged in epoch {place.epoch + 1}; a smaller lr may pass. Received: lr {config.lr}"
+            )
+        for name, split in held_out.items():
+            row[f"{name}_error"], row[f"{name}_ce"] = steps.evaluate(split)
+        row["time"] = time.time()
+        place.history.append(row)
+        place.epoch, place.step = place.epoch + 1, 0
+        place.seconds = before + time.monotonic() - began
+        save()
+        saved = time.monotonic()
+        _write_row(writer, row)
+        report(row=row)
+        if stopping() and place.epoch < schedule.epochs:
+            raise Stopped(f"after epoch {place.epoch} of {schedule.epochs}")
+
+
+def _summary(place: Place) -> dict[str, Any]:
+    """What the epochs add to the record."""
+    history = place.history
     errors = [row["test_error"] for row in history]
     result = {
         "history": history,
@@ -176,24 +271,108 @@ def _train(model, config, dataset, train, val, *, writer, verbose) -> dict[str, 
         "test_error_best_epoch": 1 + errors.index(min(errors)),
         # The first epoch compiles.
         "images_per_second": statistics.median(row["images_per_second"] for row in history[1:] or history),
-        "wall_seconds": time.monotonic() - started,
+        "wall_seconds": place.seconds,
     }
-    if len(val):
+    if "val_error" in history[0]:
         chosen = min(history, key=lambda row: row["val_error"])
         result |= {"test_error_val_chosen": chosen["test_error"], "val_chosen_epoch": chosen["epoch"]}
     return result
 
 
-def evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Top-1 error in percent, mean cross-entropy in nats, of a compiled `Distiller` on standardised images."""
-    logs = model.evaluate(images, labels, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True)
-    correct = round(float(logs["accuracy"]) * len(labels))
-    return 100 * (len(labels) - correct) / len(labels), float(logs["ce"])
+class _Saver:
+    """Saves a run's place; the writing to disk goes on beside the steps that follow."""
+
+    def __init__(self, workdir: pathlib.Path, steps: training_steps.Steps, place: Place, identity: dict[str, Any]):
+        self._workdir, self._steps, self._place, self._identity = workdir, steps, place, identity
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._pending = concurrent.futures.Future()
+        self._pending.set_result(None)
+
+    def __call__(self) -> None:
+        self._pending.result()
+        self._pending = self._pool.submit(
+            checkpoints.save,
+            self._workdir,
+            step=self._place.epoch * self._steps.per_epoch + self._place.step,
+            arrays=self._steps.state(),
+            meta={"place": copy.deepcopy(dataclasses.asdict(self._place)), "identity": self._identity},
+        )
+
+    def __enter__(self) -> "_Saver":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._pool.shutdown()
+        self._pending.result()
 
 
-def _describe(logs: dict[str, list[float]]) -> dict[str, float]:
-    """What the record keeps of one epoch's logs of `fit`."""
-    logs = {name: float(values[-1]) for name, values in logs.items()}
+def _identity(config: RunConfig, dataset: data.Dataset) -> dict[str, Any]:
+    """All that the result depends on, by content: where files lie does not matter, what is in them does."""
+    identity = dataclasses.asdict(config) | {
+        "dataset": dataset.fingerprint,
+        "dataset_name": dataset.name,
+        "backend": keras.backend.backend(),
+    }
+    paths = [pathlib.Path(teacher) / records.WEIGHTS for teacher in config.teachers]
+    return identity | {"teachers": [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]}
+
+
+def _resume(workdir: pathlib.Path, steps: training_steps.Steps, identity: dict[str, Any]) -> Place | None:
+    """Puts the run where its newest checkpoint left it; None where there is none.
+
+    Raises:
+        InputError: if that is another run's, or damaged.
+    """
+    found = checkpoints.load(workdir)
+    if found is None:
+        return None
+    arrays, meta = found
+    theirs = meta["identity"]
+    changed = [f"{key} {theirs.get(key)}, now {value}" for key, value in identity.items() if theirs.get(key) != value]
+    if changed:
+        raise InputError(
+            "workdir must not hold an unfinished run of another configuration, unless restart is set."
+            f" Received: {workdir}: {'; '.join(changed)}"
+        )
+    steps.restore(arrays)
+    place = Place(**meta["place"])
+    last = place.sessions[-1]
+    for what, now in (("versions", records.versions()), ("hardware", records.hardware())):
+        if last[what] != now:
+            _log.warning("Going on with other %s, so maybe not to the bit: %s, now %s", what, last[what], now)
+    return place
+
+
+@contextlib.contextmanager
+def _writer(workdir: pathlib.Path, config: RunConfig, record: dict[str, Any], place: Place):
+    """An event file of the whole run, in place of what an interrupted session left of one."""
+    for path in workdir.glob(EVENTS):
+        path.unlink()
+    writer = summary_writer(str(workdir))
+    finished = False
+    try:
+        writer.hparams(_hparams(config, record), metrics={"error/test": "test error (%)"})
+        for row in place.history:
+            _write_row(writer, row)
+        yield writer
+        finished = True
+    except Stopped:
+        finished = None
+        raise
+    finally:
+        writer.close(finished=finished)
+
+
+def _write_row(writer: NoSummaryWriter, row: dict[str, float]) -> None:
+    writer.scalars(_scalars(row), step=row["epoch"], time=row["time"])
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _describe(logs: dict[str, float]) -> dict[str, float]:
+    """What the record keeps of an epoch's metrics."""
     row = {"train_error": 100 * (1 - logs["accuracy"])}
     row |= {name: logs[name] for name in ("loss", "ce", "kd", "at", "teacher_kl") if name in logs}
     if "agreement" in logs:
@@ -206,7 +385,7 @@ def evaluate_run(workdir: str | os.PathLike, dataset_name: str | None = None) ->
 
     Args:
         workdir: the run's directory.
-        dataset_name: see `kdzoo.data.load`; None: the run's own.
+        dataset_name: see `kdzoo.data.load`; None: the run's own, by its name where the file it came from is gone.
 
     Returns:
         name, dataset, test_examples, test_error in percent, test_ce in nats, and the record's test_error_last.
@@ -215,14 +394,14 @@ def evaluate_run(workdir: str | os.PathLike, dataset_name: str | None = None) ->
         InputError: if the run or the data set is not there, or they do not fit together.
     """
     record = records.read(workdir)
-    dataset = data.load(dataset_name or record["config"]["dataset"])
+    dataset = _load_own(record) if dataset_name is None else data.load(dataset_name)
     _check_fits(f"{workdir}", record, dataset)
     # The network's own standardisation, whatever this data set's is.
     dataset = dataclasses.replace(dataset, mean=tuple(record["dataset"]["mean"]), std=tuple(record["dataset"]["std"]))
     with _dtype_policy(record["config"]["dtype_policy"]):
         model = distiller.Distiller(records.load_model(workdir), ce_weight=1.0, kd_weight=0.0)
     model.compile("sgd")
-    error, ce = evaluate(model, standardised(dataset.test.images, dataset), dataset.test.labels)
+    error, ce = training_steps.evaluate(model, dataset.test, dataset)
     return {
         "name": record["name"],
         "dataset": dataset.name,
@@ -233,9 +412,12 @@ def evaluate_run(workdir: str | os.PathLike, dataset_name: str | None = None) ->
     }
 
 
-def standardised(images: np.ndarray, dataset: data.Dataset) -> np.ndarray:
-    """A data set's uint8 images as its networks take them."""
-    return data.standardise(images, mean=dataset.mean, std=dataset.std)
+def _load_own(record: dict[str, Any]) -> data.Dataset:
+    """The data set of a run."""
+    source, name = record["config"]["dataset"], record["dataset"]["name"]
+    if source != name and name in data.NAMES and not pathlib.Path(source.removeprefix("npz:")).exists():
+        source = name
+    return data.load(source, name)
 
 
 def _hparams(config: RunConfig, record: dict[str, Any]) -> dict[str, Any]:
@@ -257,9 +439,10 @@ def _scalars(row: dict[str, float]) -> dict[str, float]:
 
 def _agreement(model: distiller.Distiller, dataset: data.Dataset) -> float:
     """Share in percent of the test images for which student and teachers name the same class."""
-    images = standardised(dataset.test.images, dataset)
+    images = data.standardise(dataset.test.images, mean=dataset.mean, std=dataset.std)
     student, *teachers = (
-        network.predict(images, batch_size=EVALUATION_BATCH, verbose=0) for network in (model.student, *model.teachers)
+        network.predict(images, batch_size=training_steps.EVALUATION_BATCH, verbose=0)
+        for network in (model.student, *model.teachers)
     )
     return 100 * float(np.mean(student.argmax(-1) == np.mean(teachers, axis=0).argmax(-1)))
 
@@ -326,23 +509,20 @@ def _check_workdir(workdir: pathlib.Path, *, restart: bool) -> None:
         raise InputError(f"workdir must be a directory that can be written. Received: {workdir}")
 
 
-def _make_workdir(workdir: pathlib.Path) -> None:
-    """Makes the directory, without what an earlier run left in it."""
+@contextlib.contextmanager
+def _working(workdir: pathlib.Path):
+    """Makes the directory, and keeps other processes out of it."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        for pattern in (records.RECORD, records.WEIGHTS, "events.out.tfevents.*"):
-            for path in workdir.glob(pattern):
-                path.unlink()
     except OSError as error:
         raise InputError(f"workdir must be a directory that can be written. Received: {error}") from None
+    with files.locked(workdir):
+        yield
 
 
-class _Progress(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar, counting to the run's last epoch and not to that of one `fit`."""
-
-    def __init__(self, *, epochs: int):
-        super().__init__()
-        self.total_epochs = epochs
-
-    def set_params(self, params: dict) -> None:
-        super().set_params({**params, "epochs": self.total_epochs})
+def _clear(workdir: pathlib.Path) -> None:
+    """Removes what an earlier run left, its record first: without that it is no finished run."""
+    for pattern in (records.RECORD, records.WEIGHTS, EVENTS):
+        for path in workdir.glob(pattern):
+            path.unlink()
+    shutil.rmtree(workdir / checkpoints.DIRECTORY, ignore_errors=True)

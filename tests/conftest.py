@@ -10,16 +10,38 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Puts a stop to every import of TensorFlow in the process it starts.
+JAX_PYTHON = os.environ.get("KDZOO_JAX_PYTHON", sys.executable)
 WITHOUT_TENSORFLOW = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'tensorflow_datasets')))\n"
 
 
-def run_python(*args: str, python: str = sys.executable, env: dict[str, str | None] | None = None):
-    """Runs `python ARGS` in the checkout; `env` changes the environment, None unsets. Returns the completed process."""
+def start_python(
+    *args: str, python: str = sys.executable, env: dict[str, str | None] | None = None, **options
+) -> subprocess.Popen:
+    """Starts `python ARGS` in the checkout; `env` changes the environment, None unsets. Its output comes as text."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), **(env or {})}
     environment = {name: value for name, value in environment.items() if value is not None}
-    return subprocess.run(
-        [python, *args], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen([python, *args], env=environment, cwd=ROOT, text=True, **pipes)
+
+
+def run_python(*args: str, **options) -> subprocess.CompletedProcess:
+    """Runs `python ARGS` to its end: see `start_python`."""
+    with start_python(*args, **options) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=600)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def app(backend: str, name: str, *args: str) -> dict:
+    """What `run_python` takes to run `python -m apps.NAME ARGS` on a backend, JAX without TensorFlow."""
+    if backend == "tensorflow":
+        return {"args": ["-m", f"apps.{name}", *args], "env": {"KERAS_BACKEND": backend}}
+    module = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+    # CIFAR-10 comes through TFDS, which needs TensorFlow.
+    env = {"KERAS_BACKEND": backend, "TFDS_DATA_DIR": None}
+    return {"args": ["-c", WITHOUT_TENSORFLOW + module, f"apps.{name}", *args], "python": JAX_PYTHON, "env": env}
 
 
 @pytest.fixture(scope="session")

@@ -1,88 +1,115 @@
 """The JAX backend, in processes without TensorFlow: `$KDZOO_JAX_PYTHON`, or this Python with its import forbidden."""
 
 import json
-import os
 import sys
 
 import numpy as np
 import pytest
 
-from conftest import ROOT, WITHOUT_TENSORFLOW, run_python
+from conftest import JAX_PYTHON, ROOT, WITHOUT_TENSORFLOW, app, run_python
+from kdzoo import data, records
 
-PYTHON = os.environ.get("KDZOO_JAX_PYTHON", sys.executable)
-if sys.executable == PYTHON:
+if sys.executable == JAX_PYTHON:
     pytest.importorskip("jax")
-
-LOSSES = """
-import json, sys
-import numpy as np
-import kdzoo
-from kdzoo import data, training
-from kdzoo.batches import Batches
-from kdzoo.optimizers import CoupledSGD
-
-npz, weights = sys.argv[1:]
-dataset = data.load(f"npz:{npz}")
-student, teacher = (kdzoo.build(name, num_classes=4, input_shape=(16, 16, 3)) for name in ("wrn10-1", "wrn10-2"))
-student.load_weights(f"{weights}/student.weights.h5")
-teacher.load_weights(f"{weights}/teacher.weights.h5")
-distiller = kdzoo.Distiller(student, teacher, at_weight=100.0)
-distiller.compile(CoupledSGD(0.02))
-rows = []
-for epoch in range(2):
-    batches = Batches(dataset.train, dataset, seed=0, epoch=epoch, batch_size=32, augment="crop_flip")
-    logs = distiller.fit(batches, shuffle=False, verbose=0).history
-    rows.append({name: values[0] for name, values in logs.items()})
-rows.append(dict(zip(("error", "ce"), training.evaluate(
-    distiller, training.standardised(dataset.test.images, dataset), dataset.test.labels))))
-rows.append({"loaded": sorted({name.split(".")[0] for name in sys.modules} & {"tensorflow", "jax"})})
-print(json.dumps(rows))
-"""
 
 
 def run_jax(code: str, *args: str):
     # CIFAR-10 comes through TFDS, which needs TensorFlow.
     env = {"KERAS_BACKEND": "jax", "TFDS_DATA_DIR": None}
-    done = run_python("-c", WITHOUT_TENSORFLOW + code, *args, python=PYTHON, env=env)
+    done = run_python("-c", WITHOUT_TENSORFLOW + code, *args, python=JAX_PYTHON, env=env)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
-def test_jax_gives_the_losses_of_tensorflow(npz, tmp_path):
+def run_app(backend: str, name: str, *args: str) -> str:
+    command = app(backend, name, *args)
+    done = run_python(*command.pop("args"), **command)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+LOGITS = """
+import json, sys
+import numpy as np
+from kdzoo import data, records
+
+npz, workdir = sys.argv[1:]
+dataset = data.load(f"npz:{npz}")
+images = data.standardise(dataset.test.images, mean=dataset.mean, std=dataset.std)
+print(json.dumps(records.load_model(workdir).predict(images, verbose=0).tolist()))
+"""
+
+
+def test_the_commands_give_on_jax_what_they_give_on_tensorflow(npz, tmp_path):
+    """Teacher, student, evaluation: the same losses; and weights move from one to the other."""
     pytest.importorskip("tensorflow")
-    import keras
-
-    import kdzoo
-
-    keras.utils.set_random_seed(0)
-    for name, model in (("student", "wrn10-1"), ("teacher", "wrn10-2")):
-        network = kdzoo.build(model, num_classes=4, input_shape=(16, 16, 3))
-        network.save_weights(tmp_path / f"{name}.weights.h5")
-    tensorflow = run_python("-c", LOSSES, str(npz), str(tmp_path), env={"KERAS_BACKEND": "tensorflow"})
-    assert tensorflow.returncode == 0, tensorflow.stderr[-3000:]
-    *expected, loaded_there = json.loads(tensorflow.stdout.splitlines()[-1])
-    *rows, _ = json.loads(run_jax(LOSSES, str(npz), str(tmp_path)).splitlines()[-1])
-    assert "tensorflow" in loaded_there["loaded"]
-    errors = [row.pop("error") for row in (rows[-1], expected[-1])]
-    for row, expected_row in zip(rows, expected, strict=True):
-        assert row == pytest.approx(expected_row, rel=1e-3)
-    assert errors[0] == pytest.approx(errors[1], abs=100 / 64 * 1.01)  # one image of the 64
-    np.testing.assert_allclose(rows[0]["loss"], expected[0]["loss"], rtol=1e-4)
-
-
-def test_jax_trains_distils_and_evaluates_by_the_commands(npz, tmp_path):
-    common = ["--schedule=1-2", f"--dataset=npz:{npz}", "--batch_size=32"]
-    module = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
-    teacher, student = f"{tmp_path}/teacher", f"{tmp_path}/student"
-    run_jax(module, "apps.train", "--model=wrn10-2", f"--workdir={teacher}", *common)
-    run_jax(module, "apps.distill", "--student=wrn10-1", f"--teacher={teacher}", f"--workdir={student}", *common)
-    printed = run_jax(module, "apps.evaluate", f"--model={student}")
-    record = json.loads((tmp_path / "student" / "record.json").read_text())
-    assert record["versions"]["backend"] == "jax"
-    assert f"test error {record['test_error_last']:.2f} %" in printed
+    common = ["--schedule=1-2", f"--dataset=npz:{npz}", "--dataset_name=quarters", "--batch_size=32", "--lr=0.02"]
+    runs = {}
+    for backend in ("tensorflow", "jax"):
+        teacher, student = (tmp_path / f"{backend}_{who}" for who in ("teacher", "student"))
+        run_app(backend, "train", "--model=wrn10-2", f"--workdir={teacher}", *common)
+        flags = [f"--teacher={teacher}", "--method=at+kd", f"--workdir={student}", *common]
+        run_app(backend, "distill", "--student=wrn10-1", *flags)
+        runs[backend] = {path: records.read(path) for path in (teacher, student)}
+        for record in runs[backend].values():
+            assert record["versions"]["backend"] == backend
+            assert record["dataset"]["name"] == "quarters"
+    for expected, received in zip(runs["tensorflow"].values(), runs["jax"].values(), strict=True):
+        for ours, theirs in zip(received["history"], expected["history"], strict=True):
+            losses = {name: theirs[name] for name in theirs.keys() & {"loss", "ce", "kd", "at", "test_ce"}}
+            assert {name: ours[name] for name in losses} == pytest.approx(losses, rel=2e-3)
+    for trained, evaluating in (("tensorflow", "jax"), ("jax", "tensorflow")):
+        path = tmp_path / f"{trained}_student"
+        printed = run_app(evaluating, "evaluate", f"--model={path}")
+        assert f"test error {runs[trained][path]['test_error_last']:.2f} % of 64 images" in printed
+    workdir = str(tmp_path / "jax_student")
+    of_jax = np.array(json.loads(run_jax(LOGITS, str(npz), workdir).splitlines()[-1]))
+    done = run_python("-c", LOGITS, str(npz), workdir, env={"KERAS_BACKEND": "tensorflow"})
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), of_jax, atol=1e-5 * np.abs(of_jax).max())
 
 
-@pytest.mark.parametrize("tests", ["test_losses.py", "test_distiller.py", "test_training.py"])
+STEPS = """
+import json, sys
+import numpy as np
+from kdzoo import data, steps, training
+from kdzoo.config import RunConfig
+
+npz, fused = sys.argv[1:]
+config = RunConfig("wrn10-1", "1-1", dataset=f"npz:{npz}", batch_size=32, augment="crop_flip", lr=0.01,
+                   fused_steps=int(fused))
+dataset = data.load(config.dataset)
+model = training._build(config, dataset)
+runner = steps.make(model, dataset, dataset.train, config)
+views = np.arange(128) * 5 % 162
+seen = runner._seen(data.pad(dataset.train.images), np.arange(128), views)
+begin = 0
+for end in steps.call_ends(4, fused=runner.fused):
+    runner.run(epoch=0, begin=begin, end=end)
+    begin = end
+print(json.dumps([np.asarray(seen).tolist(), [runner.metrics(), runner.evaluate(dataset.test)]]))
+"""
+
+
+def test_fused_steps_on_the_device_see_the_same_views_and_learn_the_same(npz):
+    one, fused = (json.loads(run_jax(STEPS, str(npz), fused).splitlines()[-1]) for fused in ("1", "3"))
+    dataset = data.load(f"npz:{npz}")
+    views = data.apply_views(dataset.train.images, np.arange(128) * 5 % 162)
+    expected = data.standardise(views, mean=dataset.mean, std=dataset.std)
+    np.testing.assert_allclose(one[0], expected, rtol=0, atol=1e-6)
+    assert fused[1][0] == pytest.approx(one[1][0], rel=1e-4)
+    assert fused[1][1] == pytest.approx(one[1][1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "test_losses.py",
+        "test_distiller.py",
+        "test_training.py",
+        "test_resume.py -k goes_on_as_if",
+    ],
+)
 def test_the_tests_pass_on_jax(tests):
     module = "import pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *sys.argv[1:]]))"
-    print(run_jax(module, str(ROOT / "tests" / tests)))
+    file, *options = tests.split(" ")
+    print(run_jax(module, str(ROOT / "tests" / file), *options))

@@ -43,6 +43,15 @@ for name, strategy in (("one", "none"), ("two", "mirrored")):
     for record, who in zip(runs, ("teacher", "student")):
         results[f"{who} {name}"] = {key: [row[key] for row in record["history"]]
                                     for key in ("loss", "ce", "kd", "at", "test_ce") if key in record["history"][0]}
+calls = iter([False] * 2 + [True])
+config = RunConfig("wrn10-1", **taught, **common)
+try:
+    training.run(config, f"{workdir}/resumed", stopping=lambda: next(calls))
+except training.Stopped as stopped:
+    results["stopped"] = str(stopped)
+training.run(config, f"{workdir}/resumed")
+resumed, undisturbed = (records.load_model(f"{workdir}/{name}").get_weights() for name in ("resumed", "student-two"))
+results["resumed"] = all((a == b).all() for a, b in zip(resumed, undisturbed))
 moving = [[w.numpy() for w in records.load_model(f"{workdir}/student-{n}").weights if "moving" in w.path]
           for n in ("one", "two")]
 results["moving"] = max(float(np.max(np.abs(a - b) / (np.abs(a) + 1e-3))) for a, b in zip(*moving))
@@ -68,3 +77,8 @@ def test_two_replicas_give_the_losses_of_one(results, who, tolerance):
 
 def test_moving_statistics_are_those_of_the_whole_batch(results):
     assert results["moving"] < 1e-3
+
+
+def test_a_mirrored_run_goes_on_as_if_it_had_not_stopped(results):
+    assert results["stopped"] == "in epoch 2 of 2, step 1 of 2"
+    assert results["resumed"]

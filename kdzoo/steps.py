@@ -1,0 +1,236 @@
+"""How the training steps of a run are carried out: the same `Distiller.train_step` driven as suits each backend.
+
+On TensorFlow batches are made on the host while the step before runs. On JAX the whole data set lives on the device as
+uint8; crop, flip and standardisation happen inside the compiled step, and many steps run in one call.
+"""
+
+import concurrent.futures
+import functools
+
+import keras
+import numpy as np
+
+from kdzoo import data
+from kdzoo.batches import Batches
+from kdzoo.config import RunConfig
+from kdzoo.distiller import Distiller
+
+EVALUATION_BATCH = 500
+FUSED_STEPS = 64  # on an accelerator; a processor's steps are long enough to be called one by one
+
+
+def make(model: Distiller, dataset: data.Dataset, train: data.Split, config: RunConfig) -> "Steps":
+    """What runs this compiled model's steps on the backend in use."""
+    return {"tensorflow": TensorFlowSteps, "jax": JaxSteps}[keras.backend.backend()](model, dataset, train, config)
+
+
+def call_ends(steps: int, *, fused: int) -> list[int]:
+    """Where in an epoch of so many steps each call ends, at most `fused` steps from the one before.
+
+    Calls of one length where there is such a length from `fused / 2` on, since each length is a program to compile.
+    """
+    if not steps:
+        return []
+    calls = -(-steps // fused)
+    calls = next((n for n in range(calls, min(2 * calls, steps) + 1) if steps % n == 0), calls)
+    length = -(-steps // calls)
+    return [*range(length, steps, length), steps]
+
+
+class Steps:
+    """A compiled `Distiller` and the examples it learns from."""
+
+    fused = 1
+
+    def __init__(self, model: Distiller, dataset: data.Dataset, train: data.Split, config: RunConfig):
+        self.model, self.dataset = model, dataset
+        seen = {"seed": config.seed, "batch_size": config.batch_size, "augment": config.augment}
+        self._epoch = functools.lru_cache(maxsize=1)(lambda epoch: Batches(train, dataset, epoch=epoch, **seen))
+        self.per_epoch = len(train) // config.batch_size
+
+    def run(self, *, epoch: int, begin: int, end: int) -> None:
+        """Runs these steps of an epoch. Begins where the last call ended, and ends where one of `call_ends` does."""
+        raise NotImplementedError
+
+    def metrics(self) -> dict[str, float]:
+        """The model's metrics since they were last reset."""
+        return {name: float(value) for name, value in self.model.get_metrics_result().items()}
+
+    def evaluate(self, split: data.Split) -> tuple[float, float]:
+        """Top-1 error in percent and mean cross-entropy in nats. Resets the metrics."""
+        return evaluate(self.model, split, self.dataset)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of all that a step changes: the student's weights, optimizer slots, metrics."""
+        return {name: np.array(variable) for name, variable in self._variables().items()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Puts back what `state` gave."""
+        for name, variable in self._variables().items():
+            variable.assign(state[name])
+
+    def _variables(self) -> dict[str, keras.Variable]:
+        groups = {
+            "student": self.model.student.variables,
+            "optimizer": self.model.optimizer.variables,
+            "metrics": self.model.metrics_variables,
+        }
+        return {f"{group}/{i:04d}/{v.path}": v for group, vs in groups.items() for i, v in enumerate(vs)}
+
+
+class TensorFlowSteps(Steps):
+    """Keras's own train function; each batch is made while the step before runs. A replica gets its share."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.model.make_train_function()
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._ahead = None, None
+
+    def run(self, *, epoch, begin, end):
+        for step in range(begin, end):
+            if self._ahead[0] != (epoch, step):
+                self._make_ahead(epoch, step)
+            batch = self._ahead[1].result()
+            self._make_ahead(*((epoch, step + 1) if step + 1 < self.per_epoch else (epoch + 1, 0)))
+            self.model.train_function(iter([self._distributed(batch)]))
+
+    def _make_ahead(self, epoch: int, step: int) -> None:
+        self._ahead = (epoch, step), self._pool.submit(lambda: self._epoch(epoch)[step])
+
+    def _distributed(self, batch: tuple[np.ndarray, ...]) -> tuple:
+        strategy = self.model.distribute_strategy
+        replicas = strategy.num_replicas_in_sync
+        if replicas == 1:
+            return batch
+        shares = zip(*(np.split(array, replicas) for array in batch), strict=True)
+        shares = [tuple(keras.ops.convert_to_tensor(array) for array in share) for share in shares]
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: shares[context.replica_id_in_sync_group]
+        )
+
+
+class JaxSteps(Steps):
+    """`lax.scan` over the steps of a call, each of which takes its batch from the data set on the device."""
+
+    def __init__(self, model, dataset, train, config):
+        import jax
+
+        super().__init__(model, dataset, train, config)
+        self.fused = config.fused_steps or (1 if jax.default_backend() == "cpu" else FUSED_STEPS)
+        self._train = jax.jit(self._train_call, donate_argnums=0)
+        self._test = jax.jit(self._test_call)
+        self._train_split, self._arrays = train, {}
+        self._carry = None  # what the steps hold in place of the model's variables, once they have begun
+
+    def run(self, *, epoch, begin, end):
+        if self._carry is None:
+            self._carry = [[variable.value for variable in group] for group in self._groups()]
+        of_epoch = self._epoch(epoch)
+        positions = of_epoch.order[begin * of_epoch.batch_size : end * of_epoch.batch_size]
+        positions = positions.reshape(-1, of_epoch.batch_size).astype(np.int32)
+        views = of_epoch.views[positions].astype(np.int32)
+        self._carry = self._train(self._carry, *self._on_device(self._train_split), positions, views)
+
+    def metrics(self):
+        if self._carry is not None:
+            _assign(self.model.metrics_variables, self._carry[-1])
+        return super().metrics()
+
+    def evaluate(self, split):
+        self._sync()
+        self.model.reset_metrics()
+        trainable, non_trainable, _, metrics = ([variable.value for variable in group] for group in self._groups())
+        arrays = self._on_device(split)
+        whole = len(split) // EVALUATION_BATCH * EVALUATION_BATCH
+        batches = np.arange(whole).reshape(-1, EVALUATION_BATCH)
+        calls = np.split(batches, call_ends(len(batches), fused=self.fused)[:-1])
+        for positions in (*calls, np.arange(whole, len(split))[None]):
+            if positions.size:
+                metrics = self._test(trainable, non_trainable, metrics, *arrays, positions)
+        _assign(self.model.metrics_variables, metrics)
+        return _error_and_ce(super().metrics(), len(split))
+
+    def state(self):
+        self._sync()
+        return super().state()
+
+    def _groups(self) -> tuple[list[keras.Variable], ...]:
+        model = self.model
+        return (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        )
+
+    def _sync(self) -> None:
+        """Gives the model's variables the values that so far only the steps hold."""
+        if self._carry is not None:
+            for variables, values in zip(self._groups(), self._carry, strict=True):
+                _assign(variables, values)
+            self._carry = None
+
+    def _on_device(self, split: data.Split) -> tuple:
+        """The padded uint8 images and the labels."""
+        import jax
+
+        if split not in self._arrays:
+            self._arrays[split] = jax.device_put((data.pad(split.images), split.labels))
+        return self._arrays[split]
+
+    # Compiled.
+
+    def _train_call(self, carry, images, labels, positions, views):
+        def step(carry, positions, views):
+            batch = self._seen(images, positions, views), labels[positions]
+            return list(self.model.train_step(tuple(carry), batch)[1])
+
+        return _scan(step, carry, positions, views)
+
+    def _test_call(self, trainable, non_trainable, metrics, images, labels, positions):
+        def step(metrics, positions):
+            batch = self._seen(images, positions, np.full(positions.shape, data.CENTRE)), labels[positions]
+            return self.model.test_step((trainable, non_trainable, metrics), batch)[1][2]
+
+        return _scan(step, metrics, positions)
+
+    def _seen(self, padded, positions, views):
+        """What `Batches` gives: standardised float32 images [batch, h, w, c], of these positions and views."""
+        import jax
+
+        height, width, channels = self.dataset.image_shape
+        flip, down, right = data.describe_views(views)
+
+        def crop(position, down, right):
+            return jax.lax.dynamic_slice(padded, (position, down, right, 0), (1, height, width, channels))[0]
+
+        crops = jax.vmap(crop)(positions, down, right)
+        crops = jax.numpy.where((flip == 1)[:, None, None, None], crops[:, :, ::-1], crops)
+        return data.standardise(crops, mean=self.dataset.mean, std=self.dataset.std)
+
+
+def _scan(step, carry, *batches):
+    """Applies `step(carry, *batch)` to each batch in turn. (On a CPU, XLA runs a loop's body 20 times slower.)"""
+    import jax
+
+    if len(batches[0]) == 1:
+        return step(carry, *(array[0] for array in batches))
+    return jax.lax.scan(lambda carry, batch: (step(carry, *batch), None), carry, batches)[0]
+
+
+def evaluate(model: keras.Model, split: data.Split, dataset: data.Dataset) -> tuple[float, float]:
+    """Top-1 error in percent and mean cross-entropy in nats of a compiled `Distiller`, by Keras's own `evaluate`."""
+    images = data.standardise(split.images, mean=dataset.mean, std=dataset.std)
+    logs = model.evaluate(images, split.labels, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True)
+    return _error_and_ce(logs, len(split))
+
+
+def _error_and_ce(logs: dict[str, float], examples: int) -> tuple[float, float]:
+    correct = round(float(logs["accuracy"]) * examples)
+    return 100 * (examples - correct) / examples, float(logs["ce"])
+
+
+def _assign(variables, values) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
