@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["zoo", "kdzoo", "kdzoo.*", "apps"]),
-    package_data={"apps": ["flags/*.flags"]},
+    package_data={"apps": ["flags/*.flags", "grids/*.json"]},
     install_requires=[
         "absl-py>=2.1,<3",
         "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 and does not say so

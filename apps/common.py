@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: having no GPU is no error
@@ -79,23 +79,31 @@ def train(model: str, **distillation) -> None:
 
 def run_training(config: RunConfig, workdir: str | os.PathLike, *, kind: str = "auto", **options) -> dict[str, Any]:
     """`kdzoo.training.run` with its progress shown; SIGTERM and Ctrl-C end the process once the run has been saved."""
+    with stop_signals() as received:
+        training = import_training()
+        if kind == "auto":
+            kind = "bar" if sys.stdout.isatty() else "lines"
+        show = {"bar": progress.bar, "lines": progress.lines, "json": progress.json_lines}[kind]()
+        try:
+            return training.run(config, workdir, progress=show, stopping=lambda: bool(received), **options)
+        except training.Stopped as stopped:
+            print(f"\nstopped {stopped}; saved, so that the same command goes on from there: {workdir}", flush=True)
+            sys.exit(128 + received[0])
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT (Ctrl-C), for the work to end in good order; a second one ends it at once."""
     received = []
 
     def stop(number, frame):
-        if received:  # asked twice: at once
+        if received:
             raise KeyboardInterrupt
         received.append(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    training = import_training()
-    if kind == "auto":
-        kind = "bar" if sys.stdout.isatty() else "lines"
-    show = {"bar": progress.bar, "lines": progress.lines, "json": progress.json_lines}[kind]()
     try:
-        return training.run(config, workdir, progress=show, stopping=lambda: bool(received), **options)
-    except training.Stopped as stopped:
-        print(f"\nstopped {stopped}; saved, so that the same command goes on from there: {workdir}", flush=True)
-        sys.exit(128 + received[0])
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -108,16 +116,16 @@ def import_training():
     return training
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags and calls `main`."""
+def run(main: Callable[[], int | None]) -> None:
+    """Parses the flags and calls `main`, which may return the exit code."""
     app.run(lambda _: _guarded(main), flags_parser=_parse)
 
 
-def _guarded(main: Callable[[], None]) -> None:
+def _guarded(main: Callable[[], int | None]) -> int | None:
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     try:
-        main()
+        return main()
     except InputError as error:
         _fail(error)
     except KeyboardInterrupt:

@@ -29,6 +29,7 @@ _MODULES = (
     "report",
     "schedules",
     "steps",
+    "sweep",
     "training",
 )
 

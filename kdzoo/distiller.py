@@ -95,12 +95,12 @@ class Distiller(keras.Model):
         TensorFlow calls it with (data), JAX with (state, data).
         """
         *state, data = args
-        return super().train_step(*state, self._add_teacher_outputs(data, *state))
+        return super().train_step(*state, self.add_teacher_outputs(data, *state))
 
     def test_step(self, *args):
         *state, data = args
         if self.teacher_in_evaluate:
-            data = self._add_teacher_outputs(data, *state)
+            data = self.add_teacher_outputs(data, *state)
         return super().test_step(*state, data)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -151,7 +151,8 @@ class Distiller(keras.Model):
 
     # What the teachers say.
 
-    def _add_teacher_outputs(self, data, state=None):
+    def add_teacher_outputs(self, data, state=None):
+        """The batch with the teachers' outputs beside its labels; on JAX, teachers as in this state."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self.teachers and not (isinstance(y, dict) and "teacher_logits" in y):
             if state is None:

@@ -6,15 +6,15 @@ import os
 import pathlib
 import platform
 import sys
-from typing import Any
-
-import keras
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 import kdzoo
 from kdzoo import names
 from kdzoo.files import write_atomically
 from zoo import InputError
+
+if TYPE_CHECKING:
+    import keras
 
 RECORD = "record.json"
 WEIGHTS = "model.weights.h5"
@@ -38,7 +38,7 @@ def read(workdir: str | os.PathLike) -> dict[str, Any]:
     raise InputError(f"A trained model is the directory of a finished run. Received: {path}: {reason}")
 
 
-def load_model(workdir: str | os.PathLike) -> keras.Model:
+def load_model(workdir: str | os.PathLike) -> "keras.Model":
     """Builds the network of a finished run and loads its weights.
 
     Raises:
@@ -59,7 +59,7 @@ def load_model(workdir: str | os.PathLike) -> keras.Model:
     return model
 
 
-def save_weights(workdir: pathlib.Path, model: keras.Model) -> None:
+def save_weights(workdir: pathlib.Path, model: "keras.Model") -> None:
     """Writes the weights, whole or not at all."""
     partial = workdir / f"partial.{WEIGHTS}"
     model.save_weights(partial)
@@ -87,13 +87,16 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def count_parameters(model: keras.Model) -> int:
+def count_parameters(model: "keras.Model") -> int:
     """Trainable parameters, as papers count them: BatchNorm's moving statistics are none."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
 def versions() -> dict[str, str]:
     """Versions of what computes."""
+    import keras
+    import numpy as np
+
     backend = keras.backend.backend()
     modules = {"keras": keras, "numpy": np, backend: sys.modules[backend]}
     return {
@@ -106,6 +109,8 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """What computes: processor, cores this process may use, accelerators."""
+    import keras
+
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:

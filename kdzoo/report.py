@@ -12,14 +12,20 @@ def describe_teachers(record: Record) -> str:
     return ", ".join(teacher["name"] for teacher in record["teachers"]) or "-"
 
 
-def table(records: Sequence[Record]) -> str:
-    """Markdown table, a row a run: errors and agreement on the test set in percent."""
-    rows = [("model", "method", "teacher", "parameters", "test error (%)", "agreement (%)", "images/s", "minutes")]
-    for record in records:
+def table(records: Sequence[Record], *, labels: Sequence[str] | None = None) -> str:
+    """Markdown table, a row a run: errors and agreement on the test set in percent.
+
+    Args:
+        records: of the runs.
+        labels: of the rows, where the models' names would not tell them apart.
+    """
+    kind = "run" if labels else "model"
+    rows = [(kind, "method", "teacher", "parameters", "test error (%)", "agreement (%)", "images/s", "minutes")]
+    for label, record in zip(labels or [record["name"] for record in records], records, strict=True):
         agreement = record.get("test_agreement_last")
         rows.append(
             (
-                record["name"],
+                label,
                 record["method"],
                 describe_teachers(record),
                 f"{record['parameters']:,}",

@@ -125,7 +125,7 @@ class JaxSteps(Steps):
 
     def run(self, *, epoch, begin, end):
         if self._carry is None:
-            self._carry = [[variable.value for variable in group] for group in self._groups()]
+            self._carry = [[variable.value for variable in group] for group in self.groups()]
         of_epoch = self._epoch(epoch)
         positions = of_epoch.order[begin * of_epoch.batch_size : end * of_epoch.batch_size]
         positions = positions.reshape(-1, of_epoch.batch_size).astype(np.int32)
@@ -140,7 +140,7 @@ class JaxSteps(Steps):
     def evaluate(self, split):
         self._sync()
         self.model.reset_metrics()
-        trainable, non_trainable, _, metrics = ([variable.value for variable in group] for group in self._groups())
+        trainable, non_trainable, _, metrics = ([variable.value for variable in group] for group in self.groups())
         arrays = self._on_device(split)
         whole = len(split) // EVALUATION_BATCH * EVALUATION_BATCH
         batches = np.arange(whole).reshape(-1, EVALUATION_BATCH)
@@ -155,7 +155,8 @@ class JaxSteps(Steps):
         self._sync()
         return super().state()
 
-    def _groups(self) -> tuple[list[keras.Variable], ...]:
+    def groups(self) -> tuple[list[keras.Variable], ...]:
+        """The variables of a state of `train_step`."""
         model = self.model
         return (
             model.trainable_variables,
@@ -167,7 +168,7 @@ class JaxSteps(Steps):
     def _sync(self) -> None:
         """Gives the model's variables the values that so far only the steps hold."""
         if self._carry is not None:
-            for variables, values in zip(self._groups(), self._carry, strict=True):
+            for variables, values in zip(self.groups(), self._carry, strict=True):
                 _assign(variables, values)
             self._carry = None
 
