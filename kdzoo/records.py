@@ -109,8 +109,6 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """What computes: processor, cores this process may use, accelerators."""
-    import keras
-
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:
@@ -118,5 +116,18 @@ def hardware() -> dict[str, Any]:
     except (OSError, StopIteration):
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    devices = [device for device in keras.distribution.list_devices() if not device.lower().startswith("cpu")]
-    return {"processor": processor, "cores": cores, "accelerators": devices}
+    return {"processor": processor, "cores": cores, "accelerators": _accelerators()}
+
+
+def _accelerators() -> list[str]:
+    """Their makers' names for them."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]

@@ -62,8 +62,8 @@ def run(
 ) -> dict[str, Any]:
     """Trains a network as configured; writes its weights, event files and record into `workdir`.
 
-    The same configuration gives the same weights to the bit on the same CPU, also where the run was killed, at any
-    moment and as often as you like, and the same call made again: it goes on from the last checkpoint.
+    The same configuration gives the same weights to the bit on the same CPU with as many cores, also where the run was
+    killed, at any moment and as often as you like, and the same call made again: it goes on from the last checkpoint.
 
     Args:
         config: what to train, and how.
