@@ -9,7 +9,7 @@ demo: .venv/installed
 
 test: .venv/installed
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses=2 --dist=worksteal
 
 test-slow: .venv/installed
 	$(PY) -m pytest -m slow

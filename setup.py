@@ -30,6 +30,6 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax>=0.10,<0.12"],
-        "test": ["jax>=0.10,<0.12", "pytest>=8", "ruff>=0.14"],
+        "test": ["jax>=0.10,<0.12", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14"],
     },
 )

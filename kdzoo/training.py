@@ -170,11 +170,11 @@ def run(
 
 def _build(config: RunConfig, dataset: data.Dataset) -> distiller.Distiller:
     """The student, freshly initialised from the seed, and its teachers, ready to train."""
-    # Keras seeds every layer from here. (`keras.utils.set_random_seed` would load TensorFlow on JAX too.)
-    random.seed(config.seed)
+    random.seed(config.seed)  # from here Keras seeds every layer
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
+        tf.random.set_seed(config.seed)  # determinism will not have other random operations without
         tf.config.experimental.enable_op_determinism()
     with _scope(config), _dtype_policy(config.dtype_policy):
         student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
