@@ -9,6 +9,13 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
+JAX_ENV = {
+    "KERAS_BACKEND": "jax",
+    "TFDS_DATA_DIR": None,  # CIFAR-10 comes through TFDS, which needs TensorFlow
+    # The tests' processes compile the same few programs over and over.
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+}
 # Puts a stop to every import of TensorFlow in the process it starts.
 JAX_PYTHON = os.environ.get("KDZOO_JAX_PYTHON", sys.executable)
 WITHOUT_TENSORFLOW = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'tensorflow_datasets')))\n"
@@ -39,9 +46,7 @@ def app(backend: str, name: str, *args: str) -> dict:
     if backend == "tensorflow":
         return {"args": ["-m", f"apps.{name}", *args], "env": {"KERAS_BACKEND": backend}}
     module = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
-    # CIFAR-10 comes through TFDS, which needs TensorFlow.
-    env = {"KERAS_BACKEND": backend, "TFDS_DATA_DIR": None}
-    return {"args": ["-c", WITHOUT_TENSORFLOW + module, f"apps.{name}", *args], "python": JAX_PYTHON, "env": env}
+    return {"args": ["-c", WITHOUT_TENSORFLOW + module, f"apps.{name}", *args], "python": JAX_PYTHON, "env": JAX_ENV}
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import JAX_PYTHON, ROOT, WITHOUT_TENSORFLOW, app, run_python
+from conftest import JAX_ENV, JAX_PYTHON, ROOT, WITHOUT_TENSORFLOW, app, run_python
 from kdzoo import data, records
 
 if sys.executable == JAX_PYTHON:
@@ -14,9 +14,7 @@ if sys.executable == JAX_PYTHON:
 
 
 def run_jax(code: str, *args: str):
-    # CIFAR-10 comes through TFDS, which needs TensorFlow.
-    env = {"KERAS_BACKEND": "jax", "TFDS_DATA_DIR": None}
-    done = run_python("-c", WITHOUT_TENSORFLOW + code, *args, python=JAX_PYTHON, env=env)
+    done = run_python("-c", WITHOUT_TENSORFLOW + code, *args, python=JAX_PYTHON, env=JAX_ENV)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

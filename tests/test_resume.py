@@ -105,13 +105,13 @@ def stopped(config, tmp_path) -> pathlib.Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(config, stopped, tmp_path, caplog, damage):
     newest = max((stopped / checkpoints.DIRECTORY).iterdir())
     content = bytearray(newest.read_bytes())
     if damage == "flipped":
         content[len(content) // 2] ^= 1
-    newest.write_bytes({"truncated": content[:-1], "flipped": content, "empty": b""}[damage])
+    newest.write_bytes({"truncated": content[:-1], "flipped": content}[damage])
     with caplog.at_level(logging.WARNING):
         record = training.run(config, stopped)
     (line,) = [r.getMessage() for r in caplog.records if "amaged" in r.getMessage()]

@@ -11,7 +11,9 @@ from kdzoo import data, records, training
 from kdzoo.config import METHODS, RunConfig
 from zoo import InputError
 
-RESULTS = sorted(pathlib.Path(__file__).parents[1].glob("results/cifar10/*/record.json"))
+RESULTS = sorted(
+    pathlib.Path(__file__).parents[1].glob("results/cifar10/*/record.json"), key=lambda path: len(path.parent.name)
+)
 KD = dict(zip(("ce_weight", "kd_weight", "at_weight"), METHODS["kd"], strict=True))
 
 
@@ -184,7 +186,10 @@ def test_event_files_hold_curves_and_hparams(teacher_run):
 
 
 @pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set: no CIFAR-10")
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (i > 0), id=path.parent.name) for i, path in enumerate(RESULTS)],
+)
 def test_published_results_are_reproduced(path):
     result = training.evaluate_run(path.parent)
     assert result["test_examples"] == 10_000
