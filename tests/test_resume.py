@@ -167,6 +167,15 @@ def test_teacher_and_data_count_by_what_they_are_not_where(config, stopped, teac
         training.run(dataclasses.replace(config, teachers=(str(moved / "t"),)), stopped)
 
 
+def test_going_on_elsewhere_is_allowed_and_said(config, stopped, monkeypatch, caplog):
+    here = records.hardware()
+    monkeypatch.setattr(records, "hardware", lambda: {**here, "cores": here["cores"] + 1})
+    with caplog.at_level(logging.WARNING):
+        record = training.run(config, stopped)
+    assert any("other hardware, so maybe not to the bit" in r.getMessage() for r in caplog.records)
+    assert [session["hardware"]["cores"] for session in record["sessions"]] == [here["cores"], here["cores"] + 1]
+
+
 def test_restart_throws_an_unfinished_run_away(config, stopped):
     record = training.run(dataclasses.replace(config, lr=0.05), stopped, restart=True)
     assert record["config"]["lr"] == 0.05
