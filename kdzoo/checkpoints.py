@@ -47,9 +47,8 @@ def save(workdir: pathlib.Path, *, step: int, arrays: Mapping[str, np.ndarray], 
         write_atomically(own, content)
         # What is of this step or a later one was damaged, or the run would not be here again.
         before = [path for path in _newest_first(workdir) if path.name < own.name[:9]]
-        for path in directory.iterdir():
-            if path not in (own, *before[: KEEP - 1]):
-                path.unlink()
+        for path in {*_newest_first(workdir), *directory.glob("*.partial")} - {own, *before[: KEEP - 1]}:
+            path.unlink()
     except OSError as error:
         raise InputError(f"workdir must have room for checkpoints. Received: {error}") from None
 
