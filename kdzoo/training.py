@@ -123,34 +123,13 @@ def run(
                 "hardware": records.hardware(),
             }
         )
-        record = {
-            "name": f"{config.model}_{config.schedule}",
-            "method": config.method,
-            "config": dataclasses.asdict(config),
-            "dataset": {
-                "name": dataset.name,
-                "fingerprint": dataset.fingerprint,
-                "num_classes": dataset.num_classes,
-                "image_shape": list(dataset.image_shape),
-                "mean": list(dataset.mean),
-                "std": list(dataset.std),
-                "train_examples": len(train),
-                "val_examples": len(val),
-                "test_examples": len(dataset.test),
-            },
-            "parameters": records.count_parameters(model.student),
-            "teachers": [
-                {key: teacher[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
-                for teacher in teacher_records
-            ],
-            "seed": config.seed,
-            "started": place.started,
-        }
+        splits = {"train": train, "val": val, "test": dataset.test}
+        record = _describe_run(config, dataset, splits, model, teacher_records) | {"started": place.started}
         with _writer(workdir, config, record, place) as writer, _Saver(workdir, steps, place, identity) as save:
             _train(
                 steps,
                 config,
-                {"test": dataset.test} | ({"val": val} if len(val) else {}),
+                {name: splits[name] for name in ("test", "val") if len(splits[name])},
                 place,
                 save=save,
                 checkpoint_seconds=60 * checkpoint_minutes,
@@ -166,6 +145,36 @@ def run(
             records.write(workdir, record)
         shutil.rmtree(workdir / checkpoints.DIRECTORY, ignore_errors=True)
     return record
+
+
+def _describe_run(
+    config: RunConfig,
+    dataset: data.Dataset,
+    splits: dict[str, data.Split],
+    model: distiller.Distiller,
+    teacher_records: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """What the record says before the first step."""
+    return {
+        "name": f"{config.model}_{config.schedule}",
+        "method": config.method,
+        "config": dataclasses.asdict(config),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "num_classes": dataset.num_classes,
+            "image_shape": list(dataset.image_shape),
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+            **{f"{name}_examples": len(split) for name, split in splits.items()},
+        },
+        "parameters": records.count_parameters(model.student),
+        "teachers": [
+            {key: teacher[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
+            for teacher in teacher_records
+        ],
+        "seed": config.seed,
+    }
 
 
 def _build(config: RunConfig, dataset: data.Dataset) -> distiller.Distiller:
