@@ -165,4 +165,6 @@ def _fail(error: object) -> None:
 
 
 def _describe_methods() -> str:
-    return "; ".join(f"{name}: " + ",".join(f"{weight:g}" for weight in METHODS[name]) for name in METHODS) + "."
+    return (
+        "; ".join(f"{name}: " + ",".join(f"{weight:g}" for weight in METHODS[name].values()) for name in METHODS) + "."
+    )

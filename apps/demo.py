@@ -27,8 +27,6 @@ def main() -> None:
 
     workdir = pathlib.Path(flags.FLAGS.workdir)
     base = RunConfig(TEACHER, FULL, dataset="digits", train_examples=500, batch_size=50)
-    ce_weight, kd_weight, at_weight = METHODS["kd"]
-    kd = {"ce_weight": ce_weight, "kd_weight": kd_weight, "at_weight": at_weight}
 
     def run(name: str, **changes) -> dict:
         print(f"\n{name}", flush=True)
@@ -37,7 +35,8 @@ def main() -> None:
     teachers = {f"{TEACHER}_{schedule}": run(f"{TEACHER}_{schedule}", schedule=schedule) for schedule in (FULL, SHORT)}
     students = [run(f"{STUDENT}_scratch", model=STUDENT)]
     for teacher in teachers:
-        students.append(run(f"{STUDENT}_from_{teacher}", model=STUDENT, teachers=(str(workdir / teacher),), **kd))
+        taught = {"teachers": (str(workdir / teacher),), **METHODS["kd"]}
+        students.append(run(f"{STUDENT}_from_{teacher}", model=STUDENT, **taught))
 
     report.plot_students(students, workdir / "students.png")
     print(f"\n{report.table([*teachers.values(), *students])}\n")

@@ -17,13 +17,9 @@ flags.DEFINE_string("student", None, "Architecture, for example wrn16-1.", requi
 
 def main() -> None:
     args = flags.FLAGS
-    given = (args.ce_weight, args.kd_weight, args.at_weight)
-    weights = [usual if own is None else own for own, usual in zip(given, METHODS[args.method], strict=True)]
-    common.train(
-        args.student,
-        teachers=tuple(args.teacher),
-        **dict(zip(("ce_weight", "kd_weight", "at_weight"), weights, strict=True)),
-    )
+    weights = METHODS[args.method]
+    given = {name: getattr(args, name) for name in weights if getattr(args, name) is not None}
+    common.train(args.student, teachers=tuple(args.teacher), **{**weights, **given})
 
 
 if __name__ == "__main__":

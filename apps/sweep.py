@@ -21,15 +21,13 @@ from absl import flags
 
 from apps import common
 from kdzoo import records, report, sweep
-from kdzoo.config import RunConfig
+from kdzoo.config import METHODS, RunConfig
 
 flags.DEFINE_string("grid", None, "JSON file of the runs.", required=True)
 flags.DEFINE_integer("jobs", 1, "Runs at a time.", lower_bound=1)
 flags.DEFINE_float("budget_minutes", None, "Stop by then; no run starts that cannot reach a checkpoint.", lower_bound=0)
 flags.DEFINE_float("checkpoint_minutes", 5.0, "Longest time between a run's checkpoints.")
 flags.DEFINE_bool("dry_run", False, "Only print the runs' commands.")
-
-WEIGHTS = ("ce_weight", "kd_weight", "at_weight")  # whose defaults are the method's in apps.distill
 
 
 def main() -> int:
@@ -60,7 +58,7 @@ def _command(run: sweep.Run) -> list[str]:
         value = getattr(run.config, field.name)
         if field.name == "teachers" and value:
             command.append(f"--teacher={','.join(value)}")
-        elif field.name != "model" and (value != field.default or (app == "distill" and field.name in WEIGHTS)):
+        elif field.name != "model" and (value != field.default or (app == "distill" and field.name in METHODS["none"])):
             command.append(f"--{field.name}={value}")
     return [
         *command,

@@ -147,12 +147,11 @@ def examples() -> data.Dataset:
 def build(pair: str, policy: str, batch: int, *, fused: int = 0) -> tuple[kdzoo.Distiller, steps.Steps]:
     """A student, with its teacher's weights as they are drawn, and its steps."""
     student, _, teacher = pair.partition("<")
-    ce_weight, kd_weight, _ = METHODS["kd" if teacher else "none"]
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
         teachers = [kdzoo.build(teacher)] if teacher else []
-        model = kdzoo.Distiller(kdzoo.build(student), teachers, ce_weight=ce_weight, kd_weight=kd_weight)
+        model = kdzoo.Distiller(kdzoo.build(student), teachers, **METHODS["kd" if teacher else "none"])
         model.compile(CoupledSGD(1e-3))
         model.optimizer.build(model.trainable_variables)
     finally:

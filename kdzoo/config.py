@@ -6,12 +6,12 @@ import math
 from kdzoo import data, names, schedules
 from zoo import InputError
 
-# method -> (ce_weight, kd_weight, at_weight). AT's is the 10^3 of Zagoruyko & Komodakis' code.
+# method -> weights of the three terms. AT's is the 10^3 of Zagoruyko & Komodakis' code.
 METHODS = {
-    "none": (1.0, 0.0, 0.0),
-    "kd": (0.1, 0.9, 0.0),
-    "at": (1.0, 0.0, 1000.0),
-    "at+kd": (0.1, 0.9, 1000.0),
+    "none": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 0.0},
+    "kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 0.0},
+    "at": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 1000.0},
+    "at+kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 1000.0},
 }
 AT_MODES = ("code", "paper")
 AUGMENTATIONS = ("auto", *data.AUGMENTATIONS)

@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Mapping
-from typing import TextIO
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +30,12 @@ def silent(progress: Progress) -> None:
     """Tells nothing."""
 
 
-def lines(file: TextIO | None = None) -> Callable[[Progress], None]:
+def lines() -> Callable[[Progress], None]:
     """A line an epoch."""
 
     def show(progress: Progress) -> None:
         if progress.row:
-            print(_epoch_line(progress), file=file, flush=True)
+            print(_epoch_line(progress), flush=True)
 
     return show
 
@@ -61,11 +59,11 @@ def bar() -> Callable[[Progress], None]:
     return show
 
 
-def json_lines(file: TextIO = sys.stdout) -> Callable[[Progress], None]:
+def json_lines() -> Callable[[Progress], None]:
     """A JSON object a line, for the program that started this one."""
 
     def show(progress: Progress) -> None:
-        print(json.dumps(dataclasses.asdict(progress)), file=file, flush=True)
+        print(json.dumps(dataclasses.asdict(progress)), flush=True)
 
     return show
 

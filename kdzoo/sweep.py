@@ -85,16 +85,8 @@ def expand(grid: Mapping[str, Any]) -> list[Run]:
     Raises:
         InputError: if it is no grid, or a run of it is impossible by itself.
     """
-    if (
-        not isinstance(grid, dict)
-        or not isinstance(grid.get("runs"), list)
-        or not grid.keys()
-        <= {
-            "workdir",
-            "common",
-            "runs",
-        }
-    ):
+    kinds = {"workdir": str, "common": dict, "runs": list}
+    if not isinstance(grid, dict) or "runs" not in grid or any(type(grid[key]) is not kinds.get(key) for key in grid):
         raise InputError(f"{_RULE}. Received: {str(grid)[:200]}")
     root = pathlib.Path(grid.get("workdir", "runs"))
     runs: dict[str, Run] = {}
@@ -121,7 +113,6 @@ def _run(flags: dict[str, Any], varied: Sequence[str], root: pathlib.Path, earli
     method = flags.pop("method", "kd" if teachers else "none")
     if method not in METHODS or (method != "none") != bool(teachers):
         raise InputError(f"method must be one of {', '.join(METHODS)}, none without a teacher. Received: {method}")
-    weights = dict(zip(("ce_weight", "kd_weight", "at_weight"), METHODS[method], strict=True))
     model = flags.pop("student", None) or flags.pop("model")
     needs = tuple(teacher for teacher in teachers if teacher in earlier)
     paths = tuple(str(root / teacher) if teacher in earlier else teacher for teacher in teachers)
@@ -131,7 +122,7 @@ def _run(flags: dict[str, Any], varied: Sequence[str], root: pathlib.Path, earli
                 f"A teacher must be an earlier run of the grid or the directory of a finished run. Received: {teacher}"
             )
     try:
-        config = RunConfig(model=model, teachers=paths, **{**weights, **flags})
+        config = RunConfig(model=model, teachers=paths, **{**METHODS[method], **flags})
         config.check()
     except TypeError as error:
         raise InputError(f"A run's flags must be those of apps.train. Received: {flags}: {error}") from None
@@ -253,7 +244,7 @@ class _Process:
     """A run's process, and what it says."""
 
     def __init__(self, run: Run, command: Sequence[str], env: dict[str, str], cores: set[int] | None):
-        self.run, self.first_checkpoint = run, None
+        self.run, self.first_checkpoint, self._told = run, None, False
         self._started = time.monotonic()
         logs = run.workdir.parent / LOGS
         logs.mkdir(parents=True, exist_ok=True)
@@ -293,10 +284,13 @@ class _Process:
             return False
         self._reader.join()
         run = self.run
-        if (run.workdir / records.RECORD).exists() and not self._process.returncode:
+        finished = (run.workdir / records.RECORD).exists()
+        if finished and not self._process.returncode:
             run.state = "finished"
-        elif self._process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM):  # saved, or had nothing to save yet
+        elif self._told or self._process.returncode == 128 + signal.SIGTERM:
             run.state = "stopped"
+        elif finished or _in_use(run.workdir):  # another sweep was first while this one started
+            run.state, run.said = "waiting", IN_USE
         else:
             lines = self._log.read_text().strip().splitlines()
             run.state = "failed"
@@ -304,6 +298,8 @@ class _Process:
         return True
 
     def send(self, signal_number: int) -> None:
+        """Tells it to stop."""
+        self._told = True
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal_number)
 

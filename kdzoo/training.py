@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import copy
 import dataclasses
 import datetime
 import functools
@@ -39,6 +38,10 @@ class Stopped(Exception):
     """A run was asked to stop, and saved where it was."""
 
 
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
 @dataclasses.dataclass
 class Place:
     """How far a run has come, and what it remembers beside the variables of a training step."""
@@ -46,7 +49,7 @@ class Place:
     epoch: int = 0
     step: int = 0  # within the epoch
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    started: str = dataclasses.field(default_factory=lambda: _now())
+    started: str = dataclasses.field(default_factory=_now)
     seconds: float = 0.0
     sessions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
@@ -304,7 +307,7 @@ class _Saver:
             self._workdir,
             step=self._place.epoch * self._steps.per_epoch + self._place.step,
             arrays=self._steps.state(),
-            meta={"place": copy.deepcopy(dataclasses.asdict(self._place)), "identity": self._identity},
+            meta={"place": dataclasses.asdict(self._place), "identity": self._identity},
         )
 
     def __enter__(self) -> "_Saver":
@@ -374,10 +377,6 @@ def _writer(workdir: pathlib.Path, config: RunConfig, record: dict[str, Any], pl
 
 def _write_row(writer: NoSummaryWriter, row: dict[str, float]) -> None:
     writer.scalars(_scalars(row), step=row["epoch"], time=row["time"])
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _describe(logs: dict[str, float]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from kdzoo.config import METHODS, RunConfig
 from kdzoo.steps import call_ends
 from zoo import InputError
 
-KD = dict(zip(("ce_weight", "kd_weight", "at_weight"), METHODS["kd"], strict=True))
+KD = METHODS["kd"]
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ def test_a_student_waits_for_its_teachers(teacher_run):
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "sed": 1}]}, "A grid must be .*sed"),
         ({"runs": [3]}, "A grid must be"),
         ({"jobs": 2, "runs": []}, "A grid must be"),
+        ({"common": 3, "runs": []}, "A grid must be"),
         ({"runs": [{"model": "vgg16", "schedule": "1-2"}]}, "for example wrn16-2"),
         ({"runs": [{"model": "wrn10-1", "schedule": "2-1"}]}, "A schedule must be"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "seed": "0"}]}, "flags must be those of apps.train"),
@@ -174,7 +175,16 @@ def test_a_run_that_another_process_is_at_is_left_to_it(grid, tmp_path):
         process = start_python("-m", "apps.sweep", *flags)
         time.sleep(3)
         assert process.poll() is None
-        assert list(workdir.iterdir()) == []
+        assert not (tmp_path / "runs" / "logs").exists()  # no process was started
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "1 of 1 runs finished" in stdout
+
+
+def test_two_sweeps_share_a_grid(grid):
+    flags = [grid({"model": "wrn10-1", "schedule": "1-1", "seed": [0, 1]}), "--jobs=1"]
+    processes = [start_python("-m", "apps.sweep", *flags) for _ in range(2)]
+    for process in processes:
+        stdout, stderr = process.communicate(timeout=240)
+        assert process.returncode == 0, stdout + stderr
+        assert stdout.splitlines()[-1] == "2 of 2 runs finished"
