@@ -22,6 +22,7 @@ setup(
         "keras-tuner[bayesian]>=1.4.8,<2",
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",
+        "requests>=2.32,<3",  # published models from afar; tensorflow-datasets needs it too
         "scikit-learn>=1.5,<2",  # the digits, and the tuner's Bayesian search
         "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer brings it
         "tensorflow>=2.21,<2.22",
@@ -30,6 +31,8 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax>=0.10,<0.12"],
-        "test": ["jax>=0.10,<0.12", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14"],
+        # PredictionService's messages, and gRPC's health checks
+        "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio-health-checking>=1.80,<2"],
+        "test": ["kdzoo[jax,serving]", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14"],
     },
 )

@@ -1,6 +1,7 @@
 """What every command shares: flags of a run, and errors that end in one line and exit code 2."""
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 from absl import app, flags, logging
 
 from kdzoo import progress
-from kdzoo.config import AT_MODES, AUGMENTATIONS, DTYPE_POLICIES, METHODS, STRATEGIES, RunConfig
+from kdzoo.config import AT_MODES, AUGMENTATIONS, DTYPE_POLICIES, METHODS, STRATEGIES, TEACHER_INPUTS, RunConfig
 from zoo import InputError
 
 FLAGS = flags.FLAGS
@@ -52,7 +53,27 @@ def define_run_flags() -> None:
 
 def define_distillation_flags() -> None:
     """Flags of what a teacher says and how much it counts."""
-    flags.DEFINE_list("teacher", [], "Directory of a finished run; several, comma-separated, teach together.")
+    flags.DEFINE_list(
+        "teacher",
+        [],
+        "A published name (see apps.list), https://HOST/FOLDER/NAME, hf://OWNER/REPO/NAME, the directory of a finished"
+        " run or of any SavedModel, or grpc://HOST:PORT/NAME; several, comma-separated, teach together.",
+    )
+    flags.DEFINE_string(
+        "teacher_signature",
+        RunConfig.teacher_signature,
+        "Of a SavedModel or server; default serving_default, AT: features.",
+    )
+    flags.DEFINE_string(
+        "teacher_logits", RunConfig.teacher_logits, "Its output of logits; default: the only one, or logits."
+    )
+    flags.DEFINE_enum(
+        "teacher_input",
+        RunConfig.teacher_input,
+        TEACHER_INPUTS,
+        "The images it wants: 0 to 255, 0 to 1, or standardised as the student's; auto: raw if integers.",
+    )
+    flags.DEFINE_float("teacher_deadline", 60.0, "Seconds in which a server must answer; then the run saves and ends.")
     flags.DEFINE_enum("method", "kd", list(METHODS), "Sets the three weights: ce,kd,at = " + _describe_methods())
     flags.DEFINE_float("ce_weight", None, "Of the cross-entropy with the labels, instead of the method's.")
     flags.DEFINE_float("kd_weight", None, "Of T^2 * KL(teacher || student), instead of the method's.")
@@ -67,9 +88,10 @@ def train(model: str, **distillation) -> None:
     config = RunConfig(**{"model": model, **{name: getattr(FLAGS, name) for name in names}, **distillation})
     config.check()
 
-    record = run_training(
-        config, FLAGS.workdir, restart=FLAGS.restart, checkpoint_minutes=FLAGS.checkpoint_minutes, kind=FLAGS.progress
-    )
+    options = {
+        name: FLAGS[name].value for name in ("restart", "checkpoint_minutes", "teacher_deadline") if name in FLAGS
+    }
+    record = run_training(config, FLAGS.workdir, kind=FLAGS.progress, **options)
     print(
         f"{record['name']} on {record['dataset']['name']}: test error {record['test_error_last']:.2f} %"
         f" (best {record['test_error_best']:.2f} % in epoch {record['test_error_best_epoch']}),"
@@ -110,10 +132,14 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 def import_training():
-    """`kdzoo.training`, and with it Keras and TensorFlow, without what those have to say about the machine."""
+    """`kdzoo.training`, and with it Keras and TensorFlow."""
+    return import_quietly("kdzoo.training")
+
+
+def import_quietly(module: str):
+    """A module that imports TensorFlow, without what that has to say about the machine."""
     with _quiet_stderr():
-        from kdzoo import training
-    return training
+        return importlib.import_module(module)
 
 
 def run(main: Callable[[], int | None]) -> None:

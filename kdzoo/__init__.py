@@ -5,7 +5,7 @@ What is named here is imported when first used, so that `import kdzoo` costs not
 
 import importlib
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "Distiller": "kdzoo.distiller",
@@ -13,6 +13,8 @@ _HOMES = {
     "ModelName": "kdzoo.names",
     "RunConfig": "kdzoo.config",
     "build": "kdzoo.names",
+    "list_models": "kdzoo.hub",
+    "load": "kdzoo.hub",
 }
 _MODULES = (
     "batches",
@@ -21,15 +23,21 @@ _MODULES = (
     "data",
     "distiller",
     "files",
+    "hub",
     "losses",
+    "metrics",
     "names",
     "optimizers",
     "progress",
+    "publish",
     "records",
+    "remote",
     "report",
     "schedules",
+    "serving",
     "steps",
     "sweep",
+    "teachers",
     "training",
 )
 

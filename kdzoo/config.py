@@ -16,6 +16,7 @@ METHODS = {
 AT_MODES = ("code", "paper")
 AUGMENTATIONS = ("auto", *data.AUGMENTATIONS)
 STRATEGIES = ("none", "mirrored")
+TEACHER_INPUTS = ("auto", "raw", "unit", "standardised")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -28,7 +29,8 @@ class RunConfig:
         schedule: its schedule, for example 20-65 or cos-65.
         dataset, dataset_name: see `kdzoo.data.load`.
         seed: of the initial weights, the order and the augmentation.
-        teachers: directories of finished runs; several teach together.
+        teachers: directories of finished runs, published models, SavedModels or grpc://HOST:PORT/NAME; several teach
+            together.
         ce_weight, kd_weight, at_weight, temperature, at_mode: see `kdzoo.Distiller`.
         batch_size: images a step, over all replicas.
         lr: learning rate to start from.
@@ -41,6 +43,10 @@ class RunConfig:
         strategy: none, or mirrored: TensorFlow's MirroredStrategy over all GPUs, or all logical CPUs.
         dtype_policy: Keras's, for student and teachers.
         fused_steps: on JAX, most training steps in one call of the compiled program; 0: 1 on a CPU, 64 elsewhere.
+        teacher_signature: that a SavedModel or server is asked by; default: serving_default, for AT features.
+        teacher_logits: its output that holds logits; default: the only one, or logits.
+        teacher_input: how it wants images: raw (0 to 255), unit (0 to 1), standardised as the student's; auto: raw
+            where they are integers.
     """
 
     model: str
@@ -65,6 +71,9 @@ class RunConfig:
     dtype_policy: str = "float32"
     dataset_name: str = ""
     fused_steps: int = 0
+    teacher_signature: str = ""
+    teacher_logits: str = ""
+    teacher_input: str = "auto"
 
     @property
     def method(self) -> str:
@@ -88,6 +97,7 @@ class RunConfig:
         for name, choices in (
             ("augment", AUGMENTATIONS),
             ("strategy", STRATEGIES),
+            ("teacher_input", TEACHER_INPUTS),
             ("dtype_policy", DTYPE_POLICIES),
         ):
             if getattr(self, name) not in choices:

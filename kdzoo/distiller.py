@@ -40,6 +40,8 @@ class Distiller(keras.Model):
         temperature: of the KD term, above 0.
         at_mode: "code" or "paper", see `kdzoo.losses.attention_transfer`.
         teacher_in_evaluate: whether `evaluate` runs the teachers too, and gives `kd`, `agreement` and `teacher_kl`.
+        outputs_given: whether, in place of teachers, what they say always comes beside the labels: {"label",
+            "teacher_logits"} and, for AT, "teacher_stages", a list of stages for each teacher.
 
     Raises:
         InputError: if the networks or the weights do not fit together.
@@ -56,13 +58,15 @@ class Distiller(keras.Model):
         temperature: float = 4.0,
         at_mode: str = "code",
         teacher_in_evaluate: bool = False,
+        outputs_given: bool = False,
         name: str = "distiller",
     ):
         super().__init__(name=name)
         teachers = [teachers] if isinstance(teachers, keras.Model) else list(teachers)
+        taught = len(teachers) or int(outputs_given)
         check_temperature(temperature)
         check_at_mode(at_mode)
-        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, at_weight=at_weight, num_teachers=len(teachers))
+        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, at_weight=at_weight, num_teachers=taught)
         for teacher in teachers:
             check_pair(student, teacher, attention=at_weight > 0)
             teacher.trainable = False
@@ -76,7 +80,7 @@ class Distiller(keras.Model):
         self._batch_mean = BatchMean()
         self._evaluating = False
         names = ["ce", "accuracy"]
-        if teachers:
+        if taught:
             names += [name for name in _TEACHER_METRICS if name != "at" or at_weight]
         self._means = {name: keras.metrics.Mean(name) for name in names}
         self.built = True

@@ -29,17 +29,21 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: pathlib.Path) -> Iterator[None]:
+def locked(directory: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
     """Keeps every other process out of `locked(directory)`; the lock ends with the process, however that ends.
 
+    Args:
+        directory: that exists.
+        wait: whether to wait while another process holds it.
+
     Raises:
-        InputError: if another process holds it.
+        InputError: if another process holds it, and it is not to be waited for.
     """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         if fcntl:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 raise InputError(f"workdir must not be in use by another process. Received: {directory}") from None
         yield

@@ -44,12 +44,7 @@ def load_model(workdir: str | os.PathLike) -> "keras.Model":
     Raises:
         InputError: if the run is not there, or its weights are not those of its network.
     """
-    record = read(workdir)
-    model = names.build(
-        record["config"]["model"],
-        num_classes=record["dataset"]["num_classes"],
-        input_shape=tuple(record["dataset"]["image_shape"]),
-    )
+    model = build(read(workdir))
     path = pathlib.Path(workdir) / WEIGHTS
     try:
         model.load_weights(path)
@@ -57,6 +52,13 @@ def load_model(workdir: str | os.PathLike) -> "keras.Model":
         reason = str(error).splitlines()[0]
         raise InputError(f"A finished run must hold its weights. Received: {path}: {reason}") from None
     return model
+
+
+def build(record: dict[str, Any]) -> "keras.Model":
+    """The network a record describes, untrained."""
+    dataset = record["dataset"]
+    shape = tuple(dataset["image_shape"])
+    return names.build(record["config"]["model"], num_classes=dataset["num_classes"], input_shape=shape)
 
 
 def save_weights(workdir: pathlib.Path, model: "keras.Model") -> None:

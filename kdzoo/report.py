@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdzoo import hub, schedules
+
 Record = Mapping[str, Any]
 
 
@@ -35,15 +37,44 @@ def table(records: Sequence[Record], *, labels: Sequence[str] | None = None) -> 
                 f"{record['wall_seconds'] / 60:.1f}",
             )
         )
+    return markdown(rows, words=3)
+
+
+def cards(cards: Sequence[Record]) -> str:
+    """Markdown table of published models, a row a card; errors on the test set in percent, ECE from 0 to 1.
+
+    The error in training is the run's last epoch's, in the precision it was trained in; the model's own is in float32.
+    """
+    rows = [("name", "data set", "parameters", "run's error (%)", "error (%)", "ECE", "runs", "epochs", "hours", "MiB")]
+    for card in cards:
+        rows.append(
+            (
+                card["name"],
+                card["dataset"]["name"],
+                f"{card['parameters']:,}",
+                f"{card['test_error_last']:.2f}",
+                f"{card['test_error']:.2f}",
+                f"{card['expected_calibration_error']:.3f}",
+                f"{card['runs']}",
+                f"{schedules.parse(card['schedule']).epochs}",
+                f"{card['trained']['wall_seconds'] / 3600:.1f}",
+                f"{hub.count_bytes(card) / 2**20:.1f}",
+            )
+        )
+    return markdown(rows, words=2)
+
+
+def markdown(rows: Sequence[Sequence[str]], *, words: int) -> str:
+    """Markdown table, its head first; the first columns, so many, hold words, the others numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [
         [
-            cell.ljust(width) if i < 3 else cell.rjust(width)
+            cell.ljust(width) if i < words else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         for row in rows
     ]
-    rule = ["-" * width if i < 3 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    rule = ["-" * width if i < words else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (aligned[0], rule, *aligned[1:]))
 
 

@@ -6,6 +6,8 @@ uint8; crop, flip and standardisation happen inside the compiled step, and many 
 
 import concurrent.futures
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,12 +18,19 @@ from kdzoo.config import RunConfig
 from kdzoo.distiller import Distiller
 
 EVALUATION_BATCH = 500
+ASKED_AHEAD = 4  # batches, so that a teacher far away answers while steps run
 FUSED_STEPS = 64  # on an accelerator; a processor's steps are long enough to be called one by one
 
 
-def make(model: Distiller, dataset: data.Dataset, train: data.Split, config: RunConfig) -> "Steps":
-    """What runs this compiled model's steps on the backend in use."""
-    return {"tensorflow": TensorFlowSteps, "jax": JaxSteps}[keras.backend.backend()](model, dataset, train, config)
+def make(
+    model: Distiller,
+    dataset: data.Dataset,
+    train: data.Split,
+    config: RunConfig,
+    ask: Callable[[np.ndarray], dict[str, Any]] | None = None,
+) -> "Steps":
+    """What runs this compiled model's steps on the backend in use; `ask`: see `Batches`."""
+    return {"tensorflow": TensorFlowSteps, "jax": JaxSteps}[keras.backend.backend()](model, dataset, train, config, ask)
 
 
 def call_ends(steps: int, *, fused: int) -> list[int]:
@@ -42,11 +51,20 @@ class Steps:
 
     fused = 1
 
-    def __init__(self, model: Distiller, dataset: data.Dataset, train: data.Split, config: RunConfig):
-        self.model, self.dataset = model, dataset
-        seen = {"seed": config.seed, "batch_size": config.batch_size, "augment": config.augment}
-        self._epoch = functools.lru_cache(maxsize=1)(lambda epoch: Batches(train, dataset, epoch=epoch, **seen))
+    def __init__(self, model: Distiller, dataset: data.Dataset, train: data.Split, config: RunConfig, ask):
+        self.model, self.dataset, self._ask = model, dataset, ask
+        seen = {"seed": config.seed, "batch_size": config.batch_size, "augment": config.augment, "ask": ask}
+        # Two epochs, since at the end of one the next one's batches are being made.
+        self._epoch = functools.lru_cache(maxsize=2)(lambda epoch: Batches(train, dataset, epoch=epoch, **seen))
         self.per_epoch = len(train) // config.batch_size
+
+    def _ahead(self, make: Callable[[Batches, int], Any]) -> "Ahead":
+        """What is made of each of the training steps, (epoch, step), ahead: of several where it takes asking."""
+        return Ahead(
+            lambda key: make(self._epoch(key[0]), key[1]),
+            lambda key: (key[0], key[1] + 1) if key[1] + 1 < self.per_epoch else (key[0] + 1, 0),
+            ASKED_AHEAD if self._ask else 1,
+        )
 
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         """Runs these steps of an epoch. Begins where the last call ended, and ends where one of `call_ends` does."""
@@ -84,27 +102,23 @@ class TensorFlowSteps(Steps):
     def __init__(self, *args):
         super().__init__(*args)
         self.model.make_train_function()
-        self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        self._ahead = None, None
+        self._batches = self._ahead(lambda batches, step: batches[step])
 
     def run(self, *, epoch, begin, end):
         for step in range(begin, end):
-            if self._ahead[0] != (epoch, step):
-                self._make_ahead(epoch, step)
-            batch = self._ahead[1].result()
-            self._make_ahead(*((epoch, step + 1) if step + 1 < self.per_epoch else (epoch + 1, 0)))
-            self.model.train_function(iter([self._distributed(batch)]))
-
-    def _make_ahead(self, epoch: int, step: int) -> None:
-        self._ahead = (epoch, step), self._pool.submit(lambda: self._epoch(epoch)[step])
+            self.model.train_function(iter([self._distributed(self._batches((epoch, step)))]))
 
     def _distributed(self, batch: tuple[np.ndarray, ...]) -> tuple:
         strategy = self.model.distribute_strategy
         replicas = strategy.num_replicas_in_sync
         if replicas == 1:
             return batch
-        shares = zip(*(np.split(array, replicas) for array in batch), strict=True)
-        shares = [tuple(keras.ops.convert_to_tensor(array) for array in share) for share in shares]
+        arrays = keras.tree.flatten(batch)
+        shares = zip(*(np.split(array, replicas) for array in arrays), strict=True)
+        shares = [
+            keras.tree.pack_sequence_as(batch, [keras.ops.convert_to_tensor(array) for array in share])
+            for share in shares
+        ]
         return strategy.experimental_distribute_values_from_function(
             lambda context: shares[context.replica_id_in_sync_group]
         )
@@ -113,14 +127,15 @@ class TensorFlowSteps(Steps):
 class JaxSteps(Steps):
     """`lax.scan` over the steps of a call, each of which takes its batch from the data set on the device."""
 
-    def __init__(self, model, dataset, train, config):
+    def __init__(self, model, dataset, train, config, ask):
         import jax
 
-        super().__init__(model, dataset, train, config)
+        super().__init__(model, dataset, train, config, ask)
         self.fused = config.fused_steps or (1 if jax.default_backend() == "cpu" else FUSED_STEPS)
         self._train = jax.jit(self._train_call, donate_argnums=0)
         self._test = jax.jit(self._test_call)
         self._train_split, self._arrays = train, {}
+        self._said = self._ahead(lambda batches, step: batches.said(step)) if ask else None
         self._carry = None  # what the steps hold in place of the model's variables, once they have begun
 
     def run(self, *, epoch, begin, end):
@@ -130,7 +145,11 @@ class JaxSteps(Steps):
         positions = of_epoch.order[begin * of_epoch.batch_size : end * of_epoch.batch_size]
         positions = positions.reshape(-1, of_epoch.batch_size).astype(np.int32)
         views = of_epoch.views[positions].astype(np.int32)
-        self._carry = self._train(self._carry, *self._on_device(self._train_split), positions, views)
+        batches = {"positions": positions, "views": views}
+        if self._said:
+            said = [self._said((epoch, step)) for step in range(begin, end)]
+            batches["said"] = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *said)
+        self._carry = self._train(self._carry, *self._on_device(self._train_split), batches)
 
     def metrics(self):
         if self._carry is not None:
@@ -182,12 +201,15 @@ class JaxSteps(Steps):
 
     # Compiled.
 
-    def _train_call(self, carry, images, labels, positions, views):
-        def step(carry, positions, views):
-            batch = self._seen(images, positions, views), labels[positions]
-            return list(self.model.train_step(tuple(carry), batch)[1])
+    def _train_call(self, carry, images, labels, batches):
+        def step(carry, batch):
+            y = labels[batch["positions"]]
+            if "said" in batch:
+                y = {"label": y, **batch["said"]}
+            x = self._seen(images, batch["positions"], batch["views"])
+            return list(self.model.train_step(tuple(carry), (x, y))[1])
 
-        return _scan(step, carry, positions, views)
+        return _scan(step, carry, batches)
 
     def _test_call(self, trainable, non_trainable, metrics, images, labels, positions):
         def step(metrics, positions):
@@ -211,13 +233,13 @@ class JaxSteps(Steps):
         return data.standardise(crops, mean=self.dataset.mean, std=self.dataset.std)
 
 
-def _scan(step, carry, *batches):
-    """Applies `step(carry, *batch)` to each batch in turn. (On a CPU, XLA runs a loop's body 20 times slower.)"""
+def _scan(step, carry, batches):
+    """Applies `step(carry, batch)` to each batch in turn. (On a CPU, XLA runs a loop's body 20 times slower.)"""
     import jax
 
-    if len(batches[0]) == 1:
-        return step(carry, *(array[0] for array in batches))
-    return jax.lax.scan(lambda carry, batch: (step(carry, *batch), None), carry, batches)[0]
+    if len(jax.tree.leaves(batches)[0]) == 1:
+        return step(carry, jax.tree.map(lambda array: array[0], batches))
+    return jax.lax.scan(lambda carry, batch: (step(carry, batch), None), carry, batches)[0]
 
 
 def evaluate(model: keras.Model, split: data.Split, dataset: data.Dataset) -> tuple[float, float]:
@@ -235,3 +257,26 @@ def _error_and_ce(logs: dict[str, float], examples: int) -> tuple[float, float]:
 def _assign(variables, values) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+class Ahead:
+    """Makes things beside the work that uses them, in order, so many ahead.
+
+    Args:
+        make: makes the thing of a key; called by threads.
+        following: the key after a key.
+        depth: how many to make ahead.
+    """
+
+    def __init__(self, make: Callable[[Any], Any], following: Callable[[Any], Any], depth: int = 1):
+        self._make, self._following, self._depth = make, following, depth
+        self._pool = concurrent.futures.ThreadPoolExecutor(depth)
+        self._pending: dict[Any, concurrent.futures.Future] = {}
+
+    def __call__(self, key: Any) -> Any:
+        """The thing of this key."""
+        wanted = [key]
+        while len(wanted) <= self._depth:
+            wanted.append(self._following(wanted[-1]))
+        self._pending = {k: self._pending.get(k) or self._pool.submit(self._make, k) for k in wanted}
+        return self._pending.pop(key).result()

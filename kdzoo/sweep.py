@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdzoo import files, records
+from kdzoo import teachers as teachers_of
 from kdzoo.config import METHODS, RunConfig
 from zoo import InputError
 
@@ -78,7 +79,7 @@ def expand(grid: Mapping[str, Any]) -> list[Run]:
     """Every run of a grid.
 
     "common" and each entry of "runs" hold flags of `apps.train` (with "model") or `apps.distill` (with "student"); a
-    list stands for a run with each of its values. A "teacher" is a run named earlier in the grid, or a directory;
+    list stands for a run with each of its values. A "teacher" is a run named earlier in the grid, or any other teacher;
     several that teach together are separated by commas. A run is named after its model, schedule, method and teacher,
     what other flags its entry varies, and its seed.
 
@@ -117,10 +118,11 @@ def _run(flags: dict[str, Any], varied: Sequence[str], root: pathlib.Path, earli
     needs = tuple(teacher for teacher in teachers if teacher in earlier)
     paths = tuple(str(root / teacher) if teacher in earlier else teacher for teacher in teachers)
     for path, teacher in zip(paths, teachers, strict=True):
-        if teacher not in earlier and not (pathlib.Path(path) / records.RECORD).exists():
-            raise InputError(
-                f"A teacher must be an earlier run of the grid or the directory of a finished run. Received: {teacher}"
-            )
+        if teacher not in earlier:
+            try:
+                teachers_of.check_exists(path)
+            except InputError as error:
+                raise InputError(f"A teacher must be an earlier run of the grid, or else be there. {error}") from None
     try:
         config = RunConfig(model=model, teachers=paths, **{**METHODS[method], **flags})
         config.check()

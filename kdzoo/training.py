@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import datetime
 import functools
-import hashlib
 import logging
 import math
 import os
@@ -20,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo import checkpoints, data, distiller, files, names, records, schedules
+from kdzoo import checkpoints, data, distiller, files, hub, names, records, schedules, teachers
 from kdzoo import steps as training_steps
 from kdzoo.config import RunConfig
 from kdzoo.optimizers import CoupledSGD
@@ -60,6 +59,7 @@ def run(
     *,
     restart: bool = False,
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    teacher_deadline: float = teachers.DEADLINE,
     progress: Callable[[Progress], None] = silent,
     stopping: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
@@ -73,6 +73,7 @@ def run(
         workdir: a directory, made if need be.
         restart: whether to throw away what is there of a finished or unfinished run.
         checkpoint_minutes: longest time between checkpoints, above 0; there is one at each epoch's end in any case.
+        teacher_deadline: seconds in which a teacher behind a server must answer, or else the run saves and ends.
         progress: called after steps, at most about once a second, and at each epoch's end: see `kdzoo.progress`.
         stopping: asked after steps; once it says so, the run saves where it is and raises Stopped.
 
@@ -88,7 +89,7 @@ def run(
         raise InputError(f"checkpoint_minutes must be above 0, for example 5. Received: {checkpoint_minutes}")
     workdir = pathlib.Path(workdir)
     _check_workdir(workdir, restart=restart)
-    teacher_records = [records.read(teacher) for teacher in config.teachers]
+    ensemble = teachers.Ensemble(config, deadline=teacher_deadline)
     dataset = data.load(config.dataset, config.dataset_name)
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
@@ -97,25 +98,19 @@ def run(
         raise InputError(
             f"batch_size must be at most the {len(train)} training examples. Received: {config.batch_size}"
         )
-    for path, record in zip(config.teachers, teacher_records, strict=True):
-        _check_fits(path, record, dataset)
-        needed = [list(dataset.mean), list(dataset.std)]
-        received = [record["dataset"]["mean"], record["dataset"]["std"]]
-        if received != needed:
-            raise InputError(
-                f"A teacher must have learnt from images standardised as the student's: mean, std {needed}."
-                f" Received: {received} from {path}"
-            )
-        if workdir.resolve() == pathlib.Path(path).resolve():
+    for teacher in ensemble.teachers:
+        if isinstance(teacher, teachers.Network) and workdir.resolve() == teacher.directory.resolve():
             raise InputError(f"workdir must not be the teacher's own directory. Received: {workdir}")
+    with _dtype_policy(config.dtype_policy):
+        ensemble.check(dataset)
 
-    model = _build(config, dataset)
-    steps = training_steps.make(model, dataset, train, config)
+    model = _build(config, dataset, ensemble)
+    steps = training_steps.make(model, dataset, train, config, ensemble.ask if ensemble.asked else None)
     with _working(workdir):
         _check_workdir(workdir, restart=restart)  # again: another process may just have finished
         if restart:
             _clear(workdir)
-        identity = _identity(config, dataset)
+        identity = _identity(config, dataset, ensemble)
         place = _resume(workdir, steps, identity) or Place()
         place.sessions.append(
             {
@@ -127,7 +122,7 @@ def run(
             }
         )
         splits = {"train": train, "val": val, "test": dataset.test}
-        record = _describe_run(config, dataset, splits, model, teacher_records) | {"started": place.started}
+        record = _describe_run(config, dataset, splits, model, ensemble) | {"started": place.started}
         with _writer(workdir, config, record, place) as writer, _Saver(workdir, steps, place, identity) as save:
             _train(
                 steps,
@@ -141,8 +136,8 @@ def run(
                 stopping=stopping,
             )
             record |= _summary(place)
-            if model.teachers:
-                record["test_agreement_last"] = _agreement(model, dataset)
+            if ensemble.teachers:
+                record["test_agreement_last"] = _agreement(model, ensemble, dataset)
             record |= {key: place.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": place.sessions}
             records.save_weights(workdir, model)
             records.write(workdir, record)
@@ -155,7 +150,7 @@ def _describe_run(
     dataset: data.Dataset,
     splits: dict[str, data.Split],
     model: distiller.Distiller,
-    teacher_records: list[dict[str, Any]],
+    ensemble: teachers.Ensemble,
 ) -> dict[str, Any]:
     """What the record says before the first step."""
     return {
@@ -172,16 +167,13 @@ def _describe_run(
             **{f"{name}_examples": len(split) for name, split in splits.items()},
         },
         "parameters": records.count_parameters(model.student),
-        "teachers": [
-            {key: teacher[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
-            for teacher in teacher_records
-        ],
+        "teachers": [teacher.record for teacher in ensemble.teachers],
         "seed": config.seed,
     }
 
 
-def _build(config: RunConfig, dataset: data.Dataset) -> distiller.Distiller:
-    """The student, freshly initialised from the seed, and its teachers, ready to train."""
+def _build(config: RunConfig, dataset: data.Dataset, ensemble: teachers.Ensemble) -> distiller.Distiller:
+    """The student, freshly initialised from the seed, and its teachers unless they are asked, ready to train."""
     random.seed(config.seed)  # from here Keras seeds every layer
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -192,12 +184,13 @@ def _build(config: RunConfig, dataset: data.Dataset) -> distiller.Distiller:
         student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
         model = distiller.Distiller(
             student,
-            [records.load_model(teacher) for teacher in config.teachers],
+            [] if ensemble.asked else [teacher.build() for teacher in ensemble.teachers],
             ce_weight=config.ce_weight,
             kd_weight=config.kd_weight,
             at_weight=config.at_weight,
             temperature=config.temperature,
             at_mode=config.at_mode,
+            outputs_given=ensemble.asked,
         )
         model.compile(CoupledSGD(config.lr, momentum=config.momentum, coupled_weight_decay=config.weight_decay))
         model.optimizer.build(model.trainable_variables)
@@ -237,7 +230,12 @@ def _train(
         for end in training_steps.call_ends(steps.per_epoch, fused=steps.fused):
             if end <= place.step:
                 continue
-            steps.run(epoch=place.epoch, begin=place.step, end=end)
+            try:
+                steps.run(epoch=place.epoch, begin=place.step, end=end)
+            except InputError:  # a teacher did not answer: no step was taken without it
+                place.seconds = before + time.monotonic() - began
+                save()
+                raise
             place.step = end
             if end == steps.per_epoch:
                 break
@@ -318,15 +316,14 @@ class _Saver:
         self._pending.result()
 
 
-def _identity(config: RunConfig, dataset: data.Dataset) -> dict[str, Any]:
+def _identity(config: RunConfig, dataset: data.Dataset, ensemble: teachers.Ensemble) -> dict[str, Any]:
     """All that the result depends on, by content: where files lie does not matter, what is in them does."""
     identity = dataclasses.asdict(config) | {
         "dataset": dataset.fingerprint,
         "dataset_name": dataset.name,
         "backend": keras.backend.backend(),
     }
-    paths = [pathlib.Path(teacher) / records.WEIGHTS for teacher in config.teachers]
-    return identity | {"teachers": [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]}
+    return identity | {"teachers": [teacher.digest for teacher in ensemble.teachers]}
 
 
 def _resume(workdir: pathlib.Path, steps: training_steps.Steps, identity: dict[str, Any]) -> Place | None:
@@ -388,39 +385,53 @@ def _describe(logs: dict[str, float]) -> dict[str, float]:
     return row
 
 
-def evaluate_run(workdir: str | os.PathLike, dataset_name: str | None = None) -> dict[str, Any]:
-    """Evaluates the network of a finished run on a test set, in the precision it was trained in.
+def evaluate_run(
+    where: str | os.PathLike, dataset_name: str | None = None, *, examples: int | None = None
+) -> dict[str, Any]:
+    """Evaluates a trained network on a test set: a run's in the precision it was trained in, a published in float32.
 
     Args:
-        workdir: the run's directory.
+        where: a run's directory, a published model's name, address or directory.
         dataset_name: see `kdzoo.data.load`; None: the run's own, by its name where the file it came from is gone.
+        examples: only the first so many test images.
 
     Returns:
-        name, dataset, test_examples, test_error in percent, test_ce in nats, and the record's test_error_last.
+        name, dataset, test_examples, test_error in percent, test_ce in nats, and test_error_recorded, the error that
+        record or card tell: of all test images, or of a published model's first 1,000 where only those are evaluated.
 
     Raises:
-        InputError: if the run or the data set is not there, or they do not fit together.
+        InputError: if the network or the data set is not there, or they do not fit together.
     """
-    record = records.read(workdir)
-    dataset = _load_own(record) if dataset_name is None else data.load(dataset_name)
-    _check_fits(f"{workdir}", record, dataset)
+    trained = hub.resolve(where)
+    record = trained.record
+    published = "test_error" in record
+    dataset = own_dataset(record) if dataset_name is None else data.load(dataset_name)
+    teachers.check_fits(trained.where, record, dataset)
     # The network's own standardisation, whatever this data set's is.
     dataset = dataclasses.replace(dataset, mean=tuple(record["dataset"]["mean"]), std=tuple(record["dataset"]["std"]))
-    with _dtype_policy(record["config"]["dtype_policy"]):
-        model = distiller.Distiller(records.load_model(workdir), ce_weight=1.0, kd_weight=0.0)
+    test = dataset.test
+    if examples is not None:
+        if not 1 <= examples <= len(test):
+            raise InputError(f"examples must be from 1 to {len(test)}. Received: {examples}")
+        test = test.take(np.arange(examples))
+    with _dtype_policy("float32" if published else record["config"]["dtype_policy"]):
+        model = distiller.Distiller(trained.build(), ce_weight=1.0, kd_weight=0.0)
     model.compile("sgd")
-    error, ce = training_steps.evaluate(model, dataset.test, dataset)
+    recorded = "test_error_last"
+    if published:
+        recorded = "test_error_sample" if examples == hub.SAMPLE else "test_error"
+    error, ce = training_steps.evaluate(model, test, dataset)
     return {
         "name": record["name"],
         "dataset": dataset.name,
-        "test_examples": len(dataset.test),
+        "test_examples": len(test),
         "test_error": error,
         "test_ce": ce,
-        "test_error_last": record["test_error_last"],
+        "test_error_recorded": record[recorded],
     }
 
 
-def _load_own(record: dict[str, Any]) -> data.Dataset:
+def own_dataset(record: dict[str, Any]) -> data.Dataset:
     """The data set of a run."""
     source, name = record["config"]["dataset"], record["dataset"]["name"]
     if source != name and name in data.NAMES and not pathlib.Path(source.removeprefix("npz:")).exists():
@@ -445,14 +456,15 @@ def _scalars(row: dict[str, float]) -> dict[str, float]:
     return {tag: row[name] for name, tag in tags.items() if name in row}
 
 
-def _agreement(model: distiller.Distiller, dataset: data.Dataset) -> float:
+def _agreement(model: distiller.Distiller, ensemble: teachers.Ensemble, dataset: data.Dataset) -> float:
     """Share in percent of the test images for which student and teachers name the same class."""
     images = data.standardise(dataset.test.images, mean=dataset.mean, std=dataset.std)
-    student, *teachers = (
-        network.predict(images, batch_size=training_steps.EVALUATION_BATCH, verbose=0)
-        for network in (model.student, *model.teachers)
+    batch = training_steps.EVALUATION_BATCH
+    student, *said = (
+        network.predict(images, batch_size=batch, verbose=0) for network in (model.student, *model.teachers)
     )
-    return 100 * float(np.mean(student.argmax(-1) == np.mean(teachers, axis=0).argmax(-1)))
+    taught = ensemble.test_logits() if ensemble.asked else np.mean(said, axis=0)
+    return 100 * float(np.mean(student.argmax(-1) == taught.argmax(-1)))
 
 
 def _scope(config: RunConfig):
@@ -494,19 +506,6 @@ def _dtype_policy(policy: str):
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _check_fits(workdir: str, record: dict[str, Any], dataset: data.Dataset) -> None:
-    """Raises InputError unless the run's network takes the data set's images and knows its classes."""
-    theirs = record["dataset"]
-    for what, received, needed in (
-        ("number of classes", theirs["num_classes"], dataset.num_classes),
-        ("image shape", tuple(theirs["image_shape"]), dataset.image_shape),
-    ):
-        if received != needed:
-            raise InputError(f"A model must have the data set's {what}: {needed}. Received: {received} from {workdir}")
-    if theirs["fingerprint"] != dataset.fingerprint:
-        _log.warning("%s was trained on other data (%s) than %s", workdir, theirs["name"], dataset.name)
 
 
 def _check_workdir(workdir: pathlib.Path, *, restart: bool) -> None:

@@ -75,3 +75,14 @@ def teacher_run(npz, tmp_path_factory) -> pathlib.Path:
     workdir = tmp_path_factory.mktemp("runs") / "teacher"
     training.run(RunConfig("wrn10-1", "2-3", dataset=f"npz:{npz}", batch_size=32), workdir)
     return workdir
+
+
+@pytest.fixture(scope="session")
+def published(teacher_run, tmp_path_factory) -> pathlib.Path:
+    """A folder of models in which `teacher_run` is published as quarters/wrn10-1_2-3."""
+    pytest.importorskip("tensorflow")
+    from kdzoo import publish
+
+    root = tmp_path_factory.mktemp("models")
+    publish.publish([teacher_run], root, name="quarters/wrn10-1_2-3", licence="Apache-2.0")
+    return root

@@ -12,7 +12,7 @@ import numpy as np, tensorflow as tf, keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import kdzoo
-from kdzoo import records, training
+from kdzoo import data, publish, records, training
 from kdzoo.config import RunConfig
 from kdzoo.optimizers import CoupledSGD
 
@@ -36,13 +36,20 @@ for name, strategy in (("one", tf.distribute.get_strategy()), ("two", training.m
     results[f"linear {name}"] = logs
 
 for name, strategy in (("one", "none"), ("two", "mirrored")):
-    common = {"schedule": "1-2", "dataset": dataset, "batch_size": 64, "lr": 0.02, "strategy": strategy}
+    common = {"schedule": "1-2", "dataset": dataset, "batch_size": 64, "lr": 0.005, "strategy": strategy}
     taught = {"teachers": (f"{workdir}/teacher-one",), "ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 100.0}
     runs = [training.run(RunConfig("wrn10-2", **common), f"{workdir}/teacher-{name}"),
             training.run(RunConfig("wrn10-1", **taught, **common), f"{workdir}/student-{name}")]
     for record, who in zip(runs, ("teacher", "student")):
         results[f"{who} {name}"] = {key: [row[key] for row in record["history"]]
                                     for key in ("loss", "ce", "kd", "at", "test_ce") if key in record["history"][0]}
+of, published = data.load(dataset), f"{workdir}/published"
+training.run(RunConfig("wrn10-1", "2-3", dataset, batch_size=32), f"{workdir}/asked")
+publish.write(records.load_model(f"{workdir}/asked"), f"{published}/1", mean=of.mean, std=of.std)
+for name, strategy in (("one", "none"), ("two", "mirrored")):
+    asking = {**common, **taught, "schedule": "1-1", "strategy": strategy, "teachers": (published,)}
+    (row,) = training.run(RunConfig("wrn10-1", **asking), f"{workdir}/asking-{name}")["history"]
+    results[f"asking {name}"] = {key: row[key] for key in ("loss", "ce", "kd", "at", "test_ce")}
 calls = iter([False] * 2 + [True])
 config = RunConfig("wrn10-1", **taught, **common)
 try:
@@ -67,7 +74,9 @@ def results(npz, tmp_path_factory) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(("who", "tolerance"), [("linear", 1e-5), ("teacher", 1e-4), ("student", 1e-4)])
+@pytest.mark.parametrize(
+    ("who", "tolerance"), [("linear", 1e-5), ("teacher", 1e-4), ("student", 1e-4), ("asking", 1e-4)]
+)
 def test_two_replicas_give_the_losses_of_one(results, who, tolerance):
     one, two = results[f"{who} one"], results[f"{who} two"]
     assert one.keys() == two.keys()

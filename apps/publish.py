@@ -1,0 +1,38 @@
+"""Publishes the network of a finished run: a SavedModel that anybody can serve, and its card.
+
+  python -m apps.publish --run=runs/wrn16-2_20-65
+
+The run is evaluated again first. It becomes saved_models/NAME, whole or not at all. Other runs of the same
+configuration but for the seed, after a comma, count in the card's mean error.
+"""
+
+from absl import flags
+
+from apps import common
+from kdzoo import hub
+
+flags.DEFINE_list("run", None, "Directory of the finished run; more, comma-separated, of other seeds.", required=True)
+flags.DEFINE_string("models", str(hub.CHECKOUT), "Folder of published models.")
+flags.DEFINE_string("name", None, "Default: the model's, such as wrn16-2_20-65, after DATASET/ where not cifar10.")
+flags.DEFINE_string("licence", None, "SPDX identifier, for example Apache-2.0; default: none stated.")
+flags.DEFINE_enum("store", "float32", ["float32", "float16"], "How weights are stored; float16 takes half the room.")
+flags.DEFINE_bool("replace", False, "Put it in the place of a published model of this name.")
+
+
+def main() -> None:
+    args = flags.FLAGS
+    common.import_training()
+    from kdzoo import publish
+
+    directory = publish.publish(
+        args.run, args.models, name=args.name, licence=args.licence, store=args.store, replace=args.replace
+    )
+    card = hub.read_card(directory)
+    print(
+        f"{card['name']}: test error {card['test_error']:.2f} % in float32 (its run's {card['test_error_last']:.2f} %),"
+        f" {hub.count_bytes(card) / 2**20:.1f} MiB: {directory}"
+    )
+
+
+if __name__ == "__main__":
+    common.run(main)

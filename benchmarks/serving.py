@@ -1,0 +1,115 @@
+"""Times published models: images/s behind `apps.serve` against plain calls in one process, and how long `load` takes.
+
+  python benchmarks/serving.py --model=wrn16-2_10-35 --rounds=7
+
+Each round measures every way in turn; the table gives medians, quartiles, and ratios to plain calls of 128 images. The
+server is a process of its own on the same cores. `load` is of a WRN16-8 with weights as drawn, TensorFlow being there.
+"""
+
+import concurrent.futures
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from absl import app, flags
+
+import kdzoo
+from kdzoo import hub, publish, records, report, serving, teachers
+
+flags.DEFINE_string("model", "wrn16-2_10-35", "A published model.")
+flags.DEFINE_integer("rounds", 7, "Of all ways in turn.")
+flags.DEFINE_float("seconds", 3.0, "A way's share of a round.")
+
+
+def main(_) -> None:
+    args = flags.FLAGS
+    card = hub.find(args.model).record
+    images = np.random.default_rng(0).integers(0, 256, (128, *card["dataset"]["image_shape"]), dtype=np.uint8)
+    signatures, call = teachers.load_saved_model(hub.locate(args.model) / hub.VERSION)
+    signature = signatures["serving_default"]
+    command = [sys.executable, "-m", "apps.serve", f"--models={args.model}", "--port=0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        client = serving.Client(server.stdout.readline().partition("grpc://")[2].partition("/")[0], args.model)
+        with concurrent.futures.ThreadPoolExecutor(100) as pool:
+
+            def together(batch: int, clients: int):
+                def ask():
+                    answers = [pool.submit(client.predict, signature, images[:batch]) for _ in range(clients)]
+                    return sum(len(answer.result()["logits"]) for answer in answers)
+
+                return ask
+
+            def plainly(batch: int):
+                return lambda: len(call(signature, images[:batch])["logits"])
+
+            ways = {
+                "in process, 128 images a call": plainly(128),
+                "in process, 1 image a call": plainly(1),
+                "served, 128 images a request": together(128, 1),
+                "served, 128 images, 4 requests at once": together(128, 4),
+                "served, 1 image a request": together(1, 1),
+                "served, 1 image, 100 requests at once": together(1, 100),
+            }
+            rates = {name: [] for name in ways}
+            for way in ways.values():
+                way()
+            for _ in range(args.rounds):
+                for name, way in ways.items():
+                    rates[name].append(_rate(way, args.seconds))
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+
+    base = rates[next(iter(ways))]
+    rows = [(args.model, "images/s", "quartiles", "ratio")]
+    for name, of_way in rates.items():
+        low, median, high = statistics.quantiles(of_way, n=4)
+        ratio = statistics.median(a / b for a, b in zip(of_way, base, strict=True))
+        rows.append((name, f"{median:.0f}", f"{low:.0f}-{high:.0f}", f"{ratio:.2f}"))
+    print(report.markdown(rows, words=1))
+    _time_load(card)
+    print(f"{records.hardware()}, {records.versions()}")
+
+
+def _rate(way, seconds: float) -> float:
+    """Images a second."""
+    count, began = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < seconds:
+        count += way()
+    return count / elapsed
+
+
+def _time_load(card: dict) -> None:
+    """How long `kdzoo.load` takes for a WRN16-8."""
+    name = "wrn16-8_20-65"
+    with tempfile.TemporaryDirectory() as root:
+        directory = pathlib.Path(root) / name
+        statistics_of = {key: card["dataset"][key] for key in ("mean", "std")}
+        weights = publish.write(kdzoo.build("wrn16-8"), directory / hub.VERSION, **statistics_of)
+        files = {file: hub.expect((directory / file).read_bytes()) for file in hub.FILES}
+        other = card | {
+            "name": name,
+            "config": card["config"] | {"model": "wrn16-8"},
+            "weights": weights,
+            "files": files,
+        }
+        publish.write_card(directory, other)
+        seconds = []
+        for _ in range(5):
+            began = time.perf_counter()
+            kdzoo.load(name, path=root)
+            seconds.append(time.perf_counter() - began)
+    print(f"\nkdzoo.load of a WRN16-8: first {seconds[0]:.2f} s, then median {statistics.median(seconds[1:]):.2f} s")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,388 @@
+"""Whoever teaches: a run, a published model, anybody's SavedModel, a model behind a server.
+
+A network of ours is built with Keras and runs inside the training step. Any other is *asked*: given the raw images that
+the student sees, on the host, before the step, so it works with any backend.
+"""
+
+import dataclasses
+import hashlib
+import logging
+import os
+import pathlib
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from kdzoo import data, hub
+from kdzoo.config import RunConfig
+from zoo import InputError, list_stages
+
+ASK_BATCH = 500
+GRPC = "grpc://"
+DEADLINE = 60.0  # seconds in which a server must answer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One function of a SavedModel: names of its input and outputs, and what goes in.
+
+    Shapes are without the batch; None where a side is free.
+    """
+
+    name: str
+    image: str
+    dtype: str
+    image_shape: tuple[int | None, ...] | None
+    outputs: Mapping[str, tuple[int | None, ...] | None]
+
+
+def choose_signature(signatures: Mapping[str, Signature], config: RunConfig, where: str) -> Signature:
+    """The signature a configuration asks for.
+
+    Raises:
+        InputError: if it is not there, or does not take images and give logits and, for attention transfer, stages.
+    """
+    name = config.teacher_signature or ("features" if config.at_weight else "serving_default")
+    if name not in signatures:
+        raise InputError(
+            f"teacher_signature must be one of {', '.join(sorted(signatures)) or 'none there is'}."
+            f" Received: {name} of {where}"
+        )
+    signature = signatures[name]
+    logits = logits_of(signature, config, where)
+    if config.at_weight and "stage1" not in signature.outputs:
+        raise InputError(
+            "For attention transfer a teacher's signature must give stage1, stage2...; features does of a published"
+            f" model. Received: {', '.join(sorted(signature.outputs))} of {name} of {where}"
+        )
+    wanted = {logits, *(stages_of(signature) if config.at_weight else ())}
+    return dataclasses.replace(signature, outputs={key: signature.outputs[key] for key in wanted})
+
+
+def logits_of(signature: Signature, config: RunConfig, where: str) -> str:
+    """Name of the output that holds the logits."""
+    if not config.teacher_logits and len(signature.outputs) == 1:
+        return next(iter(signature.outputs))
+    name = config.teacher_logits or "logits"
+    if name not in signature.outputs:
+        raise InputError(
+            f"teacher_logits must be one of {', '.join(sorted(signature.outputs))}. Received: {name} of {where}"
+        )
+    return name
+
+
+def stages_of(signature: Signature) -> list[str]:
+    """Names of the stage outputs, first to last."""
+    stages = [f"stage{i + 1}" for i in range(len(signature.outputs))]
+    return [stage for stage in stages if stage in signature.outputs]
+
+
+class Teacher:
+    """Who teaches in a run.
+
+    Attributes:
+        where: as it was asked for.
+        digest: by which an interrupted run knows it again.
+        record: what the student's record keeps of it: name, method, seed, parameters, test_error_last in percent.
+    """
+
+    where: str
+    digest: str
+    record: dict[str, Any]
+
+    def check(self, dataset: data.Dataset) -> None:
+        """Raises InputError unless it can teach on this data set."""
+        raise NotImplementedError
+
+    def ask(self, images: np.ndarray) -> dict[str, Any]:
+        """What it says of uint8 images [n, h, w, c]: "logits" float32 [n, classes], and with AT "maps".
+
+        A map, float32 [n, h, w, 1], is the root of the mean over a stage's channels of its squares. Attention transfer
+        makes the same of it as of the stage itself.
+        """
+        raise NotImplementedError
+
+
+class Network(Teacher):
+    """A trained network of ours."""
+
+    def __init__(self, trained: hub.Trained, *, attention: bool):
+        self.where, self.digest = trained.where, trained.digest
+        self._trained, self._attention = trained, attention
+        self.record = {key: trained.record[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
+        self.directory = trained.directory
+        self._model, self._lock = None, threading.Lock()
+
+    def check(self, dataset: data.Dataset) -> None:
+        check_fits(self.where, self._trained.record, dataset)
+        needed = [list(dataset.mean), list(dataset.std)]
+        received = [self._trained.record["dataset"][key] for key in ("mean", "std")]
+        if received != needed:
+            raise InputError(
+                f"A teacher must have learnt from images standardised as the student's: mean, std {needed}."
+                f" Received: {received} from {self.where}"
+            )
+
+    def build(self):
+        """The Keras model, in the precision Keras is set to."""
+        return self._trained.build()
+
+    def prepare(self, dataset: data.Dataset) -> None:
+        """Builds it, to be asked: for where it teaches together with others that are."""
+        import keras
+
+        model = self.build()
+        stages = [model.get_layer(name).output for name in list_stages(model)] if self._attention else []
+        self._model = keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages})
+        self._statistics = {"mean": dataset.mean, "std": dataset.std}
+
+    def ask(self, images):
+        with self._lock:  # Keras's predict is not made to be called by several threads
+            said = self._model.predict_on_batch(data.standardise(images, **self._statistics))
+        return {"logits": said["logits"].astype(np.float32), "maps": [attention_map(s) for s in said["stages"]]}
+
+
+class Asked(Teacher):
+    """Somebody else's model, known by its signature alone.
+
+    Args:
+        where: as it was asked for.
+        name: to call it by.
+        digest: of its files or, behind a server, None: it is then known again by its name and error.
+        signature: that it is asked by.
+        call: given the images as the signature wants them, the outputs by their names.
+        config: the run's.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        name: str,
+        digest: str | None,
+        signature: Signature,
+        call: Callable[[np.ndarray], dict[str, np.ndarray]],
+        config: RunConfig,
+    ):
+        self.where, self.digest, self._name = where, digest, name
+        self._signature, self._call, self._input = signature, call, config.teacher_input
+        self._logits = logits_of(signature, config, where)
+        self._stages = stages_of(signature) if config.at_weight else []
+        if self._input == "auto":
+            if not np.issubdtype(np.dtype(signature.dtype), np.integer):
+                raise InputError(
+                    "teacher_input must say how a teacher of floating-point images wants them: raw (0 to 255), unit"
+                    f" (0 to 1) or standardised. Received: {self._input} for {signature.dtype} of {where}"
+                )
+            self._input = "raw"
+
+    def check(self, dataset):
+        for what, received, needed in (
+            ("image shape", self._signature.image_shape, dataset.image_shape),
+            ("number of classes", (self._signature.outputs[self._logits] or (None,))[-1:], (dataset.num_classes,)),
+        ):
+            if received is not None and (
+                len(received) != len(needed) or any(r not in (None, n) for r, n in zip(received, needed, strict=True))
+            ):
+                raise InputError(
+                    f"A teacher must have the data set's {what}: {needed}. Received: {received} from {self.where}"
+                )
+        self._statistics = {"mean": dataset.mean, "std": dataset.std}
+
+    def measure(self, logits: np.ndarray, dataset: data.Dataset) -> None:
+        """Takes its error from its logits of the test set, and refuses who does not know what the data set shows."""
+        error = 100 * float(np.mean(logits.argmax(-1) != dataset.test.labels))
+        if (logits >= 0).all() and np.allclose(logits.sum(-1), 1, atol=1e-3):
+            raise InputError(
+                "A teacher must give logits: name its output by teacher_logits."
+                f" Received: probabilities, {self._logits} of {self._signature.name} of {self.where}"
+            )
+        if not np.isfinite(logits).all() or error >= 100 * (1 - 1.5 / dataset.num_classes):
+            raise InputError(
+                f"A teacher must know the classes of {dataset.name}, in the same order, from images as it wants them"
+                f" (teacher_input={self._input}). Received: test error {error:.2f} % from {self.where}"
+            )
+        self.record = {
+            "name": self._name,
+            "method": None,
+            "seed": None,
+            "parameters": None,
+            "test_error_last": error,
+        }
+        self.digest = self.digest or f"{self._name} of test error {error:.2f} %"
+
+    def ask(self, images):
+        if self._input == "unit":
+            images = images / 255
+        elif self._input == "standardised":
+            images = data.standardise(images, **self._statistics)
+        outputs = self._call(images.astype(self._signature.dtype))
+        logits = np.asarray(outputs[self._logits], np.float32)
+        if logits.ndim != 2 or len(logits) != len(images):
+            raise InputError(
+                f"A teacher must give logits [{len(images)}, classes]. Received: {logits.shape} from {self.where}"
+            )
+        return {"logits": logits, "maps": [attention_map(outputs[stage]) for stage in self._stages]}
+
+
+def attention_map(stage: np.ndarray) -> np.ndarray:
+    """float32 [n, h, w, channels] -> [n, h, w, 1], see `Teacher.ask`."""
+    return np.sqrt(np.mean(np.square(stage, dtype=np.float32), axis=-1, keepdims=True))
+
+
+class Ensemble:
+    """The teachers of a run, and how they are heard: all inside the step, or all asked beforehand.
+
+    Attributes:
+        teachers: of the run.
+        asked: whether they are asked.
+    """
+
+    def __init__(self, config: RunConfig, *, deadline: float = DEADLINE):
+        self.teachers = [find(where, config, deadline=deadline) for where in config.teachers]
+        self.asked = any(isinstance(teacher, Asked) for teacher in self.teachers)
+        self._attention = bool(config.at_weight)
+        self._test_logits = None
+
+    def check(self, dataset: data.Dataset) -> None:
+        """Raises InputError unless all of them can teach on this data set; those asked say what they know of it."""
+        for teacher in self.teachers:
+            teacher.check(dataset)
+        if not self.asked:
+            return
+        said = []
+        for teacher in self.teachers:
+            if isinstance(teacher, Network):
+                teacher.prepare(dataset)
+            images = dataset.test.images
+            parts = [teacher.ask(images[i : i + ASK_BATCH])["logits"] for i in range(0, len(images), ASK_BATCH)]
+            said.append(np.concatenate(parts))
+            if said[-1].shape[-1] != dataset.num_classes:
+                raise InputError(
+                    f"A teacher must have the data set's number of classes: {dataset.num_classes}."
+                    f" Received: {said[-1].shape[-1]} from {teacher.where}"
+                )
+            if isinstance(teacher, Asked):
+                teacher.measure(said[-1], dataset)
+        self._test_logits = np.mean(said, axis=0)
+
+    def test_logits(self) -> np.ndarray:
+        """Of teachers that are asked: mean logits of the test set."""
+        return self._test_logits
+
+    def ask(self, images: np.ndarray) -> dict[str, Any]:
+        """What all of them say of uint8 images, as `Distiller` takes it beside the labels."""
+        said = [teacher.ask(images) for teacher in self.teachers]
+        answer = {"teacher_logits": sum(one["logits"] for one in said) / np.float32(len(said))}
+        if self._attention:
+            answer["teacher_stages"] = [one["maps"] for one in said]
+        return answer
+
+
+def find(where: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher:
+    """The teacher a configuration names, by what it is: see `apps.distill`.
+
+    Args:
+        where: one of `config.teachers`.
+        config: the run's.
+        deadline: seconds in which a server must answer.
+
+    Raises:
+        InputError: if there is none.
+    """
+    attention = bool(config.at_weight)
+    if where.startswith(GRPC):
+        from kdzoo import serving
+
+        return serving.find_teacher(where, config, deadline=deadline)
+    saved_model = find_saved_model(where)
+    if saved_model is None:
+        return Network(hub.resolve(where), attention=attention)
+    signatures, call = load_saved_model(saved_model)
+    signature = choose_signature(signatures, config, where)
+    return Asked(
+        where,
+        saved_model.parent.name if saved_model.name.isdecimal() else saved_model.name,
+        _digest(saved_model),
+        signature,
+        lambda images: call(signature, images),
+        config,
+    )
+
+
+def check_exists(where: str) -> None:
+    """Raises InputError unless there is such a teacher, as far as can be told without a network or TensorFlow."""
+    if not where.startswith((GRPC, *hub.REMOTES)) and find_saved_model(where) is None:
+        hub.resolve(where)
+
+
+def find_saved_model(where: str) -> pathlib.Path | None:
+    """Directory of the SavedModel that lies there and is none of ours; of several versions the newest."""
+    path = pathlib.Path(where)
+    if "\0" in where or hub.is_name(where) or os.path.exists(path / hub.CARD) or not os.path.isdir(path):
+        return None
+    if (path / "saved_model.pb").exists():
+        return path.resolve()
+    versions = [found.parent for found in path.glob("*/saved_model.pb") if found.parent.name.isdecimal()]
+    return max(versions, key=lambda version: int(version.name)).resolve() if versions else None
+
+
+def load_saved_model(
+    directory: pathlib.Path,
+) -> tuple[dict[str, Signature], Callable[[Signature, np.ndarray], dict[str, np.ndarray]]]:
+    """A SavedModel's signatures that take one tensor, and what calls one.
+
+    Raises:
+        InputError: if it cannot be loaded.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise InputError(f"A SavedModel as teacher needs TensorFlow. Received: {directory}: {error}") from None
+    try:
+        model = tf.saved_model.load(str(directory))
+    except Exception as error:  # of reading, parsing, or making a graph: TensorFlow has no one class for them
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"A SavedModel must be one that loads. Received: {directory}: {reason}") from None
+    signatures = {}
+    for name, function in model.signatures.items():
+        _, inputs = function.structured_input_signature
+        if len(inputs) == 1:
+            (key, image), outputs = *inputs.items(), function.structured_outputs
+            shapes = {output: _inner(spec.shape) for output, spec in outputs.items()}
+            signatures[name] = Signature(name, key, image.dtype.name, _inner(image.shape), shapes)
+
+    def call(signature: Signature, images: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = model.signatures[signature.name](**{signature.image: tf.constant(images)})
+        return {key: outputs[key].numpy() for key in signature.outputs}
+
+    return signatures, call
+
+
+def _inner(shape) -> tuple[int | None, ...] | None:
+    return None if shape.rank is None else tuple(shape.as_list()[1:])
+
+
+def _digest(directory: pathlib.Path) -> str:
+    """SHA-256 over all files of a SavedModel."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(directory).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def check_fits(where: str, record: Mapping[str, Any], dataset: data.Dataset) -> None:
+    """Raises InputError unless a run's network takes the data set's images and knows its classes."""
+    theirs = record["dataset"]
+    for what, received, needed in (
+        ("number of classes", theirs["num_classes"], dataset.num_classes),
+        ("image shape", tuple(theirs["image_shape"]), dataset.image_shape),
+    ):
+        if received != needed:
+            raise InputError(f"A model must have the data set's {what}: {needed}. Received: {received} from {where}")
+    if theirs["fingerprint"] != dataset.fingerprint:
+        _log.warning("%s was trained on other data (%s) than %s", where, theirs["name"], dataset.name)
