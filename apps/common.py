@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 from absl import app, flags, logging
 
-from kdzoo import progress
+from kdzoo import progress, teachers
 from kdzoo.config import AT_MODES, AUGMENTATIONS, DTYPE_POLICIES, METHODS, STRATEGIES, TEACHER_INPUTS, RunConfig
 from zoo import InputError
 
@@ -87,6 +87,8 @@ def train(model: str, **distillation) -> None:
     names = RunConfig.__dataclass_fields__.keys() & FLAGS.__flags.keys()
     config = RunConfig(**{"model": model, **{name: getattr(FLAGS, name) for name in names}, **distillation})
     config.check()
+    for teacher in config.teachers:
+        teachers.check_exists(teacher)  # before seconds are spent on importing TensorFlow
 
     options = {
         name: FLAGS[name].value for name in ("restart", "checkpoint_minutes", "teacher_deadline") if name in FLAGS

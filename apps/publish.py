@@ -9,7 +9,7 @@ configuration but for the seed, after a comma, count in the card's mean error.
 from absl import flags
 
 from apps import common
-from kdzoo import hub
+from kdzoo import hub, records
 
 flags.DEFINE_list("run", None, "Directory of the finished run; more, comma-separated, of other seeds.", required=True)
 flags.DEFINE_string("models", str(hub.CHECKOUT), "Folder of published models.")
@@ -21,6 +21,8 @@ flags.DEFINE_bool("replace", False, "Put it in the place of a published model of
 
 def main() -> None:
     args = flags.FLAGS
+    for run in args.run:
+        records.read(run)  # before seconds are spent on importing TensorFlow
     common.import_training()
     from kdzoo import publish
 

@@ -175,8 +175,8 @@ class Served:
     call: Callable[[teachers.Signature, np.ndarray], dict[str, np.ndarray]]
 
 
-def load(path: str | None = None, pattern: str = "*") -> list[Served]:
-    """The published models of a folder (default: see `hub.list_models`), verified and ready to answer.
+def load(cards: Sequence[Mapping], *, path: str | None = None) -> list[Served]:
+    """The published models of these cards, verified and ready to answer; `path`: see `hub.list_cards`.
 
     A damaged one is left out, with a warning.
 
@@ -184,7 +184,7 @@ def load(path: str | None = None, pattern: str = "*") -> list[Served]:
         InputError: if none is left.
     """
     served = []
-    for card in hub.list_cards(pattern, path=path):
+    for card in cards:
         try:
             directory = hub.locate(card["name"], path=path)
             contents = hub.verify(directory, card)
@@ -194,7 +194,7 @@ def load(path: str | None = None, pattern: str = "*") -> list[Served]:
             continue
         served.append(Served(card["name"], _parse(contents[hub.SAVED_MODEL]), signatures, call))
     if not served:
-        raise InputError(f"There must be a published model to serve. Received: none like {pattern} in {path or 'any'}")
+        raise InputError("There must be a model to serve that is not damaged. Received: none")
     return served
 
 

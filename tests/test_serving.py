@@ -25,7 +25,7 @@ NAME = "quarters/wrn10-1_2-3"
 
 @pytest.fixture(scope="module")
 def models(published):
-    return serving.load(str(published))
+    return serving.load(hub.list_cards(path=published), path=str(published))
 
 
 @contextlib.contextmanager
@@ -237,7 +237,6 @@ def test_a_server_that_is_not_there_or_has_no_such_model_is_said(config, server_
 
 
 def test_the_commands_serve_and_distil(published, npz, tmp_path):
-    damaged = published.parent / "models_with_damage"
     process = start_python("-m", "apps.serve", f"--path={published}", "--port=0")
     try:
         line = process.stdout.readline()
@@ -252,6 +251,3 @@ def test_the_commands_serve_and_distil(published, npz, tmp_path):
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert (out, err) == ("", "")
-    done = run_python("-m", "apps.serve", f"--path={damaged}", "--port=0")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: There must be a published model to serve. Received: ")

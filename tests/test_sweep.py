@@ -82,7 +82,7 @@ def test_what_is_no_grid_is_refused(grid, message):
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("apps/grids/*.json")), ids=lambda path: path.stem)
 def test_the_grids_that_come_along_are_grids(path):
-    assert len(sweep.read_grid(path)) > 5
+    assert sweep.read_grid(path)
 
 
 def test_a_card_s_memory_is_shared_fairly(monkeypatch):
@@ -181,6 +181,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(grid, tmp_path):
     assert "1 of 1 runs finished" in stdout
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_a_grid(grid):
     flags = [grid({"model": "wrn10-1", "schedule": "1-1", "seed": [0, 1]}), "--jobs=1"]
     processes = [start_python("-m", "apps.sweep", *flags) for _ in range(2)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
-from kdzoo import records, sweep, training
+from kdzoo import records, sweep, teachers, training
 from kdzoo.config import METHODS, RunConfig
 from zoo import InputError
 
@@ -136,6 +136,22 @@ def test_what_is_no_savedmodel_is_refused(config, published, tmp_path):
     assert "\n" not in str(refused.value)
     with pytest.raises(InputError, match="directory of a finished run"):
         training.run(dataclasses.replace(config, teachers=("no/where",)), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("w" * 300, r"directory of a finished run. Received: www"),
+        ("w/" * 1000, r"a directory or a published name. Received: 'w/w/"),
+        ("wrn28-10_20-65", "must be published, for example "),
+        ("grpc://localhost", "must be grpc://HOST:PORT/NAME"),
+        ("http://example.com/wrn28-10_20-65", "must lie at https://HOST/FOLDER/NAME or hf://"),
+    ],
+)
+def test_who_is_not_there_is_told_in_one_line(config, where, message):
+    with pytest.raises(InputError, match=message) as refused:
+        teachers.find(where, config)
+    assert "\n" not in str(refused.value)
 
 
 def test_on_jax_several_steps_a_call_get_what_was_asked(config, foreign, published, tmp_path):
