@@ -27,6 +27,7 @@ setup(
         "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer brings it
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.9,<5",
+        "tqdm>=4.66,<5",  # how far a download is; tensorflow-datasets needs it too
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],

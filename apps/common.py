@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging as standard_logging
 import os
 import signal
 import sys
@@ -152,6 +153,7 @@ def run(main: Callable[[], int | None]) -> None:
 def _guarded(main: Callable[[], int | None]) -> int | None:
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+    standard_logging.getLogger("urllib3").setLevel(standard_logging.ERROR)  # what it tries again is no news yet
     try:
         return main()
     except InputError as error:

@@ -119,15 +119,21 @@ class _Download:
 
     def into(self, partial: pathlib.Path, size: int) -> None:
         """Fetches what `partial` lacks of a file of this size."""
+        import tqdm
+
         with open(partial, "ab") as file:
             if file.tell() > size:
                 file.truncate(0)
             if file.tell() < size:
-                for chunk in self._chunks(file.tell(), restart=lambda: file.truncate(0)):
-                    file.write(chunk)
-                    if file.tell() > size:
-                        file.truncate(0)
-                        raise self._error(f"more than the {size} bytes of its card")
+                bar = tqdm.tqdm(
+                    desc=self._url, total=size, initial=file.tell(), unit="B", unit_scale=True, disable=None
+                )
+                with bar:  # shown on a terminal only
+                    for chunk in self._chunks(file.tell(), restart=lambda: file.truncate(0)):
+                        bar.update(file.write(chunk))
+                        if file.tell() > size:
+                            file.truncate(0)
+                            raise self._error(f"more than the {size} bytes of its card")
             if file.tell() < size:
                 raise self._error(f"{file.tell()} of {size} bytes; the same call goes on from there")
 
