@@ -12,8 +12,9 @@ from apps import common
 from kdzoo import hub, records
 
 flags.DEFINE_list("run", None, "Directory of the finished run; more, comma-separated, of other seeds.", required=True)
-flags.DEFINE_string("models", str(hub.CHECKOUT), "Folder of published models.")
+flags.DEFINE_string("models", None, "Folder of published models; default: $KDZOO_HOME or the checkout's.")
 flags.DEFINE_string("name", None, "Default: the model's, such as wrn16-2_20-65, after DATASET/ where not cifar10.")
+flags.DEFINE_string("dataset", None, "From where to take the run's data set; default: from where the run had it.")
 flags.DEFINE_string("licence", None, "SPDX identifier, for example Apache-2.0; default: none stated.")
 flags.DEFINE_enum("store", "float32", ["float32", "float16"], "How weights are stored; float16 takes half the room.")
 flags.DEFINE_bool("replace", False, "Put it in the place of a published model of this name.")
@@ -27,7 +28,13 @@ def main() -> None:
     from kdzoo import publish
 
     directory = publish.publish(
-        args.run, args.models, name=args.name, licence=args.licence, store=args.store, replace=args.replace
+        args.run,
+        args.models,
+        name=args.name,
+        dataset=args.dataset,
+        licence=args.licence,
+        store=args.store,
+        replace=args.replace,
     )
     card = hub.read_card(directory)
     print(

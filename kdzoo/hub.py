@@ -113,23 +113,23 @@ def find(name: str, *, path: str | os.PathLike | None = None) -> Trained:
 
 
 def resolve(where: str | os.PathLike) -> Trained:
-    """A trained network by a published name, an address, its directory, or the directory of a finished run.
+    """A trained network by the directory of a run or published model, a published name, or an address.
 
-    A published name wins over a directory of that name: write ./NAME for that.
+    A directory that is there wins over a published name.
 
     Raises:
         InputError: if there is none.
     """
     where = os.fspath(where)
-    if _is_remote(where) or is_name(where):
+    if _is_remote(where):
         return find(where)
-    directory = pathlib.Path(where)
-    if re.fullmatch(r"[a-z]+[0-9-]+", where) and not os.path.exists(where):
-        check_name(where)  # an architecture: says which of it are published
     if not where.isprintable() or len(where) > 1000:
         raise InputError(f"A trained model is a directory or a published name. Received: {repr(where)[:100]}")
+    directory = pathlib.Path(where)
     if os.path.exists(directory / CARD):  # which, unlike a path's own, takes names of any length
         return _published(where, directory, None)
+    if not os.path.exists(where) and re.fullmatch(r"([^/]+/)?[a-z]+[0-9-]+(_[a-z0-9-]+)?", where):
+        return find(where)
     record = records.read(where)
     weights = directory / records.WEIGHTS
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
@@ -307,24 +307,28 @@ def assign(model: "keras.Model", weights: list[dict[str, Any]], content: bytes) 
         variable.assign(values.reshape(shape).astype("float32"))
 
 
+def home(path: str | os.PathLike | None = None) -> pathlib.Path:
+    """Folder to publish in: `path`, or else the first that `load` looks in.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if roots := _roots(path):
+        return roots[0]
+    raise InputError("A folder of models must be given, or be named by KDZOO_HOME, outside a checkout. Received: none")
+
+
 def _roots(path: str | os.PathLike | None) -> list[pathlib.Path]:
     """Folders of models on this machine."""
     if path is not None:
         return [pathlib.Path(path)]
-    home = os.environ.get("KDZOO_HOME")
-    return [*([pathlib.Path(home).expanduser()] if home else []), *([CHECKOUT] if CHECKOUT.is_dir() else [])]
+    named = os.environ.get("KDZOO_HOME")
+    in_checkout = CHECKOUT.with_name("setup.py").exists()
+    return [*([pathlib.Path(named).expanduser()] if named else []), *([CHECKOUT] if in_checkout else [])]
 
 
 def _is_remote(where: str) -> bool:
     return where.startswith(REMOTES)
-
-
-def is_name(where: str) -> bool:
-    try:
-        check_name(where)
-    except InputError:
-        return False
-    return True
 
 
 def _natural(name: str) -> list:

@@ -1,5 +1,6 @@
 """From a finished run to a published model: a SavedModel anybody can serve, and its card."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -8,7 +9,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,10 @@ CITATION = (
 
 def publish(
     runs: Sequence[str | os.PathLike],
-    root: str | os.PathLike = hub.CHECKOUT,
+    root: str | os.PathLike | None = None,
     *,
     name: str | None = None,
+    dataset: str | None = None,
     licence: str | None = None,
     store: str = "float32",
     replace: bool = False,
@@ -41,8 +43,9 @@ def publish(
 
     Args:
         runs: the run's directory; others of the same configuration but for the seed count in the card's mean error.
-        root: folder of the published models.
+        root: folder of the published models; default: $KDZOO_HOME, or the checkout's saved_models/.
         name: default: the model's own, after the data set's and a slash where that is not cifar10.
+        dataset: from where to take the run's data set, see `kdzoo.data.load`; default: from where the run had it.
         licence: SPDX identifier, for example Apache-2.0; None: the card says that none is stated.
         store: float32, or float16 for half the size: weights are cast back up in the graph.
         replace: whether to put it in the place of a published model of this name.
@@ -63,36 +66,47 @@ def publish(
     _check_siblings(siblings)
     name = name or _default_name(record)
     _check_fits(name, record)
-    directory = pathlib.Path(root) / name
+    directory = hub.home(root) / name
     if directory.exists() and not replace:
         raise InputError(f"A model is published once, unless replace is set. Received: {directory}")
 
-    evaluated = training.evaluate_run(run)["test_error"]
+    test = training.own_dataset(record, dataset).test
+    evaluated = training.evaluate_run(run, dataset)["test_error"]
     if not abs(evaluated - record["test_error_last"]) <= RUN_POINTS + 1e-9:
         raise InputError(
             f"A run to publish must have its record's test error, {record['test_error_last']:.2f} %, give or take"
             f" {RUN_POINTS}. Received: {evaluated:.2f} % from {run}"
         )
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    # A name that neither `load` nor a server takes, so that a killed one leaves nothing but this.
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with files.locked(directory.parent, wait=True), _replacing(directory) as partial:
+            weights = _write_apart(run, partial / hub.VERSION, store)
+            write_card(partial, _describe(siblings, test, partial, name, licence=licence, store=store, weights=weights))
+    except OSError as error:
+        raise InputError(f"The folder of models must be one that can be written. Received: {error}") from None
+    return directory
+
+
+@contextlib.contextmanager
+def _replacing(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A new directory that takes the other's place at the end, if nothing goes wrong.
+
+    Until then it has a name that neither `load` nor a server takes, so that a killed publish leaves nothing but that.
+    """
+    partial, aside = (directory.with_name(f".{directory.name}.{what}") for what in ("partial", "replaced"))
+    if aside.exists() and not directory.exists():  # killed between the two renames below
+        os.replace(aside, directory)
+    for left in (partial, aside):
+        shutil.rmtree(left, ignore_errors=True)
     partial.mkdir()
     try:
-        weights = _write_apart(run, partial / hub.VERSION, store)
-        card = _describe(siblings, partial, name, licence=licence, store=store, weights=weights)
-        write_card(partial, card)
+        yield partial
         if directory.exists():
-            aside = directory.with_name(f".{directory.name}.replaced")
-            shutil.rmtree(aside, ignore_errors=True)
             os.replace(directory, aside)
-            os.replace(partial, directory)
-            shutil.rmtree(aside)
-        else:
-            os.replace(partial, directory)
+        os.replace(partial, directory)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return directory
+        for left in (partial, aside):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _default_name(record: dict[str, Any]) -> str:
@@ -130,7 +144,9 @@ def _write_apart(run: pathlib.Path, directory: pathlib.Path, store: str) -> list
     """`write` in a process of its own, whose graph is not named after all that this process has traced before."""
     code = "import sys; from kdzoo import publish; publish.main(*sys.argv[1:])"
     environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(hub.CHECKOUT.parent), os.environ.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(run), str(directory), store], env=environment, capture_output=True, text=True
     )
@@ -215,6 +231,7 @@ def _locate_weights(model, variables: dict[str, Any], directory: pathlib.Path) -
 
 def _describe(
     siblings: Sequence[dict[str, Any]],
+    test: data.Split,
     directory: pathlib.Path,
     name: str,
     *,
@@ -223,7 +240,7 @@ def _describe(
     weights: list[dict[str, Any]],
 ) -> dict[str, Any]:
     record = siblings[0]
-    measured = _measure(record, directory, weights)
+    measured = _measure(record, test, directory, weights)
     same = record["config"]["dtype_policy"] == store == "float32"
     points = RUN_POINTS if same else OTHER_PRECISION_POINTS
     if not abs(measured["test_error"] - record["test_error_last"]) <= points + 1e-9:
@@ -270,20 +287,19 @@ def write_card(directory: pathlib.Path, card: dict[str, Any]) -> None:
     files.write_atomically(directory / hub.CARD, f"{json.dumps(card, indent=1)}\n".encode())
 
 
-def _measure(record: dict[str, Any], directory: pathlib.Path, weights: list[dict[str, Any]]) -> dict[str, float]:
+def _measure(
+    record: dict[str, Any], test: data.Split, directory: pathlib.Path, weights: list[dict[str, Any]]
+) -> dict[str, float]:
     """What the artefact's weights give on the test set in float32: errors in percent."""
-    from kdzoo import training
-
     model = records.build(record)
     hub.assign(model, weights, (directory / hub.VARIABLES).read_bytes())
-    dataset = training.own_dataset(record)
-    images = data.standardise(dataset.test.images, mean=record["dataset"]["mean"], std=record["dataset"]["std"])
+    images = data.standardise(test.images, mean=record["dataset"]["mean"], std=record["dataset"]["std"])
     logits = model.predict(images, batch_size=500, verbose=0)
-    wrong = logits.argmax(-1) != dataset.test.labels
+    wrong = logits.argmax(-1) != test.labels
     exponents = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     probabilities = exponents / exponents.sum(-1, keepdims=True)
     return {
         "test_error": 100 * float(wrong.mean()),
         "test_error_sample": 100 * float(wrong[: hub.SAMPLE].mean()),
-        "expected_calibration_error": metrics.expected_calibration_error(probabilities, dataset.test.labels),
+        "expected_calibration_error": metrics.expected_calibration_error(probabilities, test.labels),
     }

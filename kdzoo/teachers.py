@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo import data, hub
+from kdzoo import data, hub, records
 from kdzoo.config import RunConfig
 from zoo import InputError, list_stages
 
@@ -171,8 +171,12 @@ class Asked(Teacher):
         self._signature, self._call, self._input = signature, call, config.teacher_input
         self._logits = logits_of(signature, config, where)
         self._stages = stages_of(signature) if config.at_weight else []
+        if signature.dtype == "string":
+            raise InputError(
+                f"A teacher must take images as numbers [n, height, width, channels]. Received: strings, of {where}"
+            )
         if self._input == "auto":
-            if not np.issubdtype(np.dtype(signature.dtype), np.integer):
+            if not signature.dtype.startswith(("int", "uint")):
                 raise InputError(
                     "teacher_input must say how a teacher of floating-point images wants them: raw (0 to 255), unit"
                     f" (0 to 1) or standardised. Received: {self._input} for {signature.dtype} of {where}"
@@ -322,7 +326,7 @@ def check_exists(where: str) -> None:
 def find_saved_model(where: str) -> pathlib.Path | None:
     """Directory of the SavedModel that lies there and is none of ours; of several versions the newest."""
     path = pathlib.Path(where)
-    if "\0" in where or hub.is_name(where) or os.path.exists(path / hub.CARD) or not os.path.isdir(path):
+    if "\0" in where or not os.path.isdir(path) or any((path / own).exists() for own in (hub.CARD, records.RECORD)):
         return None
     if (path / "saved_model.pb").exists():
         return path.resolve()
@@ -356,7 +360,13 @@ def load_saved_model(
             signatures[name] = Signature(name, key, image.dtype.name, _inner(image.shape), shapes)
 
     def call(signature: Signature, images: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = model.signatures[signature.name](**{signature.image: tf.constant(images)})
+        try:
+            outputs = model.signatures[signature.name](**{signature.image: tf.constant(images)})
+        except (tf.errors.OpError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"A SavedModel must take {images.dtype} images {list(images.shape)}. Received: {directory}: {reason}"
+            ) from None
         return {key: outputs[key].numpy() for key in signature.outputs}
 
     return signatures, call

@@ -431,8 +431,17 @@ def evaluate_run(
     }
 
 
-def own_dataset(record: dict[str, Any]) -> data.Dataset:
-    """The data set of a run."""
+def own_dataset(record: dict[str, Any], source: str | None = None) -> data.Dataset:
+    """The data set of a run, from `source` (see `kdzoo.data.load`) or else from where the run had it.
+
+    Raises:
+        InputError: if it cannot be had, or `source` is another data set.
+    """
+    if source is not None:
+        dataset = data.load(source, record["dataset"]["name"] if source.startswith("npz:") else "")
+        if dataset.fingerprint != record["dataset"]["fingerprint"]:
+            raise InputError(f"dataset must be the run's own, {record['dataset']['name']}. Received: {source}")
+        return dataset
     source, name = record["config"]["dataset"], record["dataset"]["name"]
     if source != name and name in data.NAMES and not pathlib.Path(source.removeprefix("npz:")).exists():
         source = name

@@ -128,6 +128,17 @@ def test_a_savedmodel_of_other_classes_is_refused(config, published, npz, tmp_pa
         training.run(taught, tmp_path / "run")
 
 
+def test_a_directory_wins_over_a_published_name(teacher_run, published, monkeypatch, tmp_path):
+    from kdzoo import hub
+
+    monkeypatch.setenv("KDZOO_HOME", str(published))
+    monkeypatch.chdir(tmp_path)
+    assert hub.resolve(NAME).record["name"] == NAME
+    shutil.copytree(teacher_run, tmp_path / NAME)
+    assert hub.resolve(NAME).record["name"] == "wrn10-1_2-3"
+    assert hub.find(NAME).record["name"] == NAME
+
+
 def test_what_is_no_savedmodel_is_refused(config, published, tmp_path):
     broken = pathlib.Path(shutil.copytree(published / NAME / "1", tmp_path / "broken"))
     (broken / "saved_model.pb").write_bytes(b"\1" * 100)
