@@ -188,10 +188,14 @@ def write(
     tapped = keras.Model(model.inputs, {"logits": model.outputs[0], **stages})
 
     def apply(network, images):
+        count = tf.shape(images)[0]
+        # TensorFlow's convolutions on a CPU fail on no image at all, so there is always one.
+        images = tf.pad(images, [[0, tf.cast(tf.equal(count, 0), tf.int32)], [0, 0], [0, 0], [0, 0]])
         standardised = data.standardise(tf.cast(images, tf.float32), mean=mean, std=std)
         values = [tf.cast(variable, tf.float32) for variable in module.weights.values()]
         with keras.StatelessScope(state_mapping=list(zip(model.variables, values, strict=True))):
-            return network(standardised, training=False)
+            outputs = network(standardised, training=False)
+        return tf.nest.map_structure(lambda output: tf.ensure_shape(output[:count], output.shape), outputs)
 
     signature = [tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")]
 

@@ -90,7 +90,7 @@ class Client:
         """
         if self._gone:
             raise self._gone
-        chunks = [images[i : i + REQUEST_IMAGES] for i in range(0, len(images), REQUEST_IMAGES)]
+        chunks = [images[i : i + REQUEST_IMAGES] for i in range(0, len(images), REQUEST_IMAGES)] or [images]
         pending = [self._send(signature, chunk) for chunk in chunks]
         try:
             answers = [self._receive(signature, *one) for one in zip(chunks, pending, strict=True)]
@@ -269,10 +269,10 @@ class _PredictionService(
         """The images of a request, which may hold anything."""
         dtype = tf.as_dtype(signature.dtype)
         shape = [dimension.size for dimension in tensor.tensor_shape.dim]
-        if tensor.dtype != dtype.as_datatype_enum or tuple(shape[1:]) != signature.image_shape or shape[0] < 1:
+        if tensor.dtype != dtype.as_datatype_enum or tuple(shape[1:]) != signature.image_shape or shape[0] < 0:
             _refuse(
                 context,
-                f"{signature.image} must be {signature.dtype} [n >= 1, {', '.join(map(str, signature.image_shape))}]."
+                f"{signature.image} must be {signature.dtype} [n, {', '.join(map(str, signature.image_shape))}]."
                 f" Received: {tf.as_dtype(tensor.dtype).name if tensor.dtype else 'no dtype'} {shape[:10]}",
             )
         # A few bytes can stand for many alike: what they unfold to counts.

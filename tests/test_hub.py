@@ -59,6 +59,8 @@ path, images, answers = sys.argv[1:]
 model = tf.saved_model.load(path)
 images = tf.constant(np.load(images))
 served, features = (model.signatures[name](images=images) for name in ("serving_default", "features"))
+assert model.signatures["serving_default"](images=images[:0])["logits"].shape == (0, 4)
+assert model.signatures["features"](images=images[:0])["stage3"].shape == (0, 4, 4, 64)
 np.savez(answers, **{key: value.numpy() for key, value in served.items()},
          **{f"features_{key}": value.numpy() for key, value in features.items()})
 """

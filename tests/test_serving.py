@@ -1,6 +1,5 @@
 """Teachers behind gRPC: our server with our client, and with TensorFlow Serving's own messages."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import signal
@@ -68,18 +67,18 @@ def test_the_client_gets_what_the_model_says(models, images, directly):
         assert signatures["serving_default"].outputs == {"logits": (4,), "probabilities": (4,)}
         answers = client.predict(signatures["serving_default"], images)  # in three requests
         assert client.predict(signatures["features"], images[:3])["stage1"].shape == (3, 16, 16, 16)
+        assert client.predict(signatures["serving_default"], images[:0])["logits"].shape == (0, 4)
     np.testing.assert_allclose(answers["logits"], directly["logits"], atol=1e-5)
     np.testing.assert_allclose(answers["probabilities"], directly["probabilities"], atol=1e-5)
 
 
 def test_a_thousand_requests_at_once_are_all_answered(models, images, directly):
     with served(models) as target:
-        client = serving.Client(target, NAME)
-        signature = signature_of(client)
-        with concurrent.futures.ThreadPoolExecutor(100) as pool:
-            answers = list(pool.map(lambda i: client.predict(signature, images[i % 300][None]), range(1000)))
-    logits = np.concatenate([answer["logits"] for answer in answers])
-    np.testing.assert_allclose(logits, directly["logits"][np.arange(1000) % 300], atol=1e-5)
+        stub = serving.prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(target))
+        requests = [_request(images=images[i % 300][None], outputs=["logits"]) for i in range(1000)]
+        pending = [stub.Predict.future(request, timeout=120) for request in requests]
+        answers = [tf.make_ndarray(future.result().outputs["logits"]) for future in pending]
+    np.testing.assert_allclose(np.concatenate(answers), directly["logits"][np.arange(1000) % 300], atol=1e-5)
 
 
 def test_a_server_of_small_requests_gets_smaller_ones(models, images, directly):
@@ -117,7 +116,6 @@ def _request(**changes):
         ({"images": np.zeros((1, 16, 16, 3), np.float32)}, "INVALID_ARGUMENT", "Received: float32 [1, 16, 16, 3]"),
         ({"images": np.zeros((1, 32, 32, 3), np.uint8)}, "INVALID_ARGUMENT", "Received: uint8 [1, 32, 32, 3]"),
         ({"images": np.zeros((16, 16, 3), np.uint8)}, "INVALID_ARGUMENT", "Received: uint8 [16, 16, 3]"),
-        ({"images": np.zeros((0, 16, 16, 3), np.uint8)}, "INVALID_ARGUMENT", "Received: uint8 [0, 16, 16, 3]"),
         ({"dims": [2, 16, 16, 3]}, "INVALID_ARGUMENT", "as many values as its shape says"),
         ({"dims": [-1, 16, 16, 3]}, "INVALID_ARGUMENT", "Received: uint8 [-1, 16, 16, 3]"),
         ({"dims": [2**40, 16, 16, 3]}, "RESOURCE_EXHAUSTED", "A request must be of at most"),
