@@ -395,4 +395,8 @@ def check_fits(where: str, record: Mapping[str, Any], dataset: data.Dataset) -> 
         if received != needed:
             raise InputError(f"A model must have the data set's {what}: {needed}. Received: {received} from {where}")
     if theirs["fingerprint"] != dataset.fingerprint:
-        _log.warning("%s was trained on other data (%s) than %s", where, theirs["name"], dataset.name)
+        data_sets = [
+            f"{name} {digest[:8]}"
+            for name, digest in ((theirs["name"], theirs["fingerprint"]), (dataset.name, dataset.fingerprint))
+        ]
+        _log.warning("%s was trained on other data, %s, than %s", where, *data_sets)
