@@ -227,7 +227,11 @@ class _PredictionService(
         images = self._read(request.inputs[signature.image], signature, context)
         response = predict_pb2.PredictResponse()
         self._describe(response.model_spec, model, name)
-        for key, values in model.call(signature, images).items():
+        try:
+            outputs = model.call(signature, images)
+        except InputError as error:
+            context.abort(grpc.StatusCode.INTERNAL, str(error))
+        for key, values in outputs.items():
             response.outputs[key].CopyFrom(tf.make_tensor_proto(values))
         return response
 
