@@ -9,14 +9,14 @@ configuration but for the seed, after a comma, count in the card's mean error.
 from absl import flags
 
 from apps import common
-from kdzoo import hub, records
+from kdzoo import hub, publish, records
 
 flags.DEFINE_list("run", None, "Directory of the finished run; more, comma-separated, of other seeds.", required=True)
 flags.DEFINE_string("models", None, "Folder of published models; default: $KDZOO_HOME or the checkout's.")
 flags.DEFINE_string("name", None, "Default: the model's, such as wrn16-2_20-65, after DATASET/ where not cifar10.")
 flags.DEFINE_string("dataset", None, "From where to take the run's data set; default: from where the run had it.")
 flags.DEFINE_string("licence", None, "SPDX identifier, for example Apache-2.0; default: none stated.")
-flags.DEFINE_enum("store", "float32", ["float32", "float16"], "How weights are stored; float16 takes half the room.")
+flags.DEFINE_enum("store", "float32", publish.STORES, "How weights are stored; float16 takes half the room.")
 flags.DEFINE_bool("replace", False, "Put it in the place of a published model of this name.")
 
 
@@ -25,8 +25,6 @@ def main() -> None:
     for run in args.run:
         records.read(run)  # before seconds are spent on importing TensorFlow
     common.import_training()
-    from kdzoo import publish
-
     directory = publish.publish(
         args.run,
         args.models,

@@ -92,14 +92,14 @@ class Trained:
         where: as it was asked for.
         directory: where it is.
         record: its run's record, or its card, which says the same and more.
-        digest: of its weights, SHA-256.
+        digest: gives the SHA-256 of its weights.
         build: gives the network with its weights, in the precision Keras is set to.
     """
 
     where: str
     directory: pathlib.Path
     record: dict[str, Any]
-    digest: str
+    digest: Callable[[], str]
     build: Callable[[], "keras.Model"]
 
 
@@ -132,8 +132,20 @@ def resolve(where: str | os.PathLike) -> Trained:
         return find(where)
     record = records.read(where)
     weights = directory / records.WEIGHTS
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
-    return Trained(where, directory, record, digest, functools.partial(records.load_model, where))
+    return Trained(
+        where,
+        directory,
+        record,
+        functools.partial(_digest_file, weights),
+        functools.partial(records.load_model, where),
+    )
+
+
+def _digest_file(path: pathlib.Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"A finished run must hold its weights. Received: {path}: {error.strerror}") from None
 
 
 def locate(name: str, *, path: str | os.PathLike | None = None) -> pathlib.Path:
@@ -213,11 +225,23 @@ def parse_card(content: bytes, *, where: str, name: str | None = None) -> dict[s
             reason = f"the card of {card['name']}"
         elif set(card["files"]) != set(FILES):
             reason = f"files other than {', '.join(FILES)}"
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        elif not all(_is_expectation(expected) for expected in card["files"].values()):
+            reason = "files without size and SHA-256"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"not a card: {error}"
     if reason:
         raise InputError(f"A published model must hold its card, as published. Received: {where}: {reason}")
     return card
+
+
+def _is_expectation(expected: Any) -> bool:
+    """Whether this is what `expect` gives, so that it may be counted with and be part of a file's name."""
+    return (
+        expected.keys() == {"bytes", "sha256"}
+        and type(expected["bytes"]) is int
+        and expected["bytes"] >= 0
+        and bool(re.fullmatch("[0-9a-f]{64}", expected["sha256"]))
+    )
 
 
 def digest(card: dict[str, Any]) -> str:
@@ -267,7 +291,7 @@ def check_content(content: bytes, expected: dict[str, Any], *, where: str) -> No
 def _published(where: str, directory: pathlib.Path, name: str | None) -> Trained:
     card = read_card(directory, name)
     build = functools.partial(_build, directory, card)
-    return Trained(where, directory, card, card["files"][VARIABLES]["sha256"], build)
+    return Trained(where, directory, card, lambda: card["files"][VARIABLES]["sha256"], build)
 
 
 def _build(directory: pathlib.Path, card: dict[str, Any]) -> "keras.Model":

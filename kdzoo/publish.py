@@ -56,8 +56,6 @@ def publish(
     Raises:
         InputError: if there is no such run, its error is not its record's, or the name is taken or none.
     """
-    from kdzoo import training
-
     if store not in STORES:
         raise InputError(f"store must be one of {', '.join(STORES)}. Received: {store}")
     run, *others = map(pathlib.Path, runs)
@@ -70,8 +68,10 @@ def publish(
     if directory.exists() and not replace:
         raise InputError(f"A model is published once, unless replace is set. Received: {directory}")
 
-    test = training.own_dataset(record, dataset).test
-    evaluated = training.evaluate_run(run, dataset)["test_error"]
+    from kdzoo import training  # and TensorFlow, once all that is quickly told has been
+
+    of_run = training.own_dataset(record, dataset)
+    evaluated = training.evaluate(hub.resolve(run), of_run)["test_error"]
     if not abs(evaluated - record["test_error_last"]) <= RUN_POINTS + 1e-9:
         raise InputError(
             f"A run to publish must have its record's test error, {record['test_error_last']:.2f} %, give or take"
@@ -81,7 +81,9 @@ def publish(
         directory.parent.mkdir(parents=True, exist_ok=True)
         with files.locked(directory.parent, wait=True), _replacing(directory) as partial:
             weights = _write_apart(run, partial / hub.VERSION, store)
-            write_card(partial, _describe(siblings, test, partial, name, licence=licence, store=store, weights=weights))
+            write_card(
+                partial, _describe(siblings, of_run.test, partial, name, licence=licence, store=store, weights=weights)
+            )
     except OSError as error:
         raise InputError(f"The folder of models must be one that can be written. Received: {error}") from None
     return directory
@@ -255,7 +257,7 @@ def _describe(
     parsed = names.parse(record["name"])
     errors = [sibling["test_error_last"] for sibling in siblings]
     contents = {file: (directory / file).read_bytes() for file in hub.FILES}
-    card = {
+    return {
         "name": name,
         "family": parsed.family,
         "depth": parsed.depth,
@@ -282,7 +284,6 @@ def _describe(
         "citation": CITATION.format(version=record["versions"]["kdzoo"]),
         "published": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    return card
 
 
 def write_card(directory: pathlib.Path, card: dict[str, Any]) -> None:

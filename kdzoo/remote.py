@@ -87,7 +87,10 @@ def _fetch(url: str, directory: pathlib.Path, timeout: float) -> None:
 
 def _url(address: str) -> str:
     """Where the files lie under https: a repository of Hugging Face has an address for each of its files."""
-    parts = urllib.parse.urlsplit(address)
+    try:
+        parts = urllib.parse.urlsplit(address)
+    except ValueError as error:  # of brackets that hold no IPv6 address
+        raise InputError(f"{_RULE}. Received: {repr(address)[:100]}: {error}") from None
     if re.search(r"[\x00-\x20\x7f\\]|/\.\.?(/|$)", address) or len(address) > 1000 or parts.query or parts.fragment:
         raise InputError(f"{_RULE}. Received: {repr(address)[:100]}")
     if parts.scheme == "hf":

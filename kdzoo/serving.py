@@ -35,7 +35,7 @@ except ImportError as error:
 REQUEST_IMAGES = 128  # a larger batch is asked for in several requests at once
 REQUEST_MB = 16
 WORKERS = 8
-MAKE_RETRIED = """{"methodConfig": [{"name": [{}], "retryPolicy": {
+SERVICE_CONFIG = """{"methodConfig": [{"name": [{}], "retryPolicy": {
     "maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "5s", "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE", "ABORTED"]}}]}"""
 
@@ -61,7 +61,7 @@ class Client:
         self._target, self._name, self._deadline = target, name, deadline
         self._gone: InputError | None = None
         options = {"grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1}
-        options |= {"grpc.service_config": MAKE_RETRIED, "grpc.max_reconnect_backoff_ms": 2000}
+        options |= {"grpc.service_config": SERVICE_CONFIG, "grpc.max_reconnect_backoff_ms": 2000}
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(
             grpc.insecure_channel(target, options=list(options.items()))
         )
@@ -102,7 +102,7 @@ class Client:
     def _send(self, signature: teachers.Signature, images: np.ndarray):
         request = predict_pb2.PredictRequest(output_filter=list(signature.outputs))
         request.model_spec.name, request.model_spec.signature_name = self._name, signature.name
-        request.inputs[signature.image].CopyFrom(tf.make_tensor_proto(images))
+        request.inputs[signature.input].CopyFrom(tf.make_tensor_proto(images))
         return self._stub.Predict.future(request, timeout=self._deadline, wait_for_ready=True)
 
     def _receive(self, signature: teachers.Signature, images: np.ndarray, pending) -> dict[str, np.ndarray]:
@@ -152,14 +152,15 @@ def parse_signatures(definitions: Mapping) -> dict[str, teachers.Signature]:
     for name, definition in definitions.items():
         if len(definition.inputs) == 1:
             ((key, image),) = definition.inputs.items()
-            outputs = {output: _inner(info.tensor_shape) for output, info in definition.outputs.items()}
+            outputs = {
+                output: teachers.inner_shape(tf.TensorShape(info.tensor_shape))
+                for output, info in definition.outputs.items()
+            }
             dtype = tf.as_dtype(image.dtype).name
-            signatures[name] = teachers.Signature(name, key, dtype, _inner(image.tensor_shape), outputs)
+            signatures[name] = teachers.Signature(
+                name, key, dtype, teachers.inner_shape(tf.TensorShape(image.tensor_shape)), outputs
+            )
     return signatures
-
-
-def _inner(shape) -> tuple[int | None, ...] | None:
-    return None if shape.unknown_rank else tuple(None if d.size < 0 else d.size for d in shape.dim[1:])
 
 
 # The server.
@@ -222,9 +223,9 @@ class _PredictionService(
         if unknown := set(wanted) - signature.outputs.keys():
             _refuse(context, f"Outputs must be of {', '.join(signature.outputs)}. Received: {', '.join(unknown)}")
         signature = dataclasses.replace(signature, outputs={key: signature.outputs[key] for key in wanted})
-        if set(request.inputs) != {signature.image}:
-            _refuse(context, f"Input must be {signature.image}. Received: {', '.join(request.inputs) or 'none'}")
-        images = self._read(request.inputs[signature.image], signature, context)
+        if set(request.inputs) != {signature.input}:
+            _refuse(context, f"Input must be {signature.input}. Received: {', '.join(request.inputs) or 'none'}")
+        images = self._read(request.inputs[signature.input], signature, context)
         response = predict_pb2.PredictResponse()
         self._describe(response.model_spec, model, name)
         try:
@@ -276,7 +277,7 @@ class _PredictionService(
         if tensor.dtype != dtype.as_datatype_enum or tuple(shape[1:]) != signature.image_shape or shape[0] < 0:
             _refuse(
                 context,
-                f"{signature.image} must be {signature.dtype} [n, {', '.join(map(str, signature.image_shape))}]."
+                f"{signature.input} must be {signature.dtype} [n, {', '.join(map(str, signature.image_shape))}]."
                 f" Received: {tf.as_dtype(tensor.dtype).name if tensor.dtype else 'no dtype'} {shape[:10]}",
             )
         # A few bytes can stand for many alike: what they unfold to counts.
@@ -288,7 +289,7 @@ class _PredictionService(
         try:
             return tf.make_ndarray(tensor)
         except (ValueError, TypeError) as error:
-            _refuse(context, f"{signature.image} must hold as many values as its shape says. Received: {error}")
+            _refuse(context, f"{signature.input} must hold as many values as its shape says. Received: {error}")
 
 
 def _refuse(context, message: str) -> None:

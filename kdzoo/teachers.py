@@ -34,7 +34,7 @@ class Signature:
     """
 
     name: str
-    image: str
+    input: str
     dtype: str
     image_shape: tuple[int | None, ...] | None
     outputs: Mapping[str, tuple[int | None, ...] | None]
@@ -111,7 +111,7 @@ class Network(Teacher):
     """A trained network of ours."""
 
     def __init__(self, trained: hub.Trained, *, attention: bool):
-        self.where, self.digest = trained.where, trained.digest
+        self.where, self.digest = trained.where, trained.digest()
         self._trained, self._attention = trained, attention
         self.record = {key: trained.record[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
         self.directory = trained.directory
@@ -243,13 +243,14 @@ class Ensemble:
     Attributes:
         teachers: of the run.
         asked: whether they are asked.
+        test_logits: of teachers that are asked, once checked: their mean logits of the test set.
     """
 
     def __init__(self, config: RunConfig, *, deadline: float = DEADLINE):
         self.teachers = [find(where, config, deadline=deadline) for where in config.teachers]
         self.asked = any(isinstance(teacher, Asked) for teacher in self.teachers)
         self._attention = bool(config.at_weight)
-        self._test_logits = None
+        self.test_logits = None
 
     def check(self, dataset: data.Dataset) -> None:
         """Raises InputError unless all of them can teach on this data set; those asked say what they know of it."""
@@ -271,11 +272,7 @@ class Ensemble:
                 )
             if isinstance(teacher, Asked):
                 teacher.measure(said[-1], dataset)
-        self._test_logits = np.mean(said, axis=0)
-
-    def test_logits(self) -> np.ndarray:
-        """Of teachers that are asked: mean logits of the test set."""
-        return self._test_logits
+        self.test_logits = np.mean(said, axis=0)
 
     def ask(self, images: np.ndarray) -> dict[str, Any]:
         """What all of them say of uint8 images, as `Distiller` takes it beside the labels."""
@@ -356,12 +353,12 @@ def load_saved_model(
         _, inputs = function.structured_input_signature
         if len(inputs) == 1:
             (key, image), outputs = *inputs.items(), function.structured_outputs
-            shapes = {output: _inner(spec.shape) for output, spec in outputs.items()}
-            signatures[name] = Signature(name, key, image.dtype.name, _inner(image.shape), shapes)
+            shapes = {output: inner_shape(spec.shape) for output, spec in outputs.items()}
+            signatures[name] = Signature(name, key, image.dtype.name, inner_shape(image.shape), shapes)
 
     def call(signature: Signature, images: np.ndarray) -> dict[str, np.ndarray]:
         try:
-            outputs = model.signatures[signature.name](**{signature.image: tf.constant(images)})
+            outputs = model.signatures[signature.name](**{signature.input: tf.constant(images)})
         except (tf.errors.OpError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(
@@ -372,7 +369,8 @@ def load_saved_model(
     return signatures, call
 
 
-def _inner(shape) -> tuple[int | None, ...] | None:
+def inner_shape(shape) -> tuple[int | None, ...] | None:
+    """Of a TensorFlow shape: the sides but for the batch, None for one that is free; None if nothing is known."""
     return None if shape.rank is None else tuple(shape.as_list()[1:])
 
 

@@ -403,9 +403,14 @@ def evaluate_run(
         InputError: if the network or the data set is not there, or they do not fit together.
     """
     trained = hub.resolve(where)
+    dataset = own_dataset(trained.record) if dataset_name is None else data.load(dataset_name)
+    return evaluate(trained, dataset, examples=examples)
+
+
+def evaluate(trained: hub.Trained, dataset: data.Dataset, *, examples: int | None = None) -> dict[str, Any]:
+    """`evaluate_run` of a network that has been found, on a data set that has been loaded."""
     record = trained.record
     published = "test_error" in record
-    dataset = own_dataset(record) if dataset_name is None else data.load(dataset_name)
     teachers.check_fits(trained.where, record, dataset)
     # The network's own standardisation, whatever this data set's is.
     dataset = dataclasses.replace(dataset, mean=tuple(record["dataset"]["mean"]), std=tuple(record["dataset"]["std"]))
@@ -472,7 +477,7 @@ def _agreement(model: distiller.Distiller, ensemble: teachers.Ensemble, dataset:
     student, *said = (
         network.predict(images, batch_size=batch, verbose=0) for network in (model.student, *model.teachers)
     )
-    taught = ensemble.test_logits() if ensemble.asked else np.mean(said, axis=0)
+    taught = ensemble.test_logits if ensemble.asked else np.mean(said, axis=0)
     return 100 * float(np.mean(student.argmax(-1) == taught.argmax(-1)))
 
 

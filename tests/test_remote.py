@@ -238,6 +238,7 @@ def test_a_model_under_another_name_is_refused(published, cache, tmp_path):
         "https://example.com/../wrn10-1_2-3",
         "https://example.com/wrn10-1_2-3?x=1",
         "https://example.com/wrn 10",
+        "https://[example.com/wrn10-1_2-3",
         "https://example.com/wrn\0",
         "hf://wrn10-1_2-3",
         "hf://a/b@../wrn10-1_2-3",

@@ -1,6 +1,7 @@
 """Whoever teaches: a run, a published model, anybody's SavedModel, several of them; and who is refused."""
 
 import dataclasses
+import json
 import pathlib
 import shutil
 
@@ -139,6 +140,12 @@ def test_a_directory_wins_over_a_published_name(teacher_run, published, monkeypa
     assert hub.find(NAME).record["name"] == NAME
 
 
+def test_a_run_without_its_weights_is_refused(config, teacher_run, tmp_path):
+    shutil.copy(teacher_run / records.RECORD, tmp_path)
+    with pytest.raises(InputError, match="must hold its weights"):
+        training.run(dataclasses.replace(config, teachers=(str(tmp_path),)), tmp_path / "run")
+
+
 def test_what_is_no_savedmodel_is_refused(config, published, tmp_path):
     broken = pathlib.Path(shutil.copytree(published / NAME / "1", tmp_path / "broken"))
     (broken / "saved_model.pb").write_bytes(b"\1" * 100)
@@ -182,7 +189,7 @@ for fused in (1, 2):
     environment = {**JAX_ENV, "CUDA_VISIBLE_DEVICES": ""}
     done = run_python("-c", code, *arguments, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (losses({"history": [eval(line)]})[0] for line in done.stdout.splitlines()[-2:])
+    one, two = (losses({"history": [json.loads(line)]})[0] for line in done.stdout.splitlines()[-2:])
     assert two == pytest.approx(one, rel=1e-4)
     same = dataclasses.replace(config, schedule="1-1", teachers=(str(foreign),), **METHODS["kd"], **ASKED)
     assert one == pytest.approx(losses(training.run(same, tmp_path / "tensorflow"))[0], rel=2e-3)
