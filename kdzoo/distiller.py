@@ -41,7 +41,7 @@ class Distiller(keras.Model):
         at_mode: "code" or "paper", see `kdzoo.losses.attention_transfer`.
         teacher_in_evaluate: whether `evaluate` runs the teachers too, and gives `kd`, `agreement` and `teacher_kl`.
         outputs_given: whether, in place of teachers, what they say always comes beside the labels: {"label",
-            "teacher_logits"} and, for AT, "teacher_stages", a list of stages for each teacher.
+            "teacher_logits"} and, for AT, "teacher_stages", a list of stages, or of their maps, for each teacher.
 
     Raises:
         InputError: if the networks or the weights do not fit together.

@@ -42,7 +42,7 @@ def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequenc
 
     Args:
         student_stages: stage outputs [n, h, w, channels], first to last.
-        teacher_stages: as many; channels may differ.
+        teacher_stages: as many, or their attention maps [n, h, w]; channels may differ.
         mode: "code", `mean((Q_s - Q_t)^2)` as in the authors' code, or "paper", `||Q_s - Q_t||_2` as in their equation.
 
     Returns:
@@ -59,15 +59,17 @@ def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequenc
         )
     total = 0.0
     for student, teacher in zip(student_stages, teacher_stages, strict=True):
-        student, teacher = _attention(student), _attention(teacher)
+        student, teacher = attention_map(student), attention_map(teacher)
         size = min(tuple(student.shape[1:]), tuple(teacher.shape[1:]))
         squares = ops.square(_normalised(student, size) - _normalised(teacher, size))
         total += ops.mean(squares, axis=-1) if mode == "code" else _sqrt(ops.sum(squares, axis=-1))
     return total
 
 
-def _attention(stage):
-    """[n, h, w, channels] -> [n, h, w]."""
+def attention_map(stage):
+    """Mean over channels of a stage's squares: [n, h, w, channels] -> [n, h, w]. A map is given back as it is."""
+    if len(stage.shape) == 3:
+        return stage
     return ops.mean(ops.square(ops.cast(stage, "float32")), axis=-1)
 
 

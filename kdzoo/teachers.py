@@ -101,8 +101,7 @@ class Teacher:
     def ask(self, images: np.ndarray) -> dict[str, Any]:
         """What it says of uint8 images [n, h, w, c]: "logits" float32 [n, classes], and with AT "maps".
 
-        A map, float32 [n, h, w, 1], is the root of the mean over a stage's channels of its squares. Attention transfer
-        makes the same of it as of the stage itself.
+        A map, float32 [n, h, w], is a stage's `kdzoo.losses.attention_map`, one channel in place of all the stage has.
         """
         raise NotImplementedError
 
@@ -143,7 +142,7 @@ class Network(Teacher):
     def ask(self, images):
         with self._lock:  # Keras's predict is not made to be called by several threads
             said = self._model.predict_on_batch(data.standardise(images, **self._statistics))
-        return {"logits": said["logits"].astype(np.float32), "maps": [attention_map(s) for s in said["stages"]]}
+        return {"logits": said["logits"].astype(np.float32), "maps": [_map(s) for s in said["stages"]]}
 
 
 class Asked(Teacher):
@@ -229,12 +228,16 @@ class Asked(Teacher):
             raise InputError(
                 f"A teacher must give logits [{len(images)}, classes]. Received: {logits.shape} from {self.where}"
             )
-        return {"logits": logits, "maps": [attention_map(outputs[stage]) for stage in self._stages]}
+        return {"logits": logits, "maps": [_map(outputs[stage]) for stage in self._stages]}
 
 
-def attention_map(stage: np.ndarray) -> np.ndarray:
-    """float32 [n, h, w, channels] -> [n, h, w, 1], see `Teacher.ask`."""
-    return np.sqrt(np.mean(np.square(stage, dtype=np.float32), axis=-1, keepdims=True))
+def _map(stage) -> np.ndarray:
+    """A stage's attention map, by the very operations that a training step would make it with."""
+    import keras
+
+    from kdzoo import losses
+
+    return keras.ops.convert_to_numpy(losses.attention_map(keras.ops.convert_to_tensor(stage)))
 
 
 class Ensemble:
