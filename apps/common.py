@@ -14,11 +14,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 from absl import app, flags, logging
 
-from kdzoo import progress, teachers
-from kdzoo.config import AT_MODES, AUGMENTATIONS, DTYPE_POLICIES, METHODS, STRATEGIES, TEACHER_INPUTS, RunConfig
+from kdzoo import progress, teacher_cache, teachers
+from kdzoo.config import (
+    AT_MODES,
+    AUGMENTATIONS,
+    DTYPE_POLICIES,
+    METHODS,
+    STRATEGIES,
+    TEACHER_DTYPES,
+    TEACHER_INPUTS,
+    RunConfig,
+)
 from zoo import InputError
 
 FLAGS = flags.FLAGS
+OPTIONS = ("restart", "checkpoint_minutes", "teacher_deadline", "teacher_cache", "cache_gb")  # of a run, not its result
 
 
 def define_run_flags() -> None:
@@ -26,8 +36,7 @@ def define_run_flags() -> None:
     flags.DEFINE_string(
         "schedule", None, "k-N (LR step every k of N epochs) or cos-N, for example 20-65.", required=True
     )
-    flags.DEFINE_string("dataset", RunConfig.dataset, "cifar10, cifar100, digits or npz:FILE.")
-    flags.DEFINE_string("dataset_name", RunConfig.dataset_name, "What the npz:FILE holds, for example cifar10.")
+    define_data_flags()
     flags.DEFINE_string("workdir", None, "Directory for weights, record and event files.", required=True)
     flags.DEFINE_integer("seed", RunConfig.seed, "Of initial weights, order and augmentation.")
     flags.DEFINE_integer("batch_size", RunConfig.batch_size, "Images a step, over all replicas.")
@@ -37,11 +46,7 @@ def define_run_flags() -> None:
     flags.DEFINE_float(
         "weight_decay", RunConfig.weight_decay, "Coupled, as in PyTorch's SGD: gradient + decay * weight."
     )
-    flags.DEFINE_enum("augment", RunConfig.augment, AUGMENTATIONS, "Pad 4 and crop, flip; auto: the data set's usual.")
-    flags.DEFINE_integer("train_examples", RunConfig.train_examples, "Class-balanced subset to train on; 0: all.")
-    flags.DEFINE_integer("val_examples", RunConfig.val_examples, "Class-balanced subset held out of training.")
     flags.DEFINE_enum("strategy", RunConfig.strategy, STRATEGIES, "mirrored: all GPUs, or all logical CPUs.")
-    flags.DEFINE_enum("dtype_policy", RunConfig.dtype_policy, DTYPE_POLICIES, "Keras's, for student and teacher.")
     flags.DEFINE_integer(
         "fused_steps", RunConfig.fused_steps, "Most steps a call of JAX's program; 0: 1 on a CPU, 64 elsewhere."
     )
@@ -52,8 +57,44 @@ def define_run_flags() -> None:
     flags.DEFINE_bool("restart", False, "Train anew where a finished or unfinished run is.")
 
 
+def define_data_flags() -> None:
+    """Flags of what is learnt from, and in which precision."""
+    flags.DEFINE_string("dataset", RunConfig.dataset, "cifar10, cifar100, digits or npz:FILE.")
+    flags.DEFINE_string("dataset_name", RunConfig.dataset_name, "What the npz:FILE holds, for example cifar10.")
+    flags.DEFINE_enum("augment", RunConfig.augment, AUGMENTATIONS, "Pad 4 and crop, flip; auto: the data set's usual.")
+    flags.DEFINE_integer("train_examples", RunConfig.train_examples, "Class-balanced subset to train on; 0: all.")
+    flags.DEFINE_integer("val_examples", RunConfig.val_examples, "Class-balanced subset held out of training.")
+    flags.DEFINE_enum(
+        "dtype_policy",
+        RunConfig.dtype_policy,
+        DTYPE_POLICIES,
+        "Keras's, for student and teacher; auto: float32 or mixed_bfloat16, as measured to be faster.",
+    )
+
+
+def define_cache_flags() -> None:
+    """Flags of where what teachers say is kept."""
+    flags.DEFINE_string(
+        "teacher_cache",
+        "auto",
+        "Where to keep what teachers say, for every run to read: auto ($KDZOO_CACHE or ~/.cache/kdzoo), off, a folder.",
+    )
+    flags.DEFINE_float("cache_gb", teacher_cache.CACHE_GB, "What the cache may take of the disk, in 10^9 bytes.")
+
+
 def define_distillation_flags() -> None:
     """Flags of what a teacher says and how much it counts."""
+    define_teacher_flags()
+    flags.DEFINE_enum("method", "kd", list(METHODS), "Sets the three weights: ce,kd,at = " + _describe_methods())
+    flags.DEFINE_float("ce_weight", None, "Of the cross-entropy with the labels, instead of the method's.")
+    flags.DEFINE_float("kd_weight", None, "Of T^2 * KL(teacher || student), instead of the method's.")
+    flags.DEFINE_float("at_weight", None, "Of attention transfer, instead of the method's.")
+    flags.DEFINE_float("temperature", RunConfig.temperature, "T of the KD term, above 0.")
+    flags.DEFINE_enum("at_mode", RunConfig.at_mode, AT_MODES, "Attention distance: of the authors' code or equation.")
+
+
+def define_teacher_flags() -> None:
+    """Flags of who teaches, and how they are asked."""
     flags.DEFINE_list(
         "teacher",
         [],
@@ -75,31 +116,35 @@ def define_distillation_flags() -> None:
         "The images it wants: 0 to 255, 0 to 1, or standardised as the student's; auto: raw if integers.",
     )
     flags.DEFINE_float("teacher_deadline", 60.0, "Seconds in which a server must answer; then the run saves and ends.")
-    flags.DEFINE_enum("method", "kd", list(METHODS), "Sets the three weights: ce,kd,at = " + _describe_methods())
-    flags.DEFINE_float("ce_weight", None, "Of the cross-entropy with the labels, instead of the method's.")
-    flags.DEFINE_float("kd_weight", None, "Of T^2 * KL(teacher || student), instead of the method's.")
-    flags.DEFINE_float("at_weight", None, "Of attention transfer, instead of the method's.")
-    flags.DEFINE_float("temperature", RunConfig.temperature, "T of the KD term, above 0.")
-    flags.DEFINE_enum("at_mode", RunConfig.at_mode, AT_MODES, "Attention distance: of the authors' code or equation.")
+    flags.DEFINE_enum(
+        "teacher_dtype",
+        RunConfig.teacher_dtype,
+        TEACHER_DTYPES,
+        "In which it computes; auto: as dtype_policy says. bfloat16 is compared with float32 first.",
+    )
+    define_cache_flags()
 
 
 def train(model: str, **distillation) -> None:
     """Runs what the flags say and prints how it went."""
-    names = RunConfig.__dataclass_fields__.keys() & FLAGS.__flags.keys()
-    config = RunConfig(**{"model": model, **{name: getattr(FLAGS, name) for name in names}, **distillation})
-    config.check()
-    for teacher in config.teachers:
-        teachers.check_exists(teacher)  # before seconds are spent on importing TensorFlow
-
-    options = {
-        name: FLAGS[name].value for name in ("restart", "checkpoint_minutes", "teacher_deadline") if name in FLAGS
-    }
+    config = configuration(model=model, **distillation)
+    options = {name: FLAGS[name].value for name in OPTIONS if name in FLAGS}
     record = run_training(config, FLAGS.workdir, kind=FLAGS.progress, **options)
     print(
         f"{record['name']} on {record['dataset']['name']}: test error {record['test_error_last']:.2f} %"
         f" (best {record['test_error_best']:.2f} % in epoch {record['test_error_best_epoch']}),"
         f" {record['parameters']:,} parameters, {record['wall_seconds'] / 60:.1f} minutes: {FLAGS.workdir}"
     )
+
+
+def configuration(**given: Any) -> RunConfig:
+    """What the flags say, and what is given instead; checked as far as can be without importing TensorFlow."""
+    names = RunConfig.__dataclass_fields__.keys() & FLAGS.__flags.keys()
+    config = RunConfig(**{name: getattr(FLAGS, name) for name in names} | given)
+    config.check()
+    for teacher in config.teachers:
+        teachers.check_exists(teacher)
+    return config
 
 
 def run_training(config: RunConfig, workdir: str | os.PathLike, *, kind: str = "auto", **options) -> dict[str, Any]:

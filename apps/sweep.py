@@ -27,6 +27,8 @@ flags.DEFINE_string("grid", None, "JSON file of the runs.", required=True)
 flags.DEFINE_integer("jobs", 1, "Runs at a time.", lower_bound=1)
 flags.DEFINE_float("budget_minutes", None, "Stop by then; no run starts that cannot reach a checkpoint.", lower_bound=0)
 flags.DEFINE_float("checkpoint_minutes", 5.0, "Longest time between a run's checkpoints.")
+common.define_cache_flags()
+flags.adopt_module_key_flags(common)
 flags.DEFINE_bool("dry_run", False, "Only print the runs' commands.")
 
 
@@ -53,6 +55,9 @@ def main() -> int:
 def _command(run: sweep.Run) -> list[str]:
     """The command line that makes this run: flags that differ from their defaults."""
     app, model = ("distill", "student") if run.config.teachers else ("train", "model")
+    cache = [
+        f"--{name}={flags.FLAGS[name].value}" for name in ("teacher_cache", "cache_gb") if flags.FLAGS[name].present
+    ]
     command = [sys.executable, "-m", f"apps.{app}", f"--{model}={run.config.model}"]
     for field in dataclasses.fields(RunConfig):
         value = getattr(run.config, field.name)
@@ -64,6 +69,7 @@ def _command(run: sweep.Run) -> list[str]:
         *command,
         f"--workdir={run.workdir}",
         f"--checkpoint_minutes={flags.FLAGS.checkpoint_minutes}",
+        *(cache if app == "distill" else ()),
         "--progress=json",
     ]
 

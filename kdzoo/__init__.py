@@ -4,8 +4,13 @@ What is named here is imported when first used, so that `import kdzoo` costs not
 """
 
 import importlib
+import os
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
+
+# TensorFlow leaves oneDNN off on x86 processors without AVX512-VNNI, where training is half as fast without it, and a
+# network's answer to an image then depends in its last bits on the image's place in the batch (benchmarks/README.md).
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _HOMES = {
     "Distiller": "kdzoo.distiller",
@@ -17,6 +22,7 @@ _HOMES = {
     "load": "kdzoo.hub",
 }
 _MODULES = (
+    "answers",
     "batches",
     "checkpoints",
     "config",
@@ -28,6 +34,7 @@ _MODULES = (
     "metrics",
     "names",
     "optimizers",
+    "precision",
     "progress",
     "publish",
     "records",
@@ -37,6 +44,7 @@ _MODULES = (
     "serving",
     "steps",
     "sweep",
+    "teacher_cache",
     "teachers",
     "training",
 )

@@ -1,8 +1,5 @@
 """Training batches as Keras takes them."""
 
-from collections.abc import Callable
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -15,9 +12,6 @@ class Batches(keras.utils.PyDataset):
     Full batches only: what is left of the epoch is not shown. (A replica without examples gives NaN in BatchNorm, and
     some convolutions of TensorFlow 2.21 on CPU corrupt the heap on an odd batch.) Give it to `fit` with
     `shuffle=False`.
-
-    With `ask`, labels come with what teachers say of the raw images, uint8 [batch, h, w, c], in the very views the
-    student gets: {"label", **ask(images)}, as a `Distiller` of `outputs_given` takes it.
     """
 
     def __init__(
@@ -29,28 +23,25 @@ class Batches(keras.utils.PyDataset):
         epoch: int,
         batch_size: int,
         augment: str,
-        ask: Callable[[np.ndarray], dict[str, Any]] | None = None,
     ):
         super().__init__()
-        self.split, self.dataset, self.batch_size, self._ask = split, dataset, batch_size, ask
+        self.split, self.dataset, self.batch_size = split, dataset, batch_size
         self.order = data.order(seed=seed, epoch=epoch, indices=split.indices)
         self.views = data.views(seed=seed, epoch=epoch, indices=split.indices, augment=augment)
 
     def __len__(self) -> int:
         return len(self.split) // self.batch_size
 
-    def __getitem__(self, batch: int) -> tuple[np.ndarray, Any]:
-        positions, images = self._seen(batch)
-        labels = self.split.labels[positions]
-        if self._ask:
-            labels = {"label": labels, **self._ask(images)}
-        return data.standardise(images, mean=self.dataset.mean, std=self.dataset.std), labels
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        positions = self.positions(batch)
+        images = data.apply_views(self.split.images[positions], self.views[positions])
+        return data.standardise(images, mean=self.dataset.mean, std=self.dataset.std), self.split.labels[positions]
 
-    def said(self, batch: int) -> dict[str, Any]:
-        """What the teachers say of a batch."""
-        return self._ask(self._seen(batch)[1])
+    def positions(self, batch: int) -> np.ndarray:
+        """Positions in the split of a batch's examples."""
+        return self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
-    def _seen(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in the split, and the images in their views."""
-        positions = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        return positions, data.apply_views(self.split.images[positions], self.views[positions])
+    def seen(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of a batch's examples, and the views they are shown in."""
+        positions = self.positions(batch)
+        return self.split.indices[positions], self.views[positions]

@@ -17,7 +17,8 @@ AT_MODES = ("code", "paper")
 AUGMENTATIONS = ("auto", *data.AUGMENTATIONS)
 STRATEGIES = ("none", "mirrored")
 TEACHER_INPUTS = ("auto", "raw", "unit", "standardised")
-DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
+TEACHER_DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,8 @@ class RunConfig:
         train_examples: class-balanced subset to train on; 0: all.
         val_examples: class-balanced subset held out of training.
         strategy: none, or mirrored: TensorFlow's MirroredStrategy over all GPUs, or all logical CPUs.
-        dtype_policy: Keras's, for student and teachers.
+        dtype_policy: Keras's, for student and teachers; auto: the faster of float32 and mixed_bfloat16, as measured.
+        teacher_dtype: in which teachers compute, float32 or bfloat16; auto: as dtype_policy says.
         fused_steps: on JAX, most training steps in one call of the compiled program; 0: 1 on a CPU, 64 elsewhere.
         teacher_signature: that a SavedModel or server is asked by; default: serving_default, for AT features.
         teacher_logits: its output that holds logits; default: the only one, or logits.
@@ -74,6 +76,13 @@ class RunConfig:
     teacher_signature: str = ""
     teacher_logits: str = ""
     teacher_input: str = "auto"
+    teacher_dtype: str = "auto"
+
+    @property
+    def teacher_policy(self) -> str:
+        """Keras's dtype policy for teachers."""
+        policies = {"auto": self.dtype_policy, "float32": "float32", "bfloat16": "mixed_bfloat16"}
+        return policies[self.teacher_dtype]
 
     @property
     def method(self) -> str:
@@ -99,6 +108,7 @@ class RunConfig:
             ("strategy", STRATEGIES),
             ("teacher_input", TEACHER_INPUTS),
             ("dtype_policy", DTYPE_POLICIES),
+            ("teacher_dtype", TEACHER_DTYPES),
         ):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {getattr(self, name)}")

@@ -49,3 +49,11 @@ def locked(directory: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def share(directory: pathlib.Path) -> int:
+    """A file descriptor that, until it is closed, keeps `locked(directory)` from others, but not from one another."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    if fcntl:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor

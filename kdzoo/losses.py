@@ -68,9 +68,18 @@ def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequenc
 
 def attention_map(stage):
     """Mean over channels of a stage's squares: [n, h, w, channels] -> [n, h, w]. A map is given back as it is."""
-    if len(stage.shape) == 3:
-        return stage
-    return ops.mean(ops.square(ops.cast(stage, "float32")), axis=-1)
+    stage = ops.cast(stage, "float32")
+    return stage if len(stage.shape) == 3 else ops.mean(ops.square(stage), axis=-1)
+
+
+def compact_map(stage):
+    """A stage's attention map of length 1, as teachers give it and caches keep it: float16 [n, h, w].
+
+    Attention transfer takes no notice of a map's length, and of its values float16 keeps 11 binary digits.
+    """
+    attention = attention_map(stage)
+    flat = ops.normalize(ops.reshape(attention, (-1, attention.shape[1] * attention.shape[2])), axis=-1, order=2)
+    return ops.cast(ops.reshape(flat, (-1, *attention.shape[1:])), "float16")
 
 
 def _normalised(attention, size: tuple[int, int]):

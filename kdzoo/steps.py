@@ -18,7 +18,6 @@ from kdzoo.config import RunConfig
 from kdzoo.distiller import Distiller
 
 EVALUATION_BATCH = 500
-ASKED_AHEAD = 4  # batches, so that a teacher far away answers while steps run
 FUSED_STEPS = 64  # on an accelerator; a processor's steps are long enough to be called one by one
 
 
@@ -27,10 +26,14 @@ def make(
     dataset: data.Dataset,
     train: data.Split,
     config: RunConfig,
-    ask: Callable[[np.ndarray], dict[str, Any]] | None = None,
+    answers: Callable[[tuple[int, int]], dict[str, Any]] | None = None,
 ) -> "Steps":
-    """What runs this compiled model's steps on the backend in use; `ask`: see `Batches`."""
-    return {"tensorflow": TensorFlowSteps, "jax": JaxSteps}[keras.backend.backend()](model, dataset, train, config, ask)
+    """What runs this compiled model's steps on the backend in use.
+
+    `answers` tells of a step, (epoch, step), what a model of `outputs_given` takes beside the labels.
+    """
+    kinds = {"tensorflow": TensorFlowSteps, "jax": JaxSteps}
+    return kinds[keras.backend.backend()](model, dataset, train, config, answers)
 
 
 def call_ends(steps: int, *, fused: int) -> list[int]:
@@ -51,20 +54,12 @@ class Steps:
 
     fused = 1
 
-    def __init__(self, model: Distiller, dataset: data.Dataset, train: data.Split, config: RunConfig, ask):
-        self.model, self.dataset, self._ask = model, dataset, ask
-        seen = {"seed": config.seed, "batch_size": config.batch_size, "augment": config.augment, "ask": ask}
+    def __init__(self, model: Distiller, dataset: data.Dataset, train: data.Split, config: RunConfig, answers):
+        self.model, self.dataset, self._answers = model, dataset, answers
+        seen = {"seed": config.seed, "batch_size": config.batch_size, "augment": config.augment}
         # Two epochs, since at the end of one the next one's batches are being made.
         self._epoch = functools.lru_cache(maxsize=2)(lambda epoch: Batches(train, dataset, epoch=epoch, **seen))
         self.per_epoch = len(train) // config.batch_size
-
-    def _ahead(self, make: Callable[[Batches, int], Any]) -> "Ahead":
-        """What is made of each of the training steps, (epoch, step), ahead: of several where it takes asking."""
-        return Ahead(
-            lambda key: make(self._epoch(key[0]), key[1]),
-            lambda key: (key[0], key[1] + 1) if key[1] + 1 < self.per_epoch else (key[0] + 1, 0),
-            ASKED_AHEAD if self._ask else 1,
-        )
 
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         """Runs these steps of an epoch. Begins where the last call ended, and ends where one of `call_ends` does."""
@@ -102,11 +97,17 @@ class TensorFlowSteps(Steps):
     def __init__(self, *args):
         super().__init__(*args)
         self.model.make_train_function()
-        self._batches = self._ahead(lambda batches, step: batches[step])
+        self._batches = Ahead(
+            lambda key: self._epoch(key[0])[key[1]],
+            lambda key: (key[0], key[1] + 1) if key[1] + 1 < self.per_epoch else (key[0] + 1, 0),
+        )
 
     def run(self, *, epoch, begin, end):
         for step in range(begin, end):
-            self.model.train_function(iter([self._distributed(self._batches((epoch, step)))]))
+            images, labels = self._batches((epoch, step))
+            if self._answers:
+                labels = {"label": labels, **self._answers((epoch, step))}
+            self.model.train_function(iter([self._distributed((images, labels))]))
 
     def _distributed(self, batch: tuple[np.ndarray, ...]) -> tuple:
         strategy = self.model.distribute_strategy
@@ -127,15 +128,14 @@ class TensorFlowSteps(Steps):
 class JaxSteps(Steps):
     """`lax.scan` over the steps of a call, each of which takes its batch from the data set on the device."""
 
-    def __init__(self, model, dataset, train, config, ask):
+    def __init__(self, model, dataset, train, config, answers):
         import jax
 
-        super().__init__(model, dataset, train, config, ask)
+        super().__init__(model, dataset, train, config, answers)
         self.fused = config.fused_steps or (1 if jax.default_backend() == "cpu" else FUSED_STEPS)
         self._train = jax.jit(self._train_call, donate_argnums=0)
         self._test = jax.jit(self._test_call)
         self._train_split, self._arrays = train, {}
-        self._said = self._ahead(lambda batches, step: batches.said(step)) if ask else None
         self._carry = None  # what the steps hold in place of the model's variables, once they have begun
 
     def run(self, *, epoch, begin, end):
@@ -146,8 +146,8 @@ class JaxSteps(Steps):
         positions = positions.reshape(-1, of_epoch.batch_size).astype(np.int32)
         views = of_epoch.views[positions].astype(np.int32)
         batches = {"positions": positions, "views": views}
-        if self._said:
-            said = [self._said((epoch, step)) for step in range(begin, end)]
+        if self._answers:
+            said = [self._answers((epoch, step)) for step in range(begin, end)]
             batches["said"] = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *said)
         self._carry = self._train(self._carry, *self._on_device(self._train_split), batches)
 
@@ -260,23 +260,20 @@ def _assign(variables, values) -> None:
 
 
 class Ahead:
-    """Makes things beside the work that uses them, in order, so many ahead.
+    """Makes things one ahead of the work that uses them, in order.
 
     Args:
-        make: makes the thing of a key; called by threads.
+        make: makes the thing of a key; called by a thread.
         following: the key after a key.
-        depth: how many to make ahead.
     """
 
-    def __init__(self, make: Callable[[Any], Any], following: Callable[[Any], Any], depth: int = 1):
-        self._make, self._following, self._depth = make, following, depth
-        self._pool = concurrent.futures.ThreadPoolExecutor(depth)
+    def __init__(self, make: Callable[[Any], Any], following: Callable[[Any], Any]):
+        self._make, self._following = make, following
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: dict[Any, concurrent.futures.Future] = {}
 
     def __call__(self, key: Any) -> Any:
         """The thing of this key."""
-        wanted = [key]
-        while len(wanted) <= self._depth:
-            wanted.append(self._following(wanted[-1]))
+        wanted = (key, self._following(key))
         self._pending = {k: self._pending.get(k) or self._pool.submit(self._make, k) for k in wanted}
         return self._pending.pop(key).result()

@@ -235,8 +235,7 @@ def _check_finished(run: Run) -> None:
         run.state, run.said = "failed", str(error)
         return
     ours = dataclasses.asdict(run.config) | {"teachers": list(run.config.teachers)}
-    if ours["augment"] == "auto":
-        ours.pop("augment")
+    ours = {key: value for key, value in ours.items() if key not in ("augment", "dtype_policy") or value != "auto"}
     changed = [f"{key} {theirs[key]}, now {value}" for key, value in ours.items() if theirs.get(key, value) != value]
     run.state = "failed" if changed else "finished"
     run.said = f"finished with another configuration: {'; '.join(changed)}" if changed else "finished before"

@@ -1,10 +1,11 @@
 """Whoever teaches: a run, a published model, anybody's SavedModel, a model behind a server.
 
-A network of ours is built with Keras and runs inside the training step. Any other is *asked*: given the raw images that
-the student sees, on the host, before the step, so it works with any backend.
+All of them can be *asked*: given raw images, on the host, before the step that needs the answer (`kdzoo.answers`). A
+network of ours may run inside the training step instead.
 """
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
@@ -20,6 +21,7 @@ from kdzoo.config import RunConfig
 from zoo import InputError, list_stages
 
 ASK_BATCH = 500
+COMPARED = 1000  # test images, of a network in another precision
 GRPC = "grpc://"
 DEADLINE = 60.0  # seconds in which a server must answer
 
@@ -88,33 +90,58 @@ class Teacher:
         where: as it was asked for.
         digest: by which an interrupted run knows it again.
         record: what the student's record keeps of it: name, method, seed, parameters, test_error_last in percent.
+        callers: how many may ask it at a time.
+        test_logits: [n, classes] of the test set, if checking it has taken them.
     """
 
     where: str
     digest: str
     record: dict[str, Any]
+    callers = 1
+    test_logits: np.ndarray | None = None
 
     def check(self, dataset: data.Dataset) -> None:
         """Raises InputError unless it can teach on this data set."""
         raise NotImplementedError
 
+    def compare_with_float32(self, dataset: data.Dataset) -> None:
+        """Tells, and notes in its record, how far what it computes in bfloat16 is from what it would in float32.
+
+        Raises:
+            InputError: if its precision is its own affair.
+        """
+        raise InputError(
+            f"teacher_dtype must be auto for a teacher that is no run or published model. Received: {self.where}"
+        )
+
     def ask(self, images: np.ndarray) -> dict[str, Any]:
         """What it says of uint8 images [n, h, w, c]: "logits" float32 [n, classes], and with AT "maps".
 
-        A map, float32 [n, h, w], is a stage's `kdzoo.losses.attention_map`, one channel in place of all the stage has.
+        A map, float16 [n, h, w], is a stage's `kdzoo.losses.compact_map`, one channel in place of all the stage has.
         """
         raise NotImplementedError
 
+    def key(self, dataset: data.Dataset) -> dict[str, Any]:
+        """All that its answers to a data set's images depend on, but for the machine: see `kdzoo.teacher_cache`."""
+        statistics = {"mean": dataset.mean, "std": dataset.std}
+        return {"teacher": self.digest, "dataset": dataset.fingerprint, **statistics}
+
 
 class Network(Teacher):
-    """A trained network of ours."""
+    """A trained network of ours.
 
-    def __init__(self, trained: hub.Trained, *, attention: bool):
+    Args:
+        trained: the network.
+        policy: Keras's, in whose precision it computes.
+        attention: whether it is asked for maps.
+    """
+
+    def __init__(self, trained: hub.Trained, policy: str, *, attention: bool):
         self.where, self.digest = trained.where, trained.digest()
-        self._trained, self._attention = trained, attention
+        self._trained, self._policy, self._attention = trained, policy, attention
         self.record = {key: trained.record[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
         self.directory = trained.directory
-        self._model, self._lock = None, threading.Lock()
+        self._function, self._lock = None, threading.Lock()
 
     def check(self, dataset: data.Dataset) -> None:
         check_fits(self.where, self._trained.record, dataset)
@@ -125,24 +152,74 @@ class Network(Teacher):
                 f"A teacher must have learnt from images standardised as the student's: mean, std {needed}."
                 f" Received: {received} from {self.where}"
             )
-
-    def build(self):
-        """The Keras model, in the precision Keras is set to."""
-        return self._trained.build()
-
-    def prepare(self, dataset: data.Dataset) -> None:
-        """Builds it, to be asked: for where it teaches together with others that are."""
-        import keras
-
-        model = self.build()
-        stages = [model.get_layer(name).output for name in list_stages(model)] if self._attention else []
-        self._model = keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages})
         self._statistics = {"mean": dataset.mean, "std": dataset.std}
 
+    def build(self):
+        """The Keras model."""
+        return self._build(self._policy)
+
+    def _build(self, policy: str):
+        from kdzoo import precision
+
+        with precision.policy(policy):
+            return self._trained.build()
+
+    def key(self, dataset):
+        return super().key(dataset) | {"dtype": self._policy}
+
+    def compare_with_float32(self, dataset):
+        images = data.standardise(dataset.test.images[:COMPARED], **self._statistics)
+        logits = []
+        for policy in ("float32", self._policy):
+            call = _function(self._build(policy), attention=False)
+            logits.append(np.concatenate([call(images[i : i + 100])["logits"] for i in range(0, len(images), 100)]))
+        agreement = 100 * float(np.mean(logits[0].argmax(-1) == logits[1].argmax(-1)))
+        apart = float(np.abs(logits[0] - logits[1]).max())
+        self.record |= {"bfloat16_agreement": agreement, "bfloat16_logits_apart": apart}
+        _log.warning(
+            "%s in bfloat16 names the class that it does in float32 for %.2f %% of %d test images, logits %.3f apart",
+            self.where,
+            agreement,
+            len(images),
+            apart,
+        )
+
     def ask(self, images):
-        with self._lock:  # Keras's predict is not made to be called by several threads
-            said = self._model.predict_on_batch(data.standardise(images, **self._statistics))
-        return {"logits": said["logits"].astype(np.float32), "maps": [_map(s) for s in said["stages"]]}
+        with self._lock:
+            if self._function is None:  # a run whose tables are full never builds it
+                self._function = _function(self.build(), attention=self._attention)
+        return self._function(data.standardise(images, **self._statistics))
+
+
+def _function(model, *, attention: bool) -> Callable[[np.ndarray], dict[str, Any]]:
+    """From standardised images to what a teacher says of them, compiled as one."""
+    import keras
+
+    from kdzoo import losses
+
+    stages = [model.get_layer(name).output for name in list_stages(model)] if attention else []
+    tap = keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages})
+
+    def say(outputs):
+        return keras.ops.cast(outputs["logits"], "float32"), [losses.compact_map(stage) for stage in outputs["stages"]]
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        images = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
+        call = tf.function(lambda images: say(tap(images, training=False)), input_signature=[images], autograph=False)
+    else:
+        import jax
+
+        values = [[v.value for v in group] for group in (tap.trainable_variables, tap.non_trainable_variables)]
+        compiled = jax.jit(lambda values, images: say(tap.stateless_call(*values, images, training=False)[0]))
+        call = functools.partial(compiled, values)
+
+    def answer(images: np.ndarray) -> dict[str, Any]:
+        logits, maps = call(images)
+        return {"logits": np.asarray(logits), "maps": [np.asarray(one) for one in maps]}
+
+    return answer
 
 
 class Asked(Teacher):
@@ -156,6 +233,8 @@ class Asked(Teacher):
         call: given the images as the signature wants them, the outputs by their names.
         config: the run's.
     """
+
+    callers = 4
 
     def __init__(
         self,
@@ -195,8 +274,16 @@ class Asked(Teacher):
                 )
         self._statistics = {"mean": dataset.mean, "std": dataset.std}
 
-    def measure(self, logits: np.ndarray, dataset: data.Dataset) -> None:
-        """Takes its error from its logits of the test set, and refuses who does not know what the data set shows."""
+    def measure(self, dataset: data.Dataset) -> None:
+        """Takes its test error, and refuses who does not know what the data set shows."""
+        images = dataset.test.images
+        parts = [self.ask(images[i : i + ASK_BATCH])["logits"] for i in range(0, len(images), ASK_BATCH)]
+        self.test_logits = logits = np.concatenate(parts)
+        if logits.shape[-1] != dataset.num_classes:
+            raise InputError(
+                f"A teacher must have the data set's number of classes: {dataset.num_classes}."
+                f" Received: {logits.shape[-1]} from {self.where}"
+            )
         error = 100 * float(np.mean(logits.argmax(-1) != dataset.test.labels))
         if (logits >= 0).all() and np.allclose(logits.sum(-1), 1, atol=1e-3):
             raise InputError(
@@ -216,6 +303,9 @@ class Asked(Teacher):
             "test_error_last": error,
         }
         self.digest = self.digest or f"{self._name} of test error {error:.2f} %"
+
+    def key(self, dataset):
+        return super().key(dataset) | {"signature": self._signature.name, "output": self._logits, "input": self._input}
 
     def ask(self, images):
         if self._input == "unit":
@@ -237,53 +327,27 @@ def _map(stage) -> np.ndarray:
 
     from kdzoo import losses
 
-    return keras.ops.convert_to_numpy(losses.attention_map(keras.ops.convert_to_tensor(stage)))
+    return keras.ops.convert_to_numpy(losses.compact_map(keras.ops.convert_to_tensor(stage)))
 
 
 class Ensemble:
-    """The teachers of a run, and how they are heard: all inside the step, or all asked beforehand.
+    """The teachers of a run.
 
     Attributes:
         teachers: of the run.
-        asked: whether they are asked.
-        test_logits: of teachers that are asked, once checked: their mean logits of the test set.
+        foreign: whether there are some that are no networks of ours, and so cannot run inside a training step.
     """
 
     def __init__(self, config: RunConfig, *, deadline: float = DEADLINE):
         self.teachers = [find(where, config, deadline=deadline) for where in config.teachers]
-        self.asked = any(isinstance(teacher, Asked) for teacher in self.teachers)
-        self._attention = bool(config.at_weight)
-        self.test_logits = None
+        self.foreign = any(isinstance(teacher, Asked) for teacher in self.teachers)
 
     def check(self, dataset: data.Dataset) -> None:
-        """Raises InputError unless all of them can teach on this data set; those asked say what they know of it."""
+        """Raises InputError unless all of them can teach on this data set; strangers say what they know of it."""
         for teacher in self.teachers:
             teacher.check(dataset)
-        if not self.asked:
-            return
-        said = []
-        for teacher in self.teachers:
-            if isinstance(teacher, Network):
-                teacher.prepare(dataset)
-            images = dataset.test.images
-            parts = [teacher.ask(images[i : i + ASK_BATCH])["logits"] for i in range(0, len(images), ASK_BATCH)]
-            said.append(np.concatenate(parts))
-            if said[-1].shape[-1] != dataset.num_classes:
-                raise InputError(
-                    f"A teacher must have the data set's number of classes: {dataset.num_classes}."
-                    f" Received: {said[-1].shape[-1]} from {teacher.where}"
-                )
             if isinstance(teacher, Asked):
-                teacher.measure(said[-1], dataset)
-        self.test_logits = np.mean(said, axis=0)
-
-    def ask(self, images: np.ndarray) -> dict[str, Any]:
-        """What all of them say of uint8 images, as `Distiller` takes it beside the labels."""
-        said = [teacher.ask(images) for teacher in self.teachers]
-        answer = {"teacher_logits": sum(one["logits"] for one in said) / np.float32(len(said))}
-        if self._attention:
-            answer["teacher_stages"] = [one["maps"] for one in said]
-        return answer
+                teacher.measure(dataset)
 
 
 def find(where: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher:
@@ -304,7 +368,7 @@ def find(where: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teache
         return serving.find_teacher(where, config, deadline=deadline)
     saved_model = find_saved_model(where)
     if saved_model is None:
-        return Network(hub.resolve(where), attention=attention)
+        return Network(hub.resolve(where), config.teacher_policy, attention=attention)
     signatures, call = load_saved_model(saved_model)
     signature = choose_signature(signatures, config, where)
     return Asked(

@@ -13,14 +13,16 @@ import random
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from kdzoo import checkpoints, data, distiller, files, hub, names, records, schedules, teachers
+from kdzoo import checkpoints, data, distiller, files, hub, names, precision, records, schedules, teachers
 from kdzoo import steps as training_steps
+from kdzoo import teacher_cache as caches
+from kdzoo.answers import Answers
 from kdzoo.config import RunConfig
 from kdzoo.optimizers import CoupledSGD
 from kdzoo.progress import Progress, silent
@@ -60,6 +62,8 @@ def run(
     restart: bool = False,
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     teacher_deadline: float = teachers.DEADLINE,
+    teacher_cache: str = "auto",
+    cache_gb: float = caches.CACHE_GB,
     progress: Callable[[Progress], None] = silent,
     stopping: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
@@ -74,6 +78,9 @@ def run(
         restart: whether to throw away what is there of a finished or unfinished run.
         checkpoint_minutes: longest time between checkpoints, above 0; there is one at each epoch's end in any case.
         teacher_deadline: seconds in which a teacher behind a server must answer, or else the run saves and ends.
+        teacher_cache: where to keep what teachers say, for this run and others: auto ($KDZOO_CACHE, or kdzoo in the
+            user's cache folder), off, or a folder. On a CPU the result is the same to the bit.
+        cache_gb: what the cache may take of the disk, in 10^9 bytes, above 0.
         progress: called after steps, at most about once a second, and at each epoch's end: see `kdzoo.progress`.
         stopping: asked after steps; once it says so, the run saves where it is and raises Stopped.
 
@@ -87,61 +94,73 @@ def run(
     config.check()
     if not checkpoint_minutes > 0:
         raise InputError(f"checkpoint_minutes must be above 0, for example 5. Received: {checkpoint_minutes}")
+    cache = caches.find(teacher_cache, cache_gb)
+    make_deterministic()
     workdir = pathlib.Path(workdir)
     _check_workdir(workdir, restart=restart)
-    ensemble = teachers.Ensemble(config, deadline=teacher_deadline)
     dataset = data.load(config.dataset, config.dataset_name)
-    if config.augment == "auto":
-        config = dataclasses.replace(config, augment=dataset.augment)
     train, val = data.split_train(dataset.train, train_examples=config.train_examples, val_examples=config.val_examples)
     if len(train) < config.batch_size:
         raise InputError(
             f"batch_size must be at most the {len(train)} training examples. Received: {config.batch_size}"
         )
+    config = _resolve(config, dataset, None if restart else workdir)
+    ensemble = teachers.Ensemble(config, deadline=teacher_deadline)
     for teacher in ensemble.teachers:
         if isinstance(teacher, teachers.Network) and workdir.resolve() == teacher.directory.resolve():
             raise InputError(f"workdir must not be the teacher's own directory. Received: {workdir}")
-    with _dtype_policy(config.dtype_policy):
-        ensemble.check(dataset)
+    ensemble.check(dataset)
+    if config.teacher_dtype == "bfloat16":
+        for teacher in ensemble.teachers:
+            teacher.compare_with_float32(dataset)
 
-    model = _build(config, dataset, ensemble)
-    steps = training_steps.make(model, dataset, train, config, ensemble.ask if ensemble.asked else None)
-    with _working(workdir):
-        _check_workdir(workdir, restart=restart)  # again: another process may just have finished
-        if restart:
-            _clear(workdir)
-        identity = _identity(config, dataset, ensemble)
-        place = _resume(workdir, steps, identity) or Place()
-        place.sessions.append(
-            {
-                "started": _now(),
-                "epoch": place.epoch,
-                "step": place.step,
-                "versions": records.versions(),
-                "hardware": records.hardware(),
-            }
-        )
-        splits = {"train": train, "val": val, "test": dataset.test}
-        record = _describe_run(config, dataset, splits, model, ensemble) | {"started": place.started}
-        with _writer(workdir, config, record, place) as writer, _Saver(workdir, steps, place, identity) as save:
-            _train(
-                steps,
-                config,
-                {name: splits[name] for name in ("test", "val") if len(splits[name])},
-                place,
-                save=save,
-                checkpoint_seconds=60 * checkpoint_minutes,
-                writer=writer,
-                progress=progress,
-                stopping=stopping,
+    with contextlib.ExitStack() as stack:
+        answers = None
+        if ensemble.teachers and (cache or ensemble.foreign or not _runs_teachers_in_step(config)):
+            answers = stack.enter_context(contextlib.closing(Answers(ensemble, dataset, train, config, cache)))
+        model = _build(config, dataset, [] if answers else ensemble.teachers, outputs_given=answers is not None)
+        steps = training_steps.make(model, dataset, train, config, answers)
+        with _working(workdir):
+            _check_workdir(workdir, restart=restart)  # again: another process may just have finished
+            if restart:
+                _clear(workdir)
+            identity = _identity(config, dataset, ensemble)
+            place = _resume(workdir, steps, identity) or Place()
+            place.sessions.append(
+                {
+                    "started": _now(),
+                    "epoch": place.epoch,
+                    "step": place.step,
+                    "versions": records.versions(),
+                    "hardware": records.hardware(),
+                    "teacher_cache": str(cache.folder) if answers and cache else "off",
+                }
             )
-            record |= _summary(place)
-            if ensemble.teachers:
-                record["test_agreement_last"] = _agreement(model, ensemble, dataset)
-            record |= {key: place.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": place.sessions}
-            records.save_weights(workdir, model)
-            records.write(workdir, record)
-        shutil.rmtree(workdir / checkpoints.DIRECTORY, ignore_errors=True)
+            splits = {"train": train, "val": val, "test": dataset.test}
+            record = _describe_run(config, dataset, splits, model, ensemble) | {"started": place.started}
+            with _writer(workdir, config, record, place) as writer, _Saver(workdir, steps, place, identity) as save:
+                _train(
+                    steps,
+                    config,
+                    {name: splits[name] for name in ("test", "val") if len(splits[name])},
+                    place,
+                    save=save,
+                    checkpoint_seconds=60 * checkpoint_minutes,
+                    writer=writer,
+                    progress=progress,
+                    stopping=stopping,
+                )
+                record |= _summary(place)
+                if ensemble.teachers:
+                    record["test_agreement_last"] = _agreement(model, answers, dataset)
+                if answers:
+                    place.sessions[-1]["teacher_rows"] = answers.rows
+                record |= {key: place.sessions[-1][key] for key in ("versions", "hardware")} | {
+                    "sessions": place.sessions
+                }
+                records.save_weights(workdir, model)
+                records.write(workdir, record)
+            shutil.rmtree(workdir / checkpoints.DIRECTORY, ignore_errors=True)
     return record
 
 
@@ -172,25 +191,48 @@ def _describe_run(
     }
 
 
-def _build(config: RunConfig, dataset: data.Dataset, ensemble: teachers.Ensemble) -> distiller.Distiller:
-    """The student, freshly initialised from the seed, and its teachers unless they are asked, ready to train."""
-    random.seed(config.seed)  # from here Keras seeds every layer
+def make_deterministic() -> None:
+    """Has TensorFlow give the same numbers each time; to be called before it computes."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        tf.random.set_seed(config.seed)  # determinism will not have other random operations without
+        tf.random.set_seed(0)  # determinism will not have random operations without; weights are drawn by NumPy
         tf.config.experimental.enable_op_determinism()
-    with _scope(config), _dtype_policy(config.dtype_policy):
+
+
+def _resolve(config: RunConfig, dataset: data.Dataset, workdir: pathlib.Path | None) -> RunConfig:
+    """With what was left open told by the data set, by measuring or, of an interrupted run, by its checkpoint."""
+    if config.augment == "auto":
+        config = dataclasses.replace(config, augment=dataset.augment)
+    if config.dtype_policy == "auto":
+        found = checkpoints.load(workdir) if workdir else None
+        chosen = found[1]["identity"]["dtype_policy"] if found else precision.choose(config, dataset)
+        _log.info("dtype_policy auto: %s", chosen)
+        config = dataclasses.replace(config, dtype_policy=chosen)
+    return config
+
+
+def _runs_teachers_in_step(config: RunConfig) -> bool:
+    """Whether teachers are best part of the compiled step: where that saves the way between host and device."""
+    return config.strategy != "none" or bool(records.hardware()["accelerators"])
+
+
+def _build(
+    config: RunConfig, dataset: data.Dataset, in_step: Sequence[teachers.Network], *, outputs_given: bool
+) -> distiller.Distiller:
+    """The student, freshly initialised from the seed, and teachers that run inside its step, ready to train."""
+    random.seed(config.seed)  # from here Keras seeds every layer
+    with _scope(config), precision.policy(config.dtype_policy):
         student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
         model = distiller.Distiller(
             student,
-            [] if ensemble.asked else [teacher.build() for teacher in ensemble.teachers],
+            [teacher.build() for teacher in in_step],
             ce_weight=config.ce_weight,
             kd_weight=config.kd_weight,
             at_weight=config.at_weight,
             temperature=config.temperature,
             at_mode=config.at_mode,
-            outputs_given=ensemble.asked,
+            outputs_given=outputs_given,
         )
         model.compile(CoupledSGD(config.lr, momentum=config.momentum, coupled_weight_decay=config.weight_decay))
         model.optimizer.build(model.trainable_variables)
@@ -419,7 +461,7 @@ def evaluate(trained: hub.Trained, dataset: data.Dataset, *, examples: int | Non
         if not 1 <= examples <= len(test):
             raise InputError(f"examples must be from 1 to {len(test)}. Received: {examples}")
         test = test.take(np.arange(examples))
-    with _dtype_policy("float32" if published else record["config"]["dtype_policy"]):
+    with precision.policy("float32" if published else record["config"]["dtype_policy"]):
         model = distiller.Distiller(trained.build(), ce_weight=1.0, kd_weight=0.0)
     model.compile("sgd")
     recorded = "test_error_last"
@@ -470,15 +512,12 @@ def _scalars(row: dict[str, float]) -> dict[str, float]:
     return {tag: row[name] for name, tag in tags.items() if name in row}
 
 
-def _agreement(model: distiller.Distiller, ensemble: teachers.Ensemble, dataset: data.Dataset) -> float:
+def _agreement(model: distiller.Distiller, answers: Answers | None, dataset: data.Dataset) -> float:
     """Share in percent of the test images for which student and teachers name the same class."""
     images = data.standardise(dataset.test.images, mean=dataset.mean, std=dataset.std)
-    batch = training_steps.EVALUATION_BATCH
-    student, *said = (
-        network.predict(images, batch_size=batch, verbose=0) for network in (model.student, *model.teachers)
-    )
-    taught = ensemble.test_logits if ensemble.asked else np.mean(said, axis=0)
-    return 100 * float(np.mean(student.argmax(-1) == taught.argmax(-1)))
+    predict = functools.partial(keras.Model.predict, x=images, batch_size=training_steps.EVALUATION_BATCH, verbose=0)
+    taught = answers.test_logits() if answers else np.mean([predict(teacher) for teacher in model.teachers], axis=0)
+    return 100 * float(np.mean(predict(model.student).argmax(-1) == taught.argmax(-1)))
 
 
 def _scope(config: RunConfig):
@@ -509,17 +548,6 @@ def mirrored_strategy():
 
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
-
-
-@contextlib.contextmanager
-def _dtype_policy(policy: str):
-    """Builds in this precision what is built inside."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _check_workdir(workdir: pathlib.Path, *, restart: bool) -> None:

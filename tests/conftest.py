@@ -5,8 +5,16 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import atexit
+import shutil
+import tempfile
+
 import numpy as np
 import pytest
+
+# What teachers say is kept for the tests of a process alone.
+os.environ["KDZOO_CACHE"] = tempfile.mkdtemp(prefix="kdzoo-cache-")
+atexit.register(shutil.rmtree, os.environ["KDZOO_CACHE"], ignore_errors=True)
 
 ROOT = pathlib.Path(__file__).parents[1]
 JAX_ENV = {

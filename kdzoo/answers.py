@@ -1,0 +1,345 @@
+"""What teachers say of each training step and of the test set: read from their tables, or asked ahead of the student.
+
+A teacher is always asked `CHUNK` images at a time, filled up by repeating some, whatever the student's batch is and
+however much of a step was in its table: on a CPU a network's answer to an image depends, in its last bits, on how many
+are asked together, but not on which. So a student is the same to the bit with the cache on, off, or filled in part.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kdzoo import data, schedules, teacher_cache, teachers
+from kdzoo.batches import Batches
+from kdzoo.config import RunConfig
+from zoo import InputError
+
+CHUNK = 128  # images a call
+IN_FLIGHT = 4  # calls under way, so that a teacher far away answers while steps run
+LOOK_AHEAD = 64  # steps among which images are gathered to fill a call
+
+
+class Voice:
+    """One teacher and the tables of what it says of a data set, a row for each image and view.
+
+    Training images come first, in row `index * views + view`; the test images follow.
+
+    Args:
+        teacher: that has been checked against the data set.
+        dataset: of the run.
+        config: the run's, its augmentation and precision resolved.
+        cache: where to keep what it says; None: nowhere.
+
+    Attributes:
+        rows: of a full table.
+        tables: that are open, by what they hold: "logits" float32 [classes], "maps" float16, those of all stages flat.
+    """
+
+    def __init__(
+        self,
+        teacher: teachers.Teacher,
+        dataset: data.Dataset,
+        config: RunConfig,
+        cache: teacher_cache.Cache | None = None,
+    ):
+        self.teacher, self._dataset, self._views = teacher, dataset, data.AUGMENTATIONS[config.augment]
+        self.rows = len(dataset.train) * self._views + len(dataset.test)
+        self.tables: dict[str, teacher_cache.Table] = {}
+        self._sizes = None  # of the maps: [(height, width)...]
+        for kind in (("logits", "maps") if config.at_weight else ("logits",)) if cache else ():
+            key = teacher.key(dataset) | {"augment": config.augment, "says": kind, "by": teacher_cache.machine()}
+            describe = functools.partial(self._describe, kind)
+            table = cache.table(key, rows=self.rows, describe=describe)
+            if table is None:  # the teacher must be asked anyway
+                self.close()
+                break
+            self.tables[kind] = table
+            self._sizes = table.row.about
+
+    def row(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """Row numbers [n] of training images [n] in these views [n]."""
+        return indices * self._views + (views if self._views > 1 else 0)
+
+    @property
+    def test_rows(self) -> np.ndarray:
+        """Row numbers of the test images."""
+        return np.arange(self.rows - len(self._dataset.test), self.rows)
+
+    def look_up(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """What the tables hold of these rows [n], and which of them are missing, bool [n]."""
+        said, missing = {}, np.full(len(rows), not self.tables)
+        for kind, table in self.tables.items():
+            values, there = table.read(rows)
+            said[kind], missing = values, missing | ~there
+        return said, missing
+
+    def ask(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What the teacher says, now, of these rows [n], at most `CHUNK`. It is kept."""
+        images = self._images(np.resize(rows, CHUNK))
+        said = self._flat(self.teacher.ask(images))
+        said = {kind: values[: len(rows)] for kind, values in said.items()}
+        for kind, table in self.tables.items():
+            table.write(rows, said[kind])
+        return said
+
+    def test_logits(self) -> np.ndarray:
+        """Logits [n, classes] of the test images."""
+        if self.teacher.test_logits is not None:
+            return self.teacher.test_logits
+        parts = []
+        for first in range(0, len(self.test_rows), CHUNK):
+            rows = self.test_rows[first : first + CHUNK]
+            said, missing = self.look_up(rows)
+            parts.append(self.ask(rows)["logits"] if missing.any() else said["logits"])
+        return np.concatenate(parts)
+
+    def maps(self, flat: np.ndarray) -> list[np.ndarray]:
+        """The maps of all stages, [n, height, width] each, from what a row holds of them."""
+        ends = np.cumsum([height * width for height, width in self._sizes])[:-1]
+        parts = np.split(flat, ends, axis=1)
+        return [part.reshape(-1, *size) for part, size in zip(parts, self._sizes, strict=True)]
+
+    def close(self) -> None:
+        """Lets go of the tables."""
+        for table in self.tables.values():
+            table.close()
+        self.tables = {}
+
+    def _images(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 [n, h, w, c]."""
+        of_test = rows - (self.rows - len(self._dataset.test))
+        index, view = np.divmod(np.minimum(rows, self.rows - len(self._dataset.test) - 1), self._views)
+        view = view if self._views > 1 else np.full(len(rows), data.CENTRE)
+        images = data.apply_views(self._dataset.train.images[index], view)
+        images[of_test >= 0] = self._dataset.test.images[of_test[of_test >= 0]]
+        return images
+
+    def _flat(self, said: dict[str, Any]) -> dict[str, np.ndarray]:
+        flat = {"logits": said["logits"]}
+        if said["maps"]:
+            self._sizes = [stage.shape[1:] for stage in said["maps"]]
+            flat["maps"] = np.concatenate([stage.reshape(len(stage), -1) for stage in said["maps"]], axis=1)
+        return flat
+
+    def _describe(self, kind: str) -> teacher_cache.RowType:
+        """What a row of a table holds, found by asking."""
+        values = self._flat(self.teacher.ask(self._images(np.resize(self.test_rows, CHUNK))))[kind]
+        return teacher_cache.RowType(values.shape[1:], values.dtype.name, self._sizes)
+
+
+class Answers:
+    """What all teachers of a run say of each of its training steps, from wherever it begins, and of the test set.
+
+    Args:
+        ensemble: checked against the data set.
+        dataset: of the run.
+        train: the split the student learns from.
+        config: the run's, its augmentation and precision resolved.
+        cache: where to keep what teachers say; None: nowhere.
+
+    Attributes:
+        rows: how many the steps so far needed, and how many of them were asked for rather than read.
+    """
+
+    def __init__(
+        self,
+        ensemble: teachers.Ensemble,
+        dataset: data.Dataset,
+        train: data.Split,
+        config: RunConfig,
+        cache: teacher_cache.Cache | None = None,
+    ):
+        seen = {"seed": config.seed, "batch_size": config.batch_size, "augment": config.augment}
+        self._epoch = functools.lru_cache(maxsize=2)(lambda epoch: Batches(train, dataset, epoch=epoch, **seen))
+        self._per_epoch = len(train) // config.batch_size
+        self._epochs = schedules.parse(config.schedule).epochs
+        self._attention = bool(config.at_weight)
+        self._voices = [Voice(teacher, dataset, config, cache) for teacher in ensemble.teachers]
+        self._feeds = [_Feed(voice, self._rows, self._following) for voice in self._voices]
+
+    def __call__(self, key: tuple[int, int]) -> dict[str, Any]:
+        """Of the step (epoch, step): what a `Distiller` of `outputs_given` takes beside the labels."""
+        said = [feed(key) for feed in self._feeds]
+        answer = {"teacher_logits": _mean([one["logits"] for one in said])}
+        if self._attention:
+            pairs = zip(self._voices, said, strict=True)
+            answer["teacher_stages"] = [voice.maps(one["maps"]) for voice, one in pairs]
+        return answer
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {
+            "needed": sum(feed.needed for feed in self._feeds),
+            "asked": sum(feed.asked for feed in self._feeds),
+        }
+
+    def test_logits(self) -> np.ndarray:
+        """The teachers' mean logits [n, classes] of the test images."""
+        return _mean([voice.test_logits() for voice in self._voices])
+
+    def close(self) -> None:
+        """Ends what is under way, and lets go of the tables."""
+        for feed in self._feeds:
+            feed.close()
+        for voice in self._voices:
+            voice.close()
+
+    def _rows(self, key: tuple[int, int]) -> np.ndarray:
+        return self._voices[0].row(*self._epoch(key[0]).seen(key[1]))
+
+    def _following(self, key: tuple[int, int]) -> tuple[int, int] | None:
+        epoch, step = key
+        if step + 1 < self._per_epoch:
+            return epoch, step + 1
+        return (epoch + 1, 0) if epoch + 1 < self._epochs else None
+
+
+class _Step:
+    """What one voice says of a step, once all that was asked for has come."""
+
+    def __init__(self, said: dict[str, np.ndarray], rows: int, missing: int):
+        self.said, self.rows, self.unsent, self.calls = said, rows, missing, []
+
+    def put(self, position: int, row: dict[str, np.ndarray]) -> None:
+        for kind, values in row.items():
+            # Of several threads the first one's array is taken.
+            whole = self.said.setdefault(kind, np.empty((self.rows, *values.shape), values.dtype))
+            whole[position] = values
+
+
+class _Feed:
+    """One voice, ahead of the steps: what its tables lack is gathered from the steps to come, for full calls."""
+
+    def __init__(self, voice: Voice, rows: Callable[[Any], np.ndarray], following: Callable[[Any], Any]):
+        self._voice, self._rows, self._following = voice, rows, following
+        self._pool = concurrent.futures.ThreadPoolExecutor(voice.teacher.callers)
+        self._planned: dict[Any, _Step] = {}
+        self._backlog: collections.deque = collections.deque()  # (step, position in it, row)
+        self._under_way: list[concurrent.futures.Future] = []
+        self._next = None
+        self.needed = self.asked = 0
+
+    def __call__(self, key: Any) -> dict[str, np.ndarray]:
+        if key not in self._planned and key != self._next:
+            self._planned, self._backlog, self._next = {}, collections.deque(), key
+        while key not in self._planned or self._planned[key].unsent:
+            if not self._plan():
+                self._send()
+        step = self._planned.pop(key)
+        while len(self._under_way) < IN_FLIGHT and self._plan():
+            pass
+        for call in step.calls:
+            call.result()
+        self._under_way = [call for call in self._under_way if not call.done()]
+        self.needed += step.rows
+        return step.said
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _plan(self) -> bool:
+        """Looks up one more step; False where there is none, or it is too far ahead."""
+        if self._next is None or len(self._planned) >= LOOK_AHEAD:
+            return False
+        rows = self._rows(self._next)
+        said, missing = self._voice.look_up(rows)
+        step = self._planned[self._next] = _Step(said, len(rows), int(missing.sum()))
+        self._next = self._following(self._next)
+        self.asked += step.unsent
+        self._backlog.extend((step, position, rows[position]) for position in np.flatnonzero(missing).tolist())
+        while len(self._backlog) >= CHUNK:
+            self._send()
+        return True
+
+    def _send(self) -> None:
+        """Asks for what waits longest, at most a full call of it."""
+        wanted = [self._backlog.popleft() for _ in range(min(CHUNK, len(self._backlog)))]
+        call = self._pool.submit(self._ask, wanted)
+        self._under_way.append(call)
+        for step in dict.fromkeys(step for step, _, _ in wanted):
+            step.calls.append(call)
+        for step, _, _ in wanted:
+            step.unsent -= 1
+
+    def _ask(self, wanted: Sequence[tuple[_Step, int, int]]) -> None:
+        said = self._voice.ask(np.array([row for _, _, row in wanted]))
+        for i, (step, position, _) in enumerate(wanted):
+            step.put(position, {kind: values[i] for kind, values in said.items()})
+
+
+def precompute(
+    config: RunConfig,
+    cache: teacher_cache.Cache,
+    *,
+    seeds: Sequence[int] | None = None,
+    deadline: float = teachers.DEADLINE,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> tuple[int, int]:
+    """Fills the tables of a configuration's teachers ahead of its run.
+
+    Several processes may do so at once: each begins elsewhere, and passes over what another has filled.
+
+    Args:
+        config: of the run, or of one that differs in student, temperature or loss weights only.
+        cache: where they lie.
+        seeds: only the rows that runs of the configuration with these seeds will need; None: all.
+        deadline: seconds in which a server must answer.
+        progress: called with the rows done so far, and how many there are.
+        stopping: asked between calls of a teacher; once it says so, no more is asked.
+
+    Returns:
+        Rows that were there already, and rows that were added, over all teachers.
+
+    Raises:
+        InputError: if the configuration is impossible, or the tables cannot be had.
+    """
+    dataset = data.load(config.dataset, config.dataset_name)
+    if config.augment == "auto":
+        config = dataclasses.replace(config, augment=dataset.augment)
+    ensemble = teachers.Ensemble(config, deadline=deadline)
+    ensemble.check(dataset)
+    there = added = 0
+    for teacher in ensemble.teachers:
+        with contextlib.closing(Voice(teacher, dataset, config, cache)) as voice:
+            if not voice.tables:
+                raise InputError(f"teacher_cache must have room for the tables. Received: {cache.folder}")
+            rows = np.arange(voice.rows) if seeds is None else _needed(voice, dataset, config, seeds)
+            rows = np.roll(rows, int.from_bytes(os.urandom(4)) % len(rows))
+            backlog = []
+            for first in range(0, len(rows), CHUNK):
+                part = rows[first : first + CHUNK]
+                missing = part[voice.look_up(part)[1]]
+                there += len(part) - len(missing)
+                backlog.extend(missing.tolist())
+                last = first + CHUNK >= len(rows)
+                while len(backlog) >= CHUNK or (last and backlog):
+                    if stopping():
+                        return there, added
+                    voice.ask(np.array(backlog[:CHUNK]))
+                    added += len(backlog[:CHUNK])
+                    del backlog[:CHUNK]
+                progress(there + added, len(rows) * len(ensemble.teachers))
+    return there, added
+
+
+def _needed(voice: Voice, dataset: data.Dataset, config: RunConfig, seeds: Sequence[int]) -> np.ndarray:
+    """Rows of all epochs of runs with these seeds, and of the test set."""
+    train, _ = data.split_train(dataset.train, train_examples=config.train_examples, val_examples=config.val_examples)
+    rows = [voice.test_rows]
+    for seed, epoch in itertools.product(seeds, range(schedules.parse(config.schedule).epochs)):
+        views = data.views(seed=seed, epoch=epoch, indices=train.indices, augment=config.augment)
+        rows.append(voice.row(train.indices, views))
+    return np.unique(np.concatenate(rows))
+
+
+def _mean(logits: Sequence[np.ndarray]) -> np.ndarray:
+    return sum(logits) / np.float32(len(logits))

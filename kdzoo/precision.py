@@ -1,0 +1,77 @@
+"""In which precision networks compute: set, measured, chosen."""
+
+import contextlib
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+
+from kdzoo import data
+from kdzoo.config import RunConfig
+
+SECONDS = 5.0  # that choosing takes, beside compilation
+CANDIDATES = ("float32", "mixed_bfloat16")
+
+
+@contextlib.contextmanager
+def policy(name: str) -> Iterator[None]:
+    """Builds in this precision what is built inside, in this thread: Keras keeps a policy for each."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def choose(config: RunConfig, dataset: data.Dataset, *, seconds: float = SECONDS) -> str:
+    """The faster of float32 and mixed_bfloat16 on this machine: training steps of the student timed in turn.
+
+    A processor without bfloat16 instructions may take a hundred times as long with it: a few images show that first.
+    """
+    few = min(8, config.batch_size)
+    once = {name: min(_timed(step) for _ in range(3)) for name, step in _steppers(config, dataset, few).items()}
+    if once["mixed_bfloat16"] > 3 * once["float32"]:
+        return "float32"
+    steps = _steppers(config, dataset, config.batch_size)
+    taken = {name: [] for name in CANDIDATES}
+    began = time.monotonic()
+    while time.monotonic() - began < seconds or len(taken["float32"]) < 3:
+        for name, step in steps.items():
+            taken[name].append(_timed(step))
+    return min(CANDIDATES, key=lambda name: statistics.median(taken[name]))
+
+
+def _timed(step: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began
+
+
+def _steppers(config: RunConfig, dataset: data.Dataset, images: int) -> dict[str, Callable[[], None]]:
+    """What trains the configuration's network for a step on so many images, in each precision; compiled already."""
+    from kdzoo import distiller, names
+    from kdzoo import steps as training_steps
+    from kdzoo.optimizers import CoupledSGD
+
+    train = dataset.train.take(np.arange(images) % len(dataset.train))
+    config = dataclasses.replace(config, batch_size=images, fused_steps=1)
+    steppers = {}
+    for name in CANDIDATES:
+        with policy(name):
+            student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
+            model = distiller.Distiller(student, ce_weight=1.0, kd_weight=0.0)
+            model.compile(CoupledSGD(config.lr), jit_compile=False)
+            model.optimizer.build(model.trainable_variables)
+        steps = training_steps.make(model, dataset, train, config)
+
+        def step(steps=steps) -> None:
+            steps.run(epoch=0, begin=0, end=1)
+            steps.metrics()  # waits until it is done
+
+        step()
+        steppers[name] = step
+    return steppers
