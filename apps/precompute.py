@@ -3,7 +3,7 @@
   python -m apps.precompute --teacher=wrn16-4_5-16 --dataset=cifar10
   python -m apps.precompute --teacher=wrn16-4_5-16 --dataset=cifar10 --schedule=5-16 --seeds=0,1,2   # only their views
 
-Flags that the runs have from `--dataset` to `--teacher_dtype` must be the same here. Several may fill a table at once.
+Flags that the runs will have must be the same here. Several processes may fill a table at once.
 """
 
 import os
@@ -19,7 +19,7 @@ common.define_data_flags()
 common.define_teacher_flags()
 flags.adopt_module_key_flags(common)
 flags.DEFINE_string("schedule", None, "Only the views that runs on this schedule, with --seeds, will show.")
-flags.DEFINE_list("seeds", ["0"], "Of those runs, comma-separated.")
+flags.DEFINE_list("seeds", ["0"], "Of those runs, comma-separated; without --schedule it does not count.")
 flags.DEFINE_bool("attention", False, "Attention maps too, for --method=at and at+kd.")
 
 

@@ -191,41 +191,13 @@ def torch_seconds(pair: str, policy: str, batch: int, count: int) -> list[float 
     """Seconds a step, eager and compiled, on a batch that lies on the device as it is needed; None without PyTorch."""
     try:
         import torch
+        import torch_nets
     except ImportError:
         return [None, None]
-    from torch import nn
     from torch.nn import functional as F
 
-    class Block(nn.Module):
-        def __init__(self, inputs: int, outputs: int, stride: int):
-            super().__init__()
-            self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in (inputs, outputs))
-            self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-            self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if inputs != outputs else None
-
-        def forward(self, x):
-            activated = F.relu(self.norms[0](x))
-            shortcut = self.shortcut(activated) if self.shortcut else x
-            return shortcut + self.second(F.relu(self.norms[1](self.first(activated))))
-
-    def network(name: str) -> nn.Module:
-        depth, width = (int(number) for number in name.removeprefix("wrn").split("-"))
-        channels = [16, 16 * width, 32 * width, 64 * width]
-        blocks = [
-            Block(channels[stage if i == 0 else stage + 1], channels[stage + 1], 2 if stage and i == 0 else 1)
-            for stage in range(3)
-            for i in range((depth - 4) // 6)
-        ]
-        head = [
-            nn.BatchNorm2d(channels[3]),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(channels[3], 10),
-        ]
-        model = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), *blocks, *head)
-        return model.to(device, memory_format=torch.channels_last)
+    def network(name: str) -> torch.nn.Module:
+        return torch_nets.build(name).to(device, memory_format=torch.channels_last)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     student_name, _, teacher_name = pair.partition("<")

@@ -2,7 +2,8 @@
 
 A teacher is always asked `CHUNK` images at a time, filled up by repeating some, whatever the student's batch is and
 however much of a step was in its table: on a CPU a network's answer to an image depends, in its last bits, on how many
-are asked together, but not on which. So a student is the same to the bit with the cache on, off, or filled in part.
+are asked together and on the program it is part of, but not on which images they are. So a student is the same to the
+bit with the cache off, on, or filled in part.
 """
 
 import collections
@@ -23,7 +24,6 @@ from kdzoo.config import RunConfig
 from zoo import InputError
 
 CHUNK = 128  # images a call
-IN_FLIGHT = 4  # calls under way, so that a teacher far away answers while steps run
 LOOK_AHEAD = 64  # steps among which images are gathered to fill a call
 
 
@@ -55,7 +55,10 @@ class Voice:
         self.tables: dict[str, teacher_cache.Table] = {}
         self._sizes = None  # of the maps: [(height, width)...]
         for kind in (("logits", "maps") if config.at_weight else ("logits",)) if cache else ():
-            key = teacher.key(dataset) | {"augment": config.augment, "says": kind, "by": teacher_cache.machine()}
+            # Asked for maps too, a network is another program, whose logits may differ in their last bits.
+            asked = {"augment": config.augment, "together": CHUNK, "maps": bool(config.at_weight)}
+            asked["by"] = teacher_cache.machine()
+            key = teacher.key(dataset) | asked | {"says": kind}
             describe = functools.partial(self._describe, kind)
             table = cache.table(key, rows=self.rows, describe=describe)
             if table is None:  # the teacher must be asked anyway
@@ -162,15 +165,15 @@ class Answers:
         self._per_epoch = len(train) // config.batch_size
         self._epochs = schedules.parse(config.schedule).epochs
         self._attention = bool(config.at_weight)
-        self._voices = [Voice(teacher, dataset, config, cache) for teacher in ensemble.teachers]
-        self._feeds = [_Feed(voice, self._rows, self._following) for voice in self._voices]
+        self.voices = [Voice(teacher, dataset, config, cache) for teacher in ensemble.teachers]
+        self._feeds = [_Feed(voice, self._rows, self._following) for voice in self.voices]
 
     def __call__(self, key: tuple[int, int]) -> dict[str, Any]:
         """Of the step (epoch, step): what a `Distiller` of `outputs_given` takes beside the labels."""
         said = [feed(key) for feed in self._feeds]
         answer = {"teacher_logits": _mean([one["logits"] for one in said])}
         if self._attention:
-            pairs = zip(self._voices, said, strict=True)
+            pairs = zip(self.voices, said, strict=True)
             answer["teacher_stages"] = [voice.maps(one["maps"]) for voice, one in pairs]
         return answer
 
@@ -183,17 +186,21 @@ class Answers:
 
     def test_logits(self) -> np.ndarray:
         """The teachers' mean logits [n, classes] of the test images."""
-        return _mean([voice.test_logits() for voice in self._voices])
+        return _mean([voice.test_logits() for voice in self.voices])
+
+    def wait(self) -> None:
+        """Until all that has been asked for has come."""
+        concurrent.futures.wait([call for feed in self._feeds for call in feed.under_way])
 
     def close(self) -> None:
         """Ends what is under way, and lets go of the tables."""
         for feed in self._feeds:
             feed.close()
-        for voice in self._voices:
+        for voice in self.voices:
             voice.close()
 
     def _rows(self, key: tuple[int, int]) -> np.ndarray:
-        return self._voices[0].row(*self._epoch(key[0]).seen(key[1]))
+        return self.voices[0].row(*self._epoch(key[0]).seen(key[1]))
 
     def _following(self, key: tuple[int, int]) -> tuple[int, int] | None:
         epoch, step = key
@@ -215,15 +222,25 @@ class _Step:
             whole[position] = values
 
 
+class _Now(concurrent.futures.Executor):
+    """Does things when they are submitted."""
+
+    def submit(self, function, *args):
+        future = concurrent.futures.Future()
+        future.set_result(function(*args))
+        return future
+
+
 class _Feed:
     """One voice, ahead of the steps: what its tables lack is gathered from the steps to come, for full calls."""
 
     def __init__(self, voice: Voice, rows: Callable[[Any], np.ndarray], following: Callable[[Any], Any]):
         self._voice, self._rows, self._following = voice, rows, following
-        self._pool = concurrent.futures.ThreadPoolExecutor(voice.teacher.callers)
+        self._ahead = voice.teacher.ahead
+        self._pool = concurrent.futures.ThreadPoolExecutor(self._ahead) if self._ahead else _Now()
         self._planned: dict[Any, _Step] = {}
         self._backlog: collections.deque = collections.deque()  # (step, position in it, row)
-        self._under_way: list[concurrent.futures.Future] = []
+        self.under_way: list[concurrent.futures.Future] = []
         self._next = None
         self.needed = self.asked = 0
 
@@ -234,11 +251,11 @@ class _Feed:
             if not self._plan():
                 self._send()
         step = self._planned.pop(key)
-        while len(self._under_way) < IN_FLIGHT and self._plan():
+        while len(self.under_way) < self._ahead and self._plan():
             pass
         for call in step.calls:
             call.result()
-        self._under_way = [call for call in self._under_way if not call.done()]
+        self.under_way = [call for call in self.under_way if not call.done()]
         self.needed += step.rows
         return step.said
 
@@ -263,7 +280,7 @@ class _Feed:
         """Asks for what waits longest, at most a full call of it."""
         wanted = [self._backlog.popleft() for _ in range(min(CHUNK, len(self._backlog)))]
         call = self._pool.submit(self._ask, wanted)
-        self._under_way.append(call)
+        self.under_way.append(call)
         for step in dict.fromkeys(step for step, _, _ in wanted):
             step.calls.append(call)
         for step, _, _ in wanted:

@@ -91,10 +91,13 @@ def views(*, seed: int, epoch: int, indices: np.ndarray, augment: str) -> np.nda
 def apply_views(images: np.ndarray, view: np.ndarray) -> np.ndarray:
     """uint8 images [n, h, w, c] as seen in these views [n]: padded by 4 with black, cropped to size, maybe mirrored."""
     height, width = images.shape[1:3]
-    flip, down, right = describe_views(view)
-    crops = np.lib.stride_tricks.sliding_window_view(pad(images), (height, width), axis=(1, 2))
-    seen = crops[np.arange(len(images)), down, right].transpose(0, 2, 3, 1)
-    return np.where(flip[:, None, None, None] == 1, seen[:, :, ::-1], seen)
+    padded, seen = pad(images), np.empty_like(images)
+    for image, one, flip, down, right in zip(
+        padded, seen, *(part.tolist() for part in describe_views(view)), strict=True
+    ):
+        crop = image[down : down + height, right : right + width]
+        one[:] = crop[:, ::-1] if flip else crop
+    return seen
 
 
 def describe_views(view):
@@ -111,7 +114,9 @@ def pad(images: np.ndarray) -> np.ndarray:
 def standardise(images: np.ndarray, *, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
     """uint8 images [n, h, w, c] -> float32, `(image / 255 - mean) / std` per channel."""
     mean, std = np.float32(mean), np.float32(std)
-    return images * (1 / (255 * std)).astype(np.float32) - mean / std
+    images = images * (1 / (255 * std)).astype(np.float32)
+    images -= mean / std
+    return images
 
 
 def _hash(seed: int, epoch: int, indices: np.ndarray, *, stream: int) -> np.ndarray:

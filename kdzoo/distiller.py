@@ -173,7 +173,7 @@ class Distiller(keras.Model):
         outputs = [tap(x, training=False) for tap in self._teacher_taps]
         return {
             "teacher_logits": _mean([output["logits"] for output in outputs]),
-            "teacher_stages": [output["stages"] for output in outputs],
+            "teacher_stages": [[losses.compact_map(stage) for stage in output["stages"]] for output in outputs],
         }
 
     # What Keras sees: the student.

@@ -90,14 +90,14 @@ class Teacher:
         where: as it was asked for.
         digest: by which an interrupted run knows it again.
         record: what the student's record keeps of it: name, method, seed, parameters, test_error_last in percent.
-        callers: how many may ask it at a time.
+        ahead: how many calls may be under way while steps run; 0: it takes the same cores, so it is asked when needed.
         test_logits: [n, classes] of the test set, if checking it has taken them.
     """
 
     where: str
     digest: str
     record: dict[str, Any]
-    callers = 1
+    ahead = 0
     test_logits: np.ndarray | None = None
 
     def check(self, dataset: data.Dataset) -> None:
@@ -142,6 +142,7 @@ class Network(Teacher):
         self.record = {key: trained.record[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
         self.directory = trained.directory
         self._function, self._lock = None, threading.Lock()
+        self.ahead = int(bool(records.hardware()["accelerators"]))
 
     def check(self, dataset: data.Dataset) -> None:
         check_fits(self.where, self._trained.record, dataset)
@@ -198,22 +199,34 @@ def _function(model, *, attention: bool) -> Callable[[np.ndarray], dict[str, Any
     from kdzoo import losses
 
     stages = [model.get_layer(name).output for name in list_stages(model)] if attention else []
-    tap = keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages})
+    pool, head = model.get_layer("pool"), model.get_layer("logits")
+    tap = keras.Model(model.inputs, {"features": pool.input, "stages": stages})
 
     def say(outputs):
-        return keras.ops.cast(outputs["logits"], "float32"), [losses.compact_map(stage) for stage in outputs["stages"]]
+        logits = head(average(outputs["features"]))
+        return keras.ops.cast(logits, "float32"), [losses.compact_map(stage) for stage in outputs["stages"]]
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
+
+        def average(features):
+            # As the pool layer, whose mean goes by an image's place in the batch where channels are no multiple of 8.
+            return tf.squeeze(tf.nn.avg_pool2d(features, features.shape[1:3], 1, "VALID"), (1, 2))
 
         images = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
         call = tf.function(lambda images: say(tap(images, training=False)), input_signature=[images], autograph=False)
     else:
         import jax
 
-        values = [[v.value for v in group] for group in (tap.trainable_variables, tap.non_trainable_variables)]
-        compiled = jax.jit(lambda values, images: say(tap.stateless_call(*values, images, training=False)[0]))
-        call = functools.partial(compiled, values)
+        average = pool
+        variables = model.variables
+
+        @jax.jit
+        def compiled(values, images):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+                return say(tap(images, training=False))
+
+        call = functools.partial(compiled, [variable.value for variable in variables])
 
     def answer(images: np.ndarray) -> dict[str, Any]:
         logits, maps = call(images)
@@ -234,7 +247,7 @@ class Asked(Teacher):
         config: the run's.
     """
 
-    callers = 4
+    ahead = 4
 
     def __init__(
         self,

@@ -213,7 +213,7 @@ def _resolve(config: RunConfig, dataset: data.Dataset, workdir: pathlib.Path | N
 
 
 def _runs_teachers_in_step(config: RunConfig) -> bool:
-    """Whether teachers are best part of the compiled step: where that saves the way between host and device."""
+    """Whether teachers are part of the compiled step, which saves an accelerator the way to the host and back."""
     return config.strategy != "none" or bool(records.hardware()["accelerators"])
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kdzoo does, should TensorFlow be imported before it
 
 import atexit
 import shutil
