@@ -72,6 +72,11 @@ class Voice:
         return indices * self._views + (views if self._views > 1 else 0)
 
     @property
+    def training_rows(self) -> np.ndarray:
+        """Row numbers of the training images in all their views."""
+        return np.arange(self.rows - len(self._dataset.test))
+
+    @property
     def test_rows(self) -> np.ndarray:
         """Row numbers of the test images."""
         return np.arange(self.rows - len(self._dataset.test), self.rows)
@@ -164,7 +169,7 @@ class Answers:
         self._epoch = functools.lru_cache(maxsize=2)(lambda epoch: Batches(train, dataset, epoch=epoch, **seen))
         self._per_epoch = len(train) // config.batch_size
         self._epochs = schedules.parse(config.schedule).epochs
-        self._attention = bool(config.at_weight)
+        self._attention, self._classes = bool(config.at_weight), dataset.num_classes
         self.voices = [Voice(teacher, dataset, config, cache) for teacher in ensemble.teachers]
         self._feeds = [_Feed(voice, self._rows, self._following) for voice in self.voices]
 
@@ -183,6 +188,29 @@ class Answers:
             "needed": sum(feed.needed for feed in self._feeds),
             "asked": sum(feed.asked for feed in self._feeds),
         }
+
+    def numbers(self, key: tuple[int, int]) -> np.ndarray:
+        """Numbers [batch] of the rows that a step needs, of a table that lacks the test set."""
+        return self._rows(key)
+
+    def preload(self) -> tuple[np.ndarray, np.ndarray]:
+        """What there is of the teachers' mean logits [rows, classes], and which rows there are, bool [rows]."""
+        rows = self.voices[0].training_rows
+        parts = []
+        for first in range(0, len(rows), 2**16):
+            said, missing = zip(*(voice.look_up(rows[first : first + 2**16]) for voice in self.voices), strict=True)
+            there = ~np.logical_or.reduce(missing)
+            logits = (
+                _mean([one["logits"] for one in said]) if all(said) else np.zeros((len(there), self._classes), "f4")
+            )
+            parts.append((np.where(there[:, None], logits, np.float32(0)), there))
+        logits, there = zip(*parts, strict=True)
+        return np.concatenate(logits), np.concatenate(there)
+
+    @property
+    def bytes(self) -> int:
+        """Of what `preload` gives."""
+        return 4 * self._classes * len(self.voices[0].training_rows)
 
     def test_logits(self) -> np.ndarray:
         """The teachers' mean logits [n, classes] of the test images."""
@@ -245,8 +273,9 @@ class _Feed:
         self.needed = self.asked = 0
 
     def __call__(self, key: Any) -> dict[str, np.ndarray]:
-        if key not in self._planned and key != self._next:
+        if key not in self._planned:
             self._planned, self._backlog, self._next = {}, collections.deque(), key
+        self._planned = dict(itertools.dropwhile(lambda planned: planned[0] != key, self._planned.items()))
         while key not in self._planned or self._planned[key].unsent:
             if not self._plan():
                 self._send()

@@ -58,7 +58,7 @@ def _steppers(config: RunConfig, dataset: data.Dataset, images: int) -> dict[str
     from kdzoo.optimizers import CoupledSGD
 
     train = dataset.train.take(np.arange(images) % len(dataset.train))
-    config = dataclasses.replace(config, batch_size=images, fused_steps=1)
+    config = dataclasses.replace(config, batch_size=images, fused_steps=1, augment="none")
     steppers = {}
     for name in CANDIDATES:
         with policy(name):

@@ -18,6 +18,7 @@ from kdzoo.config import RunConfig
 from kdzoo.distiller import Distiller
 
 EVALUATION_BATCH = 500
+DEVICE_SHARE = 0.25  # of an accelerator's memory that a table of what teachers say may take
 FUSED_STEPS = 64  # on an accelerator; a processor's steps are long enough to be called one by one
 
 
@@ -136,6 +137,13 @@ class JaxSteps(Steps):
         self._train = jax.jit(self._train_call, donate_argnums=0)
         self._test = jax.jit(self._test_call)
         self._train_split, self._arrays = train, {}
+        self._table = None  # what the teachers say, where it lies on the device, and which rows of it are there
+        if answers and not config.at_weight and fits_on_device(answers.bytes):
+            table, self._there = answers.preload()
+            self._table = jax.device_put(table)
+            # Rows that there are not, to fill up with, are dropped.
+            add = lambda table, rows, values: table.at[rows].set(values, mode="drop")  # noqa: E731
+            self._add = jax.jit(add, donate_argnums=0)
         self._carry = None  # what the steps hold in place of the model's variables, once they have begun
 
     def run(self, *, epoch, begin, end):
@@ -146,10 +154,24 @@ class JaxSteps(Steps):
         positions = positions.reshape(-1, of_epoch.batch_size).astype(np.int32)
         views = of_epoch.views[positions].astype(np.int32)
         batches = {"positions": positions, "views": views}
-        if self._answers:
+        if self._table is not None:
+            batches["rows"] = self._on_table(epoch, begin, end)
+        elif self._answers:
             said = [self._answers((epoch, step)) for step in range(begin, end)]
             batches["said"] = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *said)
-        self._carry = self._train(self._carry, *self._on_device(self._train_split), batches)
+        self._carry = self._train(self._carry, *self._on_device(self._train_split), self._table, batches)
+
+    def _on_table(self, epoch: int, begin: int, end: int) -> np.ndarray:
+        """Rows [steps, batch] of these steps in the device's table, once it has been given those that it lacked."""
+        rows = np.stack([self._answers.numbers((epoch, step)) for step in range(begin, end)]).astype(np.int32)
+        lacking = np.flatnonzero(~self._there[rows].all(axis=1))
+        if lacking.size:
+            added, values = np.full_like(rows, len(self._there)), np.zeros((*rows.shape, self._table.shape[1]), "f4")
+            for i in lacking.tolist():
+                added[i], values[i] = rows[i], self._answers((epoch, begin + i))["teacher_logits"]
+            self._table = self._add(self._table, added, values)
+            self._there[rows] = True
+        return rows
 
     def metrics(self):
         if self._carry is not None:
@@ -201,11 +223,13 @@ class JaxSteps(Steps):
 
     # Compiled.
 
-    def _train_call(self, carry, images, labels, batches):
+    def _train_call(self, carry, images, labels, table, batches):
         def step(carry, batch):
             y = labels[batch["positions"]]
             if "said" in batch:
                 y = {"label": y, **batch["said"]}
+            if table is not None:
+                y = {"label": y, "teacher_logits": table[batch["rows"]]}
             x = self._seen(images, batch["positions"], batch["views"])
             return list(self.model.train_step(tuple(carry), (x, y))[1])
 
@@ -231,6 +255,14 @@ class JaxSteps(Steps):
         crops = jax.vmap(crop)(positions, down, right)
         crops = jax.numpy.where((flip == 1)[:, None, None, None], crops[:, :, ::-1], crops)
         return data.standardise(crops, mean=self.dataset.mean, std=self.dataset.std)
+
+
+def fits_on_device(size: int) -> bool:
+    """Whether a table of so many bytes is to lie on JAX's device: on a processor that is the host itself."""
+    import jax
+
+    memory = jax.devices()[0].memory_stats() or {}
+    return size <= DEVICE_SHARE * memory.get("bytes_limit", 0)
 
 
 def _scan(step, carry, batches):
