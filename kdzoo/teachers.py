@@ -168,6 +168,12 @@ class Network(Teacher):
     def key(self, dataset):
         return super().key(dataset) | {"dtype": self._policy}
 
+    def check_pair(self, student) -> None:
+        """Raises InputError unless student and teacher have as many stages, for attention transfer."""
+        from kdzoo import distiller
+
+        distiller.check_pair(student, records.build(self._trained.record), attention=True)
+
     def compare_with_float32(self, dataset):
         images = data.standardise(dataset.test.images[:COMPARED], **self._statistics)
         logits = []

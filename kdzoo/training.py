@@ -119,6 +119,9 @@ def run(
         if ensemble.teachers and (cache or ensemble.foreign or not _runs_teachers_in_step(config)):
             answers = stack.enter_context(contextlib.closing(Answers(ensemble, dataset, train, config, cache)))
         model = _build(config, dataset, [] if answers else ensemble.teachers, outputs_given=answers is not None)
+        for teacher in ensemble.teachers if config.at_weight and answers else ():
+            if isinstance(teacher, teachers.Network):
+                teacher.check_pair(model.student)
         steps = training_steps.make(model, dataset, train, config, answers)
         with _working(workdir):
             _check_workdir(workdir, restart=restart)  # again: another process may just have finished
