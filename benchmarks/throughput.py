@@ -28,10 +28,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kdzoo has it, for the peer too
 
 PAIRS = ("wrn16-1<wrn16-2", "wrn16-1<wrn16-4", "wrn16-1<wrn16-8", "dn40-12<dn100-24")
-OURS = ("plain", "live", "cold", "warm")
+OURS = ("plain", "eigen", "live", "cold", "warm")
 PEERS = {"keras": "keras.distillation", "torch": "PyTorch", "torchdistill": "torchdistill"}
 NAMES = {
     "plain": "plain training",
+    "eigen": "plain training without oneDNN",
     "live": "ours, live",
     "cold": "ours, cache cold",
     "warm": "ours, cache warm",
@@ -43,7 +44,7 @@ BATCH, EXAMPLES = 128, 5120
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", default=",".join(PAIRS))
-    parser.add_argument("--ways", default=",".join(NAMES))
+    parser.add_argument("--ways", default=",".join(way for way in NAMES if way != "eigen"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of a way in a round, about; at least two steps")
     parser.add_argument("--torch_python", default="")
@@ -96,7 +97,8 @@ def growth(args) -> dict:
         }
     for classes in (10, 100, 1000):
         cases |= {
-            f"classes {classes}, {how}": {"classes": classes, "share": float(how == "warm")} for how in ("cold", "warm")
+            f"classes {classes}, {how}": {"classes": classes, "share": float(how == "warm"), "examples": 10 * BATCH}
+            for how in ("cold", "warm")
         }
     with tempfile.TemporaryDirectory() as folder:
         options = {"pair": f"{student}<{teacher}", "folder": folder}
@@ -138,6 +140,8 @@ class Worker:
         root = str(pathlib.Path(__file__).parents[1])
         backend = "jax" if "torch" in way else "tensorflow"  # which Keras, for the batches, wants to be there
         environment = os.environ | {"PYTHONPATH": root, "KERAS_BACKEND": backend}
+        if way == "eigen":
+            environment["TF_ENABLE_ONEDNN_OPTS"] = "0"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, env=environment, **pipes)
         self._seconds = self._read()["seconds"]  # of a step
@@ -194,18 +198,18 @@ def work(way: str, options: dict) -> None:
     print(json.dumps(said | {"peak_mb": peak}), flush=True)
 
 
-def noise(classes: int = 10):
+def noise(classes: int = 10, examples: int = EXAMPLES):
     """A data set of noise: the time of a step does not depend on what is seen."""
     import numpy as np
 
     from kdzoo import data
 
     rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (EXAMPLES, 32, 32, 3), np.uint8), rng.integers(0, classes, EXAMPLES, np.int32)
-    split = data.Split(images, labels, np.arange(EXAMPLES))
+    images, labels = rng.integers(0, 256, (examples, 32, 32, 3), np.uint8), rng.integers(0, classes, examples, np.int32)
+    split = data.Split(images, labels, np.arange(examples))
     mean, std = data.STATISTICS["cifar10"]
     return data.Dataset(
-        "noise", split, split.take(np.arange(BATCH)), classes, mean, std, "crop_flip", f"noise{classes}"
+        "noise", split, split.take(np.arange(BATCH)), classes, mean, std, "crop_flip", f"noise{examples}x{classes}"
     )
 
 
@@ -241,7 +245,16 @@ def untrained(name: str, dataset, folder: str, seed: int) -> str:
     return str(directory)
 
 
-def ours(*, way: str, pair: str, folder: str, share: float = 0.0, teachers: int = 1, classes: int = 10):
+def ours(
+    *,
+    way: str,
+    pair: str,
+    folder: str,
+    share: float = 0.0,
+    teachers: int = 1,
+    classes: int = 10,
+    examples: int = EXAMPLES,
+):
     """Steps as `kdzoo.training.run` runs them."""
     import keras
     import numpy as np
@@ -255,8 +268,12 @@ def ours(*, way: str, pair: str, folder: str, share: float = 0.0, teachers: int 
 
     training.make_deterministic()
     student, _, teacher = pair.partition("<")
-    dataset = noise(classes)
-    taught = () if way == "plain" else tuple(untrained(teacher, dataset, folder, seed) for seed in range(teachers))
+    dataset = noise(classes, examples)
+    taught = (
+        ()
+        if way in ("plain", "eigen")
+        else tuple(untrained(teacher, dataset, folder, seed) for seed in range(teachers))
+    )
     config = RunConfig(student, "10-1000", teachers=taught, augment="crop_flip", **METHODS["kd" if taught else "none"])
     answers = None
     if taught:
@@ -264,7 +281,7 @@ def ours(*, way: str, pair: str, folder: str, share: float = 0.0, teachers: int 
         ensemble = Ensemble(config)
         ensemble.check(dataset)
         answers = Answers(ensemble, dataset, dataset.train, config, cache)
-        rows = np.arange(EXAMPLES * 162)
+        rows = np.arange(examples * 162)
         if way == "warm" or share:
             # As if a teacher had been asked: any numbers will do.
             rows = (
@@ -290,8 +307,6 @@ def ours(*, way: str, pair: str, folder: str, share: float = 0.0, teachers: int 
             driver.run(epoch=epoch, begin=step, end=step + 1)
             place[:] = (epoch, step + 1) if step + 1 < driver.per_epoch else (epoch + 1, 0)
         driver.metrics()
-        if answers:
-            answers.wait()  # for what was asked ahead: a round pays for as many calls as it has steps
 
     return run
 
@@ -423,11 +438,10 @@ def show_pairs(result: dict) -> list[list[tuple]]:
     tables = []
     for pair, measured in result["pairs"].items():
         rates, peak = measured["images_per_second"], measured["peak_mb"]
-        peer = best_peer(rates)
-        student, teacher = pair.split("<")
-        rows = [(f"{student} from {teacher}", "images/s", "to plain training", f"to {NAMES[peer]}", "peak MB")]
+        bases = ["plain", *([best_peer(rates)] if any(way in PEERS for way in rates) else [])]
+        rows = [(pair.replace("<", " from "), "images/s", *(f"to {NAMES[base]}" for base in bases), "peak MB")]
         for way, of_way in rates.items():
-            ratios = ["{:.2f} ({:.2f}-{:.2f})".format(*ratio(of_way, rates[base])) for base in ("plain", peer)]
+            ratios = ["{:.2f} ({:.2f}-{:.2f})".format(*ratio(of_way, rates[base])) for base in bases]
             rows.append((NAMES[way], f"{statistics.median(of_way):.0f}", *ratios, f"{peak[way]:.0f}"))
         tables.append(rows)
     return tables

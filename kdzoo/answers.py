@@ -54,13 +54,14 @@ class Voice:
         self.rows = len(dataset.train) * self._views + len(dataset.test)
         self.tables: dict[str, teacher_cache.Table] = {}
         self._sizes = None  # of the maps: [(height, width)...]
-        for kind in (("logits", "maps") if config.at_weight else ("logits",)) if cache else ():
-            # Asked for maps too, a network is another program, whose logits may differ in their last bits.
-            asked = {"augment": config.augment, "together": CHUNK, "maps": bool(config.at_weight)}
-            asked["by"] = teacher_cache.machine()
-            key = teacher.key(dataset) | asked | {"says": kind}
+        if not cache:
+            return
+        # Asked for maps too, a network is another program, whose logits may differ in their last bits.
+        asked = {"augment": config.augment, "together": CHUNK, "maps": bool(config.at_weight)}
+        key = teacher.key(dataset) | asked | {"by": teacher_cache.machine()}
+        for kind in ("logits", "maps") if config.at_weight else ("logits",):
             describe = functools.partial(self._describe, kind)
-            table = cache.table(key, rows=self.rows, describe=describe)
+            table = cache.table(key | {"says": kind}, rows=self.rows, describe=describe)
             if table is None:  # the teacher must be asked anyway
                 self.close()
                 break
@@ -171,7 +172,7 @@ class Answers:
         self._epochs = schedules.parse(config.schedule).epochs
         self._attention, self._classes = bool(config.at_weight), dataset.num_classes
         self.voices = [Voice(teacher, dataset, config, cache) for teacher in ensemble.teachers]
-        self._feeds = [_Feed(voice, self._rows, self._following) for voice in self.voices]
+        self._feeds = [_Feed(voice, self.numbers, self._following) for voice in self.voices]
 
     def __call__(self, key: tuple[int, int]) -> dict[str, Any]:
         """Of the step (epoch, step): what a `Distiller` of `outputs_given` takes beside the labels."""
@@ -190,8 +191,8 @@ class Answers:
         }
 
     def numbers(self, key: tuple[int, int]) -> np.ndarray:
-        """Numbers [batch] of the rows that a step needs, of a table that lacks the test set."""
-        return self._rows(key)
+        """Numbers [batch] of the rows that a step needs."""
+        return self.voices[0].row(*self._epoch(key[0]).seen(key[1]))
 
     def preload(self) -> tuple[np.ndarray, np.ndarray]:
         """What there is of the teachers' mean logits [rows, classes], and which rows there are, bool [rows]."""
@@ -216,19 +217,12 @@ class Answers:
         """The teachers' mean logits [n, classes] of the test images."""
         return _mean([voice.test_logits() for voice in self.voices])
 
-    def wait(self) -> None:
-        """Until all that has been asked for has come."""
-        concurrent.futures.wait([call for feed in self._feeds for call in feed.under_way])
-
     def close(self) -> None:
         """Ends what is under way, and lets go of the tables."""
         for feed in self._feeds:
             feed.close()
         for voice in self.voices:
             voice.close()
-
-    def _rows(self, key: tuple[int, int]) -> np.ndarray:
-        return self.voices[0].row(*self._epoch(key[0]).seen(key[1]))
 
     def _following(self, key: tuple[int, int]) -> tuple[int, int] | None:
         epoch, step = key
@@ -243,11 +237,11 @@ class _Step:
     def __init__(self, said: dict[str, np.ndarray], rows: int, missing: int):
         self.said, self.rows, self.unsent, self.calls = said, rows, missing, []
 
-    def put(self, position: int, row: dict[str, np.ndarray]) -> None:
-        for kind, values in row.items():
+    def put(self, positions: Sequence[int], said: dict[str, np.ndarray]) -> None:
+        for kind, values in said.items():
             # Of several threads the first one's array is taken.
-            whole = self.said.setdefault(kind, np.empty((self.rows, *values.shape), values.dtype))
-            whole[position] = values
+            whole = self.said.setdefault(kind, np.empty((self.rows, *values.shape[1:]), values.dtype))
+            whole[positions] = values
 
 
 class _Now(concurrent.futures.Executor):
@@ -268,7 +262,7 @@ class _Feed:
         self._pool = concurrent.futures.ThreadPoolExecutor(self._ahead) if self._ahead else _Now()
         self._planned: dict[Any, _Step] = {}
         self._backlog: collections.deque = collections.deque()  # (step, position in it, row)
-        self.under_way: list[concurrent.futures.Future] = []
+        self._under_way: list[concurrent.futures.Future] = []
         self._next = None
         self.needed = self.asked = 0
 
@@ -280,11 +274,11 @@ class _Feed:
             if not self._plan():
                 self._send()
         step = self._planned.pop(key)
-        while len(self.under_way) < self._ahead and self._plan():
+        while len(self._under_way) < self._ahead and self._plan():
             pass
         for call in step.calls:
             call.result()
-        self.under_way = [call for call in self.under_way if not call.done()]
+        self._under_way = [call for call in self._under_way if not call.done()]
         self.needed += step.rows
         return step.said
 
@@ -309,7 +303,7 @@ class _Feed:
         """Asks for what waits longest, at most a full call of it."""
         wanted = [self._backlog.popleft() for _ in range(min(CHUNK, len(self._backlog)))]
         call = self._pool.submit(self._ask, wanted)
-        self.under_way.append(call)
+        self._under_way.append(call)
         for step in dict.fromkeys(step for step, _, _ in wanted):
             step.calls.append(call)
         for step, _, _ in wanted:
@@ -317,8 +311,12 @@ class _Feed:
 
     def _ask(self, wanted: Sequence[tuple[_Step, int, int]]) -> None:
         said = self._voice.ask(np.array([row for _, _, row in wanted]))
-        for i, (step, position, _) in enumerate(wanted):
-            step.put(position, {kind: values[i] for kind, values in said.items()})
+        begin = 0
+        for step, of_step in itertools.groupby(wanted, key=lambda one: one[0]):
+            positions = [position for _, position, _ in of_step]
+            end = begin + len(positions)
+            step.put(positions, {kind: values[begin:end] for kind, values in said.items()})
+            begin = end
 
 
 def precompute(

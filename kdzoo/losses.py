@@ -78,8 +78,8 @@ def compact_map(stage):
     Attention transfer takes no notice of a map's length, and of its values float16 keeps 11 binary digits.
     """
     attention = attention_map(stage)
-    flat = ops.normalize(ops.reshape(attention, (-1, attention.shape[1] * attention.shape[2])), axis=-1, order=2)
-    return ops.cast(ops.reshape(flat, (-1, *attention.shape[1:])), "float16")
+    size = tuple(attention.shape[1:])
+    return ops.cast(ops.reshape(_normalised(attention, size), (-1, *size)), "float16")
 
 
 def _normalised(attention, size: tuple[int, int]):

@@ -3,9 +3,8 @@
 Pad-4 crop and flip give an image 162 views and no more, so what a teacher says of a data set is a finite table. Rows
 are written when they are first needed, and read by every later epoch, seed, student, temperature and loss weight. A row
 holds a checksum of its values and its number: one that was torn, damaged or never written does not match, and counts as
-missing. Rows are read and written at their offsets rather than mapped into memory: as fast, since they come in random
-order, but a full disk or a file cut short is an error that can be handled, and the process does not swell by what it
-has read.
+missing. Rows are read and written at their offsets rather than mapped into memory: a full disk or a file cut short is
+then an error that can be handled, and the process does not swell by what it has read.
 """
 
 import contextlib

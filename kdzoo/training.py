@@ -114,12 +114,12 @@ def run(
         for teacher in ensemble.teachers:
             teacher.compare_with_float32(dataset)
 
-    with contextlib.ExitStack() as stack:
-        answers = None
-        if ensemble.teachers and (cache or ensemble.foreign or not _runs_teachers_in_step(config)):
-            answers = stack.enter_context(contextlib.closing(Answers(ensemble, dataset, train, config, cache)))
-        model = _build(config, dataset, [] if answers else ensemble.teachers, outputs_given=answers is not None)
-        for teacher in ensemble.teachers if config.at_weight and answers else ():
+    asked = bool(ensemble.teachers) and bool(cache or ensemble.foreign or not _runs_teachers_in_step(config))
+    with (
+        contextlib.closing(Answers(ensemble, dataset, train, config, cache)) if asked else contextlib.nullcontext()
+    ) as answers:
+        model = _build(config, dataset, [] if asked else ensemble.teachers, outputs_given=asked)
+        for teacher in ensemble.teachers if config.at_weight and asked else ():
             if isinstance(teacher, teachers.Network):
                 teacher.check_pair(model.student)
         steps = training_steps.make(model, dataset, train, config, answers)
@@ -136,7 +136,7 @@ def run(
                     "step": place.step,
                     "versions": records.versions(),
                     "hardware": records.hardware(),
-                    "teacher_cache": str(cache.folder) if answers and cache else "off",
+                    "teacher_cache": str(cache.folder) if asked and cache else "off",
                 }
             )
             splits = {"train": train, "val": val, "test": dataset.test}

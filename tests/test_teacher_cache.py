@@ -255,21 +255,20 @@ def test_a_student_is_the_same_to_the_bit_whatever_was_in_the_table(config, publ
     assert of_other["asked"] < of_other["needed"]
 
 
-def test_on_an_accelerator_the_difference_is_small(config, tmp_path):
-    from kdzoo import records
-
-    if not records.hardware()["accelerators"]:
-        pytest.skip("no accelerator")
-    config = dataclasses.replace(config, **METHODS["kd"], lr=0.001)
+@pytest.mark.parametrize("method", ["kd", "at+kd"])
+def test_a_teacher_inside_the_step_says_nearly_the_same(config, tmp_path, monkeypatch, method):
+    """As live on accelerators: another program, so other last bits, but no other training."""
     from kdzoo import training
 
-    histories = [
-        training.run(config, tmp_path / where, teacher_cache=where and str(tmp_path / where))["history"]
-        for where in ("off", "cold", "cold")
-    ]
-    for history in histories[1:]:
-        for row, expected in zip(history, histories[0], strict=True):
-            assert row["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+    config = dataclasses.replace(config, schedule="1-2", **METHODS[method] | {"lr": 0.001})
+    monkeypatch.setattr(training, "_runs_teachers_in_step", lambda _: True)
+    inside = training.run(config, tmp_path / "inside", teacher_cache="off")
+    cached = training.run(config, tmp_path / "cached", teacher_cache=str(tmp_path / "cache"))
+    assert "teacher_rows" not in inside["sessions"][-1]
+    assert cached["sessions"][-1]["teacher_rows"]["asked"] > 0
+    for one, other in zip(inside["history"], cached["history"], strict=True):
+        for name in ("loss", "ce", "kd", "test_ce", *(["at"] if method == "at+kd" else [])):
+            assert other[name] == pytest.approx(one[name], rel=1e-3)
 
 
 @pytest.mark.parametrize("method", ["kd", pytest.param("at+kd", marks=pytest.mark.slow)])

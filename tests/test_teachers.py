@@ -72,7 +72,12 @@ ASKED = {"teacher_signature": "classify", "teacher_logits": "score", "teacher_in
 def test_anybodys_savedmodel_teaches_as_the_network_in_it_would(config, teacher_run, foreign, tmp_path):
     config = dataclasses.replace(config, **METHODS["kd"])
     ours = training.run(dataclasses.replace(config, teachers=(str(teacher_run),)), tmp_path / "ours")
-    theirs = training.run(dataclasses.replace(config, teachers=(str(foreign),), **ASKED), tmp_path / "theirs")
+    config_theirs = dataclasses.replace(config, teachers=(str(foreign),), **ASKED)
+    theirs = training.run(config_theirs, tmp_path / "theirs", teacher_cache=str(tmp_path / "cache"))
+    again = training.run(config_theirs, tmp_path / "again", teacher_cache=str(tmp_path / "cache"))
+    assert theirs["sessions"][-1]["teacher_rows"]["asked"] > 0
+    assert again["sessions"][-1]["teacher_rows"]["asked"] == 0
+    assert records.result(again) == records.result(theirs)
     for one, other in zip(losses(ours), losses(theirs), strict=True):
         assert other == pytest.approx(one, rel=1e-4)
     assert theirs["test_agreement_last"] == ours["test_agreement_last"]
