@@ -8,7 +8,7 @@ import os
 
 __version__ = "0.4.0"
 
-# TensorFlow leaves oneDNN off on x86 processors without AVX512-VNNI, where training is half as fast without it, and a
+# TensorFlow leaves oneDNN off on x86 processors without AVX512-VNNI. Training without it takes more than twice as long, and a
 # network's answer to an image then depends in its last bits on the image's place in the batch (benchmarks/README.md).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
