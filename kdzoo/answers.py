@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo import data, schedules, teacher_cache, teachers
+from kdzoo import data, teacher_cache, teachers
 from kdzoo.batches import Batches
 from kdzoo.config import RunConfig
 from zoo import InputError
@@ -169,7 +169,7 @@ class Answers:
         seen = {"seed": config.seed, "batch_size": config.batch_size, "augment": config.augment}
         self._epoch = functools.lru_cache(maxsize=2)(lambda epoch: Batches(train, dataset, epoch=epoch, **seen))
         self._per_epoch = len(train) // config.batch_size
-        self._epochs = schedules.parse(config.schedule).epochs
+        self._epochs = config.kd_epochs
         self._attention, self._classes = bool(config.at_weight), dataset.num_classes
         self.voices = [Voice(teacher, dataset, config, cache) for teacher in ensemble.teachers]
         self._feeds = [_Feed(voice, self.numbers, self._following) for voice in self.voices]
@@ -379,7 +379,7 @@ def _needed(voice: Voice, dataset: data.Dataset, config: RunConfig, seeds: Seque
     """Rows of all epochs of runs with these seeds, and of the test set."""
     train, _ = data.split_train(dataset.train, train_examples=config.train_examples, val_examples=config.val_examples)
     rows = [voice.test_rows]
-    for seed, epoch in itertools.product(seeds, range(schedules.parse(config.schedule).epochs)):
+    for seed, epoch in itertools.product(seeds, range(config.kd_epochs)):
         views = data.views(seed=seed, epoch=epoch, indices=train.indices, augment=config.augment)
         rows.append(voice.row(train.indices, views))
     return np.unique(np.concatenate(rows))

@@ -33,6 +33,8 @@ class RunConfig:
         teachers: directories of finished runs, published models, SavedModels or grpc://HOST:PORT/NAME; several teach
             together.
         ce_weight, kd_weight, at_weight, temperature, at_mode: see `kdzoo.Distiller`.
+        kd_until: share of the epochs in which teachers have a part; from then on it is plain training, cross-entropy
+            alone with weight 1: early-stopped distillation (ESKD), not to be confused with early-stopped teachers.
         batch_size: images a step, over all replicas.
         lr: learning rate to start from.
         lr_decay: factor at each step of a step schedule.
@@ -61,6 +63,7 @@ class RunConfig:
     at_weight: float = 0.0
     temperature: float = 4.0
     at_mode: str = "code"
+    kd_until: float = 1.0
     batch_size: int = 128
     lr: float = 0.1
     lr_decay: float = 0.2
@@ -83,6 +86,12 @@ class RunConfig:
         """Keras's dtype policy for teachers."""
         policies = {"auto": self.dtype_policy, "float32": "float32", "bfloat16": "mixed_bfloat16"}
         return policies[self.teacher_dtype]
+
+    @property
+    def kd_epochs(self) -> int:
+        """Epochs in which teachers have a part: all of them, without teachers too, unless `kd_until` ends it before."""
+        epochs = schedules.parse(self.schedule).epochs
+        return max(1, math.floor(self.kd_until * epochs + 0.5))
 
     @property
     def method(self) -> str:
@@ -116,6 +125,8 @@ class RunConfig:
             ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295, for example 0"),
             ("batch_size", self.batch_size >= 1, "at least 1, for example 128"),
             ("fused_steps", self.fused_steps >= 0, "at least 0, for example 64"),
+            ("kd_until", 0 < self.kd_until <= 1, "above 0 and at most 1, for example 0.5"),
+            ("kd_until", self.kd_until == 1 or bool(self.teachers), "1 without a teacher"),
             ("lr", 0 < self.lr < math.inf, "above 0, for example 0.1"),
             ("lr_decay", 0 < self.lr_decay <= 1, "above 0 and at most 1, for example 0.2"),
             ("momentum", 0 <= self.momentum < 1, "from 0 to below 1, for example 0.9"),

@@ -128,7 +128,7 @@ def resolve(where: str | os.PathLike) -> Trained:
     directory = pathlib.Path(where)
     if os.path.exists(directory / CARD):  # which, unlike a path's own, takes names of any length
         return _published(where, directory, None)
-    if not os.path.exists(where) and re.fullmatch(r"([^/]+/)?[a-z]+[0-9-]+(_[a-z0-9-]+)?", where):
+    if not os.path.exists(where) and re.fullmatch(r"([^/]+/)?[a-z]+[0-9-]+(_[a-z0-9.-]+)?", where):
         return find(where)
     record = records.read(where)
     weights = directory / records.WEIGHTS

@@ -33,10 +33,11 @@ def choose(config: RunConfig, dataset: data.Dataset, *, seconds: float = SECONDS
     A processor without bfloat16 instructions may take a hundred times as long with it: a few images show that first.
     """
     few = min(8, config.batch_size)
-    once = {name: min(_timed(step) for _ in range(3)) for name, step in _steppers(config, dataset, few).items()}
+    steps = {name: _stepper(config, dataset, few, name) for name in CANDIDATES}
+    once = {name: min(_timed(step) for _ in range(3)) for name, step in steps.items()}
     if once["mixed_bfloat16"] > 3 * once["float32"]:
         return "float32"
-    steps = _steppers(config, dataset, config.batch_size)
+    steps = {name: _stepper(config, dataset, config.batch_size, name) for name in CANDIDATES}
     taken = {name: [] for name in CANDIDATES}
     began = time.monotonic()
     while time.monotonic() - began < seconds or len(taken["float32"]) < 3:
@@ -45,33 +46,39 @@ def choose(config: RunConfig, dataset: data.Dataset, *, seconds: float = SECONDS
     return min(CANDIDATES, key=lambda name: statistics.median(taken[name]))
 
 
+def images_per_second(config: RunConfig, dataset: data.Dataset, *, seconds: float = SECONDS) -> float:
+    """Training steps of the configuration's network alone, timed on this machine: the median."""
+    step = _stepper(config, dataset, config.batch_size, config.dtype_policy)
+    taken, began = [], time.monotonic()
+    while time.monotonic() - began < seconds or len(taken) < 3:
+        taken.append(_timed(step))
+    return config.batch_size / statistics.median(taken)
+
+
 def _timed(step: Callable[[], None]) -> float:
     began = time.perf_counter()
     step()
     return time.perf_counter() - began
 
 
-def _steppers(config: RunConfig, dataset: data.Dataset, images: int) -> dict[str, Callable[[], None]]:
-    """What trains the configuration's network for a step on so many images, in each precision; compiled already."""
+def _stepper(config: RunConfig, dataset: data.Dataset, images: int, dtype_policy: str) -> Callable[[], None]:
+    """What trains the configuration's network for a step on so many images, in this precision; compiled already."""
     from kdzoo import distiller, names
     from kdzoo import steps as training_steps
     from kdzoo.optimizers import CoupledSGD
 
     train = dataset.train.take(np.arange(images) % len(dataset.train))
     config = dataclasses.replace(config, batch_size=images, fused_steps=1, augment="none")
-    steppers = {}
-    for name in CANDIDATES:
-        with policy(name):
-            student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
-            model = distiller.Distiller(student, ce_weight=1.0, kd_weight=0.0)
-            model.compile(CoupledSGD(config.lr), jit_compile=False)
-            model.optimizer.build(model.trainable_variables)
-        steps = training_steps.make(model, dataset, train, config)
+    with policy(dtype_policy):
+        student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
+        model = distiller.Distiller(student, ce_weight=1.0, kd_weight=0.0)
+        model.compile(CoupledSGD(config.lr), jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+    steps = training_steps.make(model, dataset, train, config)
 
-        def step(steps=steps) -> None:
-            steps.run(epoch=0, begin=0, end=1)
-            steps.metrics()  # waits until it is done
+    def step() -> None:
+        steps.run(epoch=0, begin=0, end=1)
+        steps.metrics()  # waits until it is done
 
-        step()
-        steppers[name] = step
-    return steppers
+    step()
+    return step

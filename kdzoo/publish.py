@@ -12,8 +12,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from kdzoo import data, files, hub, metrics, names, records
 from zoo import InputError, list_stages
 
@@ -300,11 +298,9 @@ def _measure(
     hub.assign(model, weights, (directory / hub.VARIABLES).read_bytes())
     images = data.standardise(test.images, mean=record["dataset"]["mean"], std=record["dataset"]["std"])
     logits = model.predict(images, batch_size=500, verbose=0)
-    wrong = logits.argmax(-1) != test.labels
-    exponents = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    probabilities = exponents / exponents.sum(-1, keepdims=True)
+    described = metrics.describe(logits, test.labels)
     return {
-        "test_error": 100 * float(wrong.mean()),
-        "test_error_sample": 100 * float(wrong[: hub.SAMPLE].mean()),
-        "expected_calibration_error": metrics.expected_calibration_error(probabilities, test.labels),
+        "test_error": described["error"],
+        "test_error_sample": metrics.describe(logits[: hub.SAMPLE], test.labels[: hub.SAMPLE])["error"],
+        "expected_calibration_error": described["ece"],
     }

@@ -70,9 +70,9 @@ class Steps:
         """The model's metrics since they were last reset."""
         return {name: float(value) for name, value in self.model.get_metrics_result().items()}
 
-    def evaluate(self, split: data.Split) -> tuple[float, float]:
-        """Top-1 error in percent and mean cross-entropy in nats. Resets the metrics."""
-        return evaluate(self.model, split, self.dataset)
+    def predict(self, split: data.Split) -> np.ndarray:
+        """The student's logits [n, classes] of the images as they are."""
+        return predict(self.model.student, split, self.dataset)
 
     def state(self) -> dict[str, np.ndarray]:
         """A copy of all that a step changes: the student's weights, optimizer slots, metrics."""
@@ -178,19 +178,19 @@ class JaxSteps(Steps):
             _assign(self.model.metrics_variables, self._carry[-1])
         return super().metrics()
 
-    def evaluate(self, split):
+    def predict(self, split):
         self._sync()
-        self.model.reset_metrics()
-        trainable, non_trainable, _, metrics = ([variable.value for variable in group] for group in self.groups())
-        arrays = self._on_device(split)
+        trainable, non_trainable = ([variable.value for variable in group] for group in self.groups()[:2])
+        images, _ = self._on_device(split)
         whole = len(split) // EVALUATION_BATCH * EVALUATION_BATCH
         batches = np.arange(whole).reshape(-1, EVALUATION_BATCH)
         calls = np.split(batches, call_ends(len(batches), fused=self.fused)[:-1])
-        for positions in (*calls, np.arange(whole, len(split))[None]):
-            if positions.size:
-                metrics = self._test(trainable, non_trainable, metrics, *arrays, positions)
-        _assign(self.model.metrics_variables, metrics)
-        return _error_and_ce(super().metrics(), len(split))
+        logits = [
+            self._test(trainable, non_trainable, images, positions)
+            for positions in (*calls, np.arange(whole, len(split))[None])
+            if positions.size
+        ]
+        return np.concatenate([np.asarray(one) for one in logits])
 
     def state(self):
         self._sync()
@@ -235,12 +235,12 @@ class JaxSteps(Steps):
 
         return _scan(step, carry, batches)
 
-    def _test_call(self, trainable, non_trainable, metrics, images, labels, positions):
-        def step(metrics, positions):
-            batch = self._seen(images, positions, np.full(positions.shape, data.CENTRE)), labels[positions]
-            return self.model.test_step((trainable, non_trainable, metrics), batch)[1][2]
+    def _test_call(self, trainable, non_trainable, images, positions):
+        def step(positions):
+            seen = self._seen(images, positions, np.full(positions.shape, data.CENTRE))
+            return self.model.stateless_call(trainable, non_trainable, seen, training=False)[0]
 
-        return _scan(step, metrics, positions)
+        return _map(step, positions)
 
     def _seen(self, padded, positions, views):
         """What `Batches` gives: standardised float32 images [batch, h, w, c], of these positions and views."""
@@ -274,16 +274,20 @@ def _scan(step, carry, batches):
     return jax.lax.scan(lambda carry, batch: (step(carry, batch), None), carry, batches)[0]
 
 
-def evaluate(model: keras.Model, split: data.Split, dataset: data.Dataset) -> tuple[float, float]:
-    """Top-1 error in percent and mean cross-entropy in nats of a compiled `Distiller`, by Keras's own `evaluate`."""
+def _map(function, batches):
+    """The function's values [calls * batch, ...] of each batch, one after another."""
+    import jax
+
+    if len(batches) == 1:
+        return function(batches[0])
+    values = jax.lax.map(function, batches)
+    return values.reshape(-1, *values.shape[2:])
+
+
+def predict(model: keras.Model, split: data.Split, dataset: data.Dataset) -> np.ndarray:
+    """A network's logits [n, classes] of a split's images as they are, by Keras's own `predict`."""
     images = data.standardise(split.images, mean=dataset.mean, std=dataset.std)
-    logs = model.evaluate(images, split.labels, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True)
-    return _error_and_ce(logs, len(split))
-
-
-def _error_and_ce(logs: dict[str, float], examples: int) -> tuple[float, float]:
-    correct = round(float(logs["accuracy"]) * examples)
-    return 100 * (examples - correct) / examples, float(logs["ce"])
+    return model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
 
 
 def _assign(variables, values) -> None:

@@ -89,7 +89,8 @@ class Teacher:
     Attributes:
         where: as it was asked for.
         digest: by which an interrupted run knows it again.
-        record: what the student's record keeps of it: name, method, seed, parameters, test_error_last in percent.
+        record: what the student's record keeps of it: name, method, seed, parameters, test_error_last in percent, and
+            where they are known its calibration error, test_ece_last from 0 to 1, and its own teachers' records.
         ahead: how many calls may be under way while steps run; 0: it takes the same cores, so it is asked when needed.
         test_logits: [n, classes] of the test set, if checking it has taken them.
     """
@@ -139,7 +140,10 @@ class Network(Teacher):
     def __init__(self, trained: hub.Trained, policy: str, *, attention: bool):
         self.where, self.digest = trained.where, trained.digest()
         self._trained, self._policy, self._attention = trained, policy, attention
-        self.record = {key: trained.record[key] for key in ("name", "method", "seed", "parameters", "test_error_last")}
+        told = ("name", "method", "seed", "parameters", "test_error_last", "test_ece_last", "teachers")
+        self.record = {key: trained.record[key] for key in told if key in trained.record}
+        if "expected_calibration_error" in trained.record:  # a card
+            self.record["test_ece_last"] = trained.record["expected_calibration_error"]
         self.directory = trained.directory
         self._function, self._lock = None, threading.Lock()
         self.ahead = int(bool(records.hardware()["accelerators"]))

@@ -1,11 +1,160 @@
 """Event files for TensorBoard, written by TensorBoard's own library: no TensorFlow, so the same on every backend."""
 
+import datetime
 import importlib.util
 import os
+import pathlib
 import socket
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from time import time as now
 from typing import Any
+
+from kdzoo import names
+from zoo import InputError
+
+EVENTS = "events.out.tfevents.*"
+REBUILT = ".rebuilt"  # ends the names of event files that `rebuild` wrote, and so may remove
+COMPARISON = "comparison"  # the run that holds the plots
+METRICS = {"error/test": "test error (%)"}
+# TensorBoard's table shows, unless told to show more, only five hyperparameters: of those that differ the most telling.
+SHOWN = ("teacher", "method", "kd_until", "temperature", "seed", "model", "schedule", "dataset", "lr", "batch_size")
+
+# history's name -> tag, grouped by what is compared
+_TAGS = {
+    **{f"{split}_error": f"error/{split}" for split in ("train", "val", "test")},
+    **{f"{split}_ce": f"cross_entropy/{split}" for split in ("val", "test")},
+    "ce": "cross_entropy/train",
+    **{f"{split}_ece": f"calibration_error/{split}" for split in ("val", "test")},
+    **{name: f"loss/{name}" for name in ("loss", "kd", "at")},
+    "agreement": "teacher/agreement",
+    "teacher_kl": "teacher/kl",
+    "test_agreement": "agreement/test",
+    **{name: f"run/{name}" for name in ("lr", "images_per_second")},
+}
+_OF_TEACHER = {"test_error_last": "teacher/test_error", "test_ece_last": "teacher/test_calibration_error"}
+
+
+def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """A row of a run's history under TensorBoard's tags; what is no number is left out."""
+    return {tag: row[name] for name, tag in _TAGS.items() if row.get(name) is not None}
+
+
+def hparams_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is, to sort and filter runs by: `schedule` and `teacher_schedule` are the paper's k/N."""
+    keys = ("model", "schedule", "dataset", "seed", "ce_weight", "kd_weight", "at_weight", "temperature", "kd_until")
+    keys += ("batch_size", "lr", "weight_decay", "augment", "dtype_policy")
+    config = {"kd_until": 1.0, **record["config"]}
+    taught_by = [teacher["name"] for teacher in record["teachers"]]
+    return {key: config[key] for key in keys if key in config} | {
+        "method": record["method"],
+        "teacher": ",".join(taught_by) or "none",
+        "teacher_schedule": ",".join(map(_schedule, taught_by)) or "none",
+    }
+
+
+def _schedule(name: str) -> str:
+    """The schedule in a model's name; unknown for a foreign one."""
+    try:
+        return str(names.parse(name.rpartition("/")[2]).schedule or "unknown")
+    except InputError:
+        return "unknown"
+
+
+def rebuild(
+    logdir: str | os.PathLike,
+    runs: Mapping[str, Mapping[str, Any]],
+    *,
+    images: Mapping[str, bytes] | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Builds a log directory from records alone, in place of what an earlier call built there; touches nothing else.
+
+    Each run has a directory named by its label, with the curves and HParams that training writes and, as flat lines,
+    its teacher's own test error and calibration error; `comparison` has images, texts, and the layout of the
+    custom-scalars page.
+
+    Args:
+        logdir: a directory, made if need be.
+        runs: label -> record. A label is a relative path.
+        images: tag -> PNG.
+        texts: tag -> Markdown.
+
+    Raises:
+        InputError: where TensorBoard is not installed, or a run's own event files lie where one is to be written.
+    """
+    if not importlib.util.find_spec("tensorboard"):
+        raise InputError("tensorboard needs the package tensorboard: pip install tensorboard. Received: none")
+    root = pathlib.Path(logdir)
+    places = {label: root / label for label in (*runs, COMPARISON)}
+    for label, place in places.items():
+        if COMPARISON in runs or not place.resolve().is_relative_to(root.resolve()):
+            raise InputError(f"A run's label must be a path below the others', not {COMPARISON}. Received: {label}")
+        if any(path for path in place.glob(EVENTS) if not path.name.endswith(REBUILT)):
+            raise InputError(f"tensorboard must not be where runs write event files themselves. Received: {place}")
+    _remove_rebuilt(root)
+    try:
+        for place in places.values():
+            place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"tensorboard must be a directory that can be written. Received: {error}") from None
+    # TensorBoard lists runs in the order in which they began.
+    writer = SummaryWriter(str(places[COMPARISON]), suffix=REBUILT)
+    hparams = [hparams_of(record) for record in runs.values()]
+    differing = [key for key in SHOWN if len({each.get(key) for each in hparams}) > 1]
+    writer.experiment(dict.fromkeys(key for each in hparams for key in each), metrics=METRICS, first=differing[:5])
+    for tag, png in (images or {}).items():
+        writer.image(tag, png)
+    for tag, text in (texts or {}).items():
+        writer.text(tag, text)
+    writer.layout(
+        {
+            "errors": {
+                "test error": ["error/test"],
+                "student and teacher": ["error/test", "teacher/test_error"],
+                "training error": ["error/train"],
+            },
+            "what is learnt from the teacher": {
+                "KD term": ["loss/kd"],
+                "cross-entropy": ["cross_entropy/train", "cross_entropy/test"],
+                "agreement": ["agreement/test", "teacher/agreement"],
+            },
+        }
+    )
+    writer.close(finished=None)
+    for label, record in runs.items():
+        _write_run(places[label], label, record)
+
+
+def _remove_rebuilt(root: pathlib.Path) -> None:
+    """Removes event files of an earlier call, and directories that are empty then."""
+    folders = set()
+    for path in root.rglob(f"{EVENTS}{REBUILT}"):
+        path.unlink()
+        folders |= {folder for folder in path.parents if folder.is_relative_to(root) and folder != root}
+    for folder in sorted(folders, key=lambda folder: -len(folder.parts)):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _write_run(place: pathlib.Path, label: str, record: Mapping[str, Any]) -> None:
+    writer = SummaryWriter(str(place), suffix=REBUILT)
+    writer.trial(hparams_of(record), name=label)
+    several = len(record["teachers"]) > 1
+    of_teachers = {
+        f"{tag}_{i + 1}" if several else tag: teacher[key]
+        for i, teacher in enumerate(record["teachers"])
+        for key, tag in _OF_TEACHER.items()
+        if teacher.get(key) is not None
+    }
+    history = record["history"]
+    # Records of 0.1.0 do not say when an epoch ended.
+    started = datetime.datetime.fromisoformat(record["started"]).timestamp()
+    seconds = record["wall_seconds"] / max(1, len(history))
+    for row in history:
+        time = row.get("time", started + seconds * row["epoch"])
+        writer.scalars(scalars_of(row) | of_teachers, step=row["epoch"], time=time)
+    writer.close(finished=True)
 
 
 def summary_writer(logdir: str) -> "SummaryWriter":
@@ -29,30 +178,87 @@ class NoSummaryWriter:
 class SummaryWriter(NoSummaryWriter):
     """Appends to an event file."""
 
-    def __init__(self, logdir: str):
+    def __init__(self, logdir: str, *, suffix: str = ""):
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._logdir = logdir
         # The package's EventFileWriter does the same, but loads TensorFlow wherever that is installed.
-        name = f"events.out.tfevents.{now():.0f}.{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{now():.0f}.{socket.gethostname()}.{os.getpid()}{suffix}"
         self._file = open(os.path.join(logdir, name), "wb")  # noqa: SIM115 (closed by `close`)
         self._records = RecordWriter(self._file)
         self._records.write(Event(wall_time=now(), file_version="brain.Event:2").SerializeToString())
 
     def scalars(self, values, *, step, time):
+        from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
+        points = Summary()
         for tag, value in values.items():
-            self._add(scalar_pb(tag, value), step=step, time=time)
+            points.MergeFrom(scalar_pb(tag, value))
+        self._add(points, step=step, time=time)
 
     def hparams(self, hparams, *, metrics):
+        self.experiment(hparams, metrics=metrics)
+        self.trial(hparams, name=self._logdir)
+
+    def experiment(self, hparams: Iterable[str], *, metrics: Mapping[str, str], first: Iterable[str] = ()) -> None:
+        """Writes what to compare runs by: hyperparameters, of which `first` come first, and metrics (tag -> title)."""
+        from tensorboard.plugins.hparams import plugin_data_pb2
         from tensorboard.plugins.hparams import summary_v2 as api  # the package's own `api` imports TensorFlow
 
-        values = {key: value if isinstance(value, (bool, int, float)) else str(value) for key, value in hparams.items()}
         columns = [api.Metric(tag, display_name=title) for tag, title in metrics.items()]
-        self._add(api.hparams_config_pb(hparams=[api.HParam(key) for key in values], metrics=columns))
-        self._add(api.hparams_pb(values, trial_id=self._logdir))
+        summary = api.hparams_config_pb(hparams=[api.HParam(key) for key in hparams], metrics=columns)
+        first = set(first)
+        plugin = summary.value[0].metadata.plugin_data
+        content = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
+        for info in content.experiment.hparam_infos:
+            info.differs = info.name in first
+        plugin.content = content.SerializeToString()
+        self._add(summary)
+
+    def trial(self, hparams: Mapping[str, Any], *, name: str) -> None:
+        """Writes the run's own hyperparameters, under the name that it has in the table."""
+        from tensorboard.plugins.hparams import summary_v2 as api
+
+        values = {key: value if isinstance(value, (bool, int, float)) else str(value) for key, value in hparams.items()}
+        self._add(api.hparams_pb(values, trial_id=name))
+
+    def image(self, tag: str, png: bytes) -> None:
+        """Writes a PNG."""
+        from tensorboard.plugins.image import metadata
+
+        size = struct.unpack(">II", png[16:24])  # width and height, first in a PNG's first chunk
+        values = [*(str(side).encode() for side in size), png]
+        self._add(_strings(tag, values, metadata.create_summary_metadata(None, None), shape=[len(values)]))
+
+    def text(self, tag: str, markdown: str) -> None:
+        """Writes Markdown."""
+        from tensorboard.plugins.text.summary_v2 import text_pb
+
+        self._add(text_pb(tag, markdown))
+
+    def layout(self, categories: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        """Writes which scalars the custom-scalars page shows together: category -> chart -> tags."""
+        from tensorboard.plugins.custom_scalar import layout_pb2 as proto
+        from tensorboard.plugins.custom_scalar import metadata
+
+        layout = proto.Layout(
+            category=[
+                proto.Category(
+                    title=category,
+                    chart=[
+                        proto.Chart(
+                            title=title, multiline=proto.MultilineChartContent(tag=[f"^{tag}$" for tag in tags])
+                        )
+                        for title, tags in charts.items()
+                    ],
+                )
+                for category, charts in categories.items()
+            ]
+        )
+        values = [layout.SerializeToString()]
+        self._add(_strings(metadata.CONFIG_SUMMARY_TAG, values, metadata.create_summary_metadata(), shape=[]))
 
     def close(self, *, finished):
         if finished is not None:
@@ -65,6 +271,18 @@ class SummaryWriter(NoSummaryWriter):
         event = Event(wall_time=now() if time is None else time, step=step, summary=summary)
         self._records.write(event.SerializeToString())
         self._records.flush()
+
+
+def _strings(tag: str, values: Sequence[bytes], metadata: Any, *, shape: Sequence[int]):
+    """A summary of byte strings in an array of this shape."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+
+    dimensions = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape])
+    tensor = TensorProto(dtype=DT_STRING, tensor_shape=dimensions, string_val=values)
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
 
 
 def _session_end(finished: bool):

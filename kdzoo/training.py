@@ -19,18 +19,30 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo import checkpoints, data, distiller, files, hub, names, precision, records, schedules, teachers
+from kdzoo import (
+    checkpoints,
+    data,
+    distiller,
+    files,
+    hub,
+    metrics,
+    names,
+    precision,
+    records,
+    schedules,
+    teachers,
+    tensorboard,
+)
 from kdzoo import steps as training_steps
 from kdzoo import teacher_cache as caches
 from kdzoo.answers import Answers
 from kdzoo.config import RunConfig
 from kdzoo.optimizers import CoupledSGD
 from kdzoo.progress import Progress, silent
-from kdzoo.tensorboard import NoSummaryWriter, summary_writer
+from kdzoo.tensorboard import EVENTS, NoSummaryWriter, summary_writer
 from zoo import InputError
 
 CHECKPOINT_MINUTES = 5.0
-EVENTS = "events.out.tfevents.*"
 
 _log = logging.getLogger(__name__)
 
@@ -122,13 +134,29 @@ def run(
         for teacher in ensemble.teachers if config.at_weight and asked else ():
             if isinstance(teacher, teachers.Network):
                 teacher.check_pair(model.student)
-        steps = training_steps.make(model, dataset, train, config, answers)
+
+        @functools.lru_cache(maxsize=1)
+        def phase(taught: bool) -> training_steps.Steps:
+            if taught:
+                return training_steps.make(model, dataset, train, config, answers)
+            return training_steps.make(_untaught(model, config), dataset, train, config)
+
+        def steps_of(epoch: int) -> training_steps.Steps:
+            return phase(epoch < config.kd_epochs or config.kd_epochs == schedules.parse(config.schedule).epochs)
+
+        @functools.cache
+        def taught_logits() -> np.ndarray | None:
+            if answers:
+                return answers.test_logits()
+            said = [training_steps.predict(teacher, dataset.test, dataset) for teacher in model.teachers]
+            return np.mean(said, axis=0) if said else None
+
         with _working(workdir):
             _check_workdir(workdir, restart=restart)  # again: another process may just have finished
             if restart:
                 _clear(workdir)
             identity = _identity(config, dataset, ensemble)
-            place = _resume(workdir, steps, identity) or Place()
+            place = _resume(workdir, steps_of, identity) or Place()
             place.sessions.append(
                 {
                     "started": _now(),
@@ -141,12 +169,13 @@ def run(
             )
             splits = {"train": train, "val": val, "test": dataset.test}
             record = _describe_run(config, dataset, splits, model, ensemble) | {"started": place.started}
-            with _writer(workdir, config, record, place) as writer, _Saver(workdir, steps, place, identity) as save:
+            with _writer(workdir, record, place) as writer, _Saver(workdir, steps_of, place, identity) as save:
                 _train(
-                    steps,
+                    steps_of,
                     config,
                     {name: splits[name] for name in ("test", "val") if len(splits[name])},
                     place,
+                    taught_logits=taught_logits,
                     save=save,
                     checkpoint_seconds=60 * checkpoint_minutes,
                     writer=writer,
@@ -154,8 +183,6 @@ def run(
                     stopping=stopping,
                 )
                 record |= _summary(place)
-                if ensemble.teachers:
-                    record["test_agreement_last"] = _agreement(model, answers, dataset)
                 if answers:
                     place.sessions[-1]["teacher_rows"] = answers.rows
                 record |= {key: place.sessions[-1][key] for key in ("versions", "hardware")} | {
@@ -242,12 +269,21 @@ def _build(
     return model
 
 
+def _untaught(model: distiller.Distiller, config: RunConfig) -> distiller.Distiller:
+    """The same student under the same optimiser, to go on learning from labels alone."""
+    with _scope(config), precision.policy(config.dtype_policy):
+        untaught = distiller.Distiller(model.student, ce_weight=1.0, kd_weight=0.0)
+        untaught.compile(model.optimizer)
+    return untaught
+
+
 def _train(
-    steps: training_steps.Steps,
+    steps_of: Callable[[int], training_steps.Steps],
     config: RunConfig,
     held_out: dict[str, data.Split],
     place: Place,
     *,
+    taught_logits: Callable[[], np.ndarray | None],
     save: "_Saver",
     checkpoint_seconds: float,
     writer: NoSummaryWriter,
@@ -257,17 +293,18 @@ def _train(
     """Runs what is left of the epochs, moving `place` along."""
     schedule = schedules.parse(config.schedule)
     rate = schedules.callback(schedule, lr=config.lr, decay=config.lr_decay)
-    rate.set_model(steps.model)
     began, before = time.monotonic(), place.seconds
     saved = reported = began
 
     def report(**what) -> None:
         nonlocal reported
         reported = time.monotonic()
-        progress(Progress(place.epoch, schedule.epochs, place.step, steps.per_epoch, **what))
+        progress(Progress(place.epoch, schedule.epochs, place.step, steps_of(place.epoch).per_epoch, **what))
 
     report()
     while place.epoch < schedule.epochs:
+        steps = steps_of(place.epoch)
+        rate.set_model(steps.model)
         rate.on_epoch_begin(place.epoch)
         if not place.step:
             steps.model.reset_metrics()
@@ -302,7 +339,9 @@ def _train(
                 f"Training diverged in epoch {place.epoch + 1}; a smaller lr may pass. Received: lr {config.lr}"
             )
         for name, split in held_out.items():
-            row[f"{name}_error"], row[f"{name}_ce"] = steps.evaluate(split)
+            said = taught_logits() if name == "test" else None
+            described = metrics.describe(steps.predict(split), split.labels, teacher_logits=said)
+            row |= {f"{name}_{what}": value for what, value in described.items()}
         row["time"] = time.time()
         place.history.append(row)
         place.epoch, place.step = place.epoch + 1, 0
@@ -324,6 +363,7 @@ def _summary(place: Place) -> dict[str, Any]:
         "test_error_last": errors[-1],
         "test_error_best": min(errors),
         "test_error_best_epoch": 1 + errors.index(min(errors)),
+        **{f"{what}_last": history[-1][what] for what in ("test_ece", "test_agreement") if what in history[-1]},
         # The first epoch compiles.
         "images_per_second": statistics.median(row["images_per_second"] for row in history[1:] or history),
         "wall_seconds": place.seconds,
@@ -337,19 +377,26 @@ def _summary(place: Place) -> dict[str, Any]:
 class _Saver:
     """Saves a run's place; the writing to disk goes on beside the steps that follow."""
 
-    def __init__(self, workdir: pathlib.Path, steps: training_steps.Steps, place: Place, identity: dict[str, Any]):
-        self._workdir, self._steps, self._place, self._identity = workdir, steps, place, identity
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        steps_of: Callable[[int], training_steps.Steps],
+        place: Place,
+        identity: dict[str, Any],
+    ):
+        self._workdir, self._steps_of, self._place, self._identity = workdir, steps_of, place, identity
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._pending = concurrent.futures.Future()
         self._pending.set_result(None)
 
     def __call__(self) -> None:
         self._pending.result()
+        steps = self._steps_of(self._place.epoch)
         self._pending = self._pool.submit(
             checkpoints.save,
             self._workdir,
-            step=self._place.epoch * self._steps.per_epoch + self._place.step,
-            arrays=self._steps.state(),
+            step=self._place.epoch * steps.per_epoch + self._place.step,
+            arrays=steps.state(),
             meta={"place": dataclasses.asdict(self._place), "identity": self._identity},
         )
 
@@ -371,7 +418,9 @@ def _identity(config: RunConfig, dataset: data.Dataset, ensemble: teachers.Ensem
     return identity | {"teachers": [teacher.digest for teacher in ensemble.teachers]}
 
 
-def _resume(workdir: pathlib.Path, steps: training_steps.Steps, identity: dict[str, Any]) -> Place | None:
+def _resume(
+    workdir: pathlib.Path, steps_of: Callable[[int], training_steps.Steps], identity: dict[str, Any]
+) -> Place | None:
     """Puts the run where its newest checkpoint left it; None where there is none.
 
     Raises:
@@ -388,8 +437,8 @@ def _resume(workdir: pathlib.Path, steps: training_steps.Steps, identity: dict[s
             "workdir must not hold an unfinished run of another configuration, unless restart is set."
             f" Received: {workdir}: {'; '.join(changed)}"
         )
-    steps.restore(arrays)
     place = Place(**meta["place"])
+    steps_of(place.epoch).restore(arrays)
     last = place.sessions[-1]
     for what, now in (("versions", records.versions()), ("hardware", records.hardware())):
         if last[what] != now:
@@ -398,14 +447,14 @@ def _resume(workdir: pathlib.Path, steps: training_steps.Steps, identity: dict[s
 
 
 @contextlib.contextmanager
-def _writer(workdir: pathlib.Path, config: RunConfig, record: dict[str, Any], place: Place):
+def _writer(workdir: pathlib.Path, record: dict[str, Any], place: Place):
     """An event file of the whole run, in place of what an interrupted session left of one."""
     for path in workdir.glob(EVENTS):
         path.unlink()
     writer = summary_writer(str(workdir))
     finished = False
     try:
-        writer.hparams(_hparams(config, record), metrics={"error/test": "test error (%)"})
+        writer.hparams(tensorboard.hparams_of(record), metrics=tensorboard.METRICS)
         for row in place.history:
             _write_row(writer, row)
         yield writer
@@ -418,7 +467,7 @@ def _writer(workdir: pathlib.Path, config: RunConfig, record: dict[str, Any], pl
 
 
 def _write_row(writer: NoSummaryWriter, row: dict[str, float]) -> None:
-    writer.scalars(_scalars(row), step=row["epoch"], time=row["time"])
+    writer.scalars(tensorboard.scalars_of(row), step=row["epoch"], time=row["time"])
 
 
 def _describe(logs: dict[str, float]) -> dict[str, float]:
@@ -441,8 +490,9 @@ def evaluate_run(
         examples: only the first so many test images.
 
     Returns:
-        name, dataset, test_examples, test_error in percent, test_ce in nats, and test_error_recorded, the error that
-        record or card tell: of all test images, or of a published model's first 1,000 where only those are evaluated.
+        name, dataset, test_examples, test_error in percent, test_ce in nats, test_ece from 0 to 1, and
+        test_error_recorded, the error that record or card tell: of all test images, or of a published model's first
+        1,000 where only those are evaluated.
 
     Raises:
         InputError: if the network or the data set is not there, or they do not fit together.
@@ -465,18 +515,18 @@ def evaluate(trained: hub.Trained, dataset: data.Dataset, *, examples: int | Non
             raise InputError(f"examples must be from 1 to {len(test)}. Received: {examples}")
         test = test.take(np.arange(examples))
     with precision.policy("float32" if published else record["config"]["dtype_policy"]):
-        model = distiller.Distiller(trained.build(), ce_weight=1.0, kd_weight=0.0)
-    model.compile("sgd")
+        model = trained.build()
     recorded = "test_error_last"
     if published:
         recorded = "test_error_sample" if examples == hub.SAMPLE else "test_error"
-    error, ce = training_steps.evaluate(model, test, dataset)
+    described = metrics.describe(training_steps.predict(model, test, dataset), test.labels)
     return {
         "name": record["name"],
         "dataset": dataset.name,
         "test_examples": len(test),
-        "test_error": error,
-        "test_ce": ce,
+        "test_error": described["error"],
+        "test_ce": described["ce"],
+        "test_ece": described["ece"],
         "test_error_recorded": record[recorded],
     }
 
@@ -496,31 +546,6 @@ def own_dataset(record: dict[str, Any], source: str | None = None) -> data.Datas
     if source != name and name in data.NAMES and not pathlib.Path(source.removeprefix("npz:")).exists():
         source = name
     return data.load(source, name)
-
-
-def _hparams(config: RunConfig, record: dict[str, Any]) -> dict[str, Any]:
-    keys = ("model", "schedule", "dataset", "seed", "ce_weight", "kd_weight", "at_weight", "temperature", "batch_size")
-    keys += ("lr", "weight_decay", "augment", "dtype_policy")
-    teacher = ",".join(teacher["name"] for teacher in record["teachers"]) or "none"
-    return {key: getattr(config, key) for key in keys} | {"method": config.method, "teacher": teacher}
-
-
-def _scalars(row: dict[str, float]) -> dict[str, float]:
-    """A row of the history under TensorBoard's tags, grouped by what is compared."""
-    tags = {f"{split}_error": f"error/{split}" for split in ("train", "val", "test")}
-    tags |= {f"{split}_ce": f"cross_entropy/{split}" for split in ("val", "test")} | {"ce": "cross_entropy/train"}
-    tags |= {name: f"loss/{name}" for name in ("loss", "kd", "at")}
-    tags |= {"agreement": "teacher/agreement", "teacher_kl": "teacher/kl"}
-    tags |= {name: f"run/{name}" for name in ("lr", "images_per_second")}
-    return {tag: row[name] for name, tag in tags.items() if name in row}
-
-
-def _agreement(model: distiller.Distiller, answers: Answers | None, dataset: data.Dataset) -> float:
-    """Share in percent of the test images for which student and teachers name the same class."""
-    images = data.standardise(dataset.test.images, mean=dataset.mean, std=dataset.std)
-    predict = functools.partial(keras.Model.predict, x=images, batch_size=training_steps.EVALUATION_BATCH, verbose=0)
-    taught = answers.test_logits() if answers else np.mean([predict(teacher) for teacher in model.teachers], axis=0)
-    return 100 * float(np.mean(predict(model.student).argmax(-1) == taught.argmax(-1)))
 
 
 def _scope(config: RunConfig):

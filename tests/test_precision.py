@@ -29,7 +29,7 @@ def test_the_faster_precision_is_chosen(config, npz, monkeypatch):
         import time
 
         steppers = {name: lambda seconds=seconds: time.sleep(seconds) for name, seconds in times.items()}
-        monkeypatch.setattr(precision, "_steppers", lambda *_, steppers=steppers: steppers)
+        monkeypatch.setattr(precision, "_stepper", lambda *args, steppers=steppers: steppers[args[-1]])
         assert precision.choose(config, dataset, seconds=0.05) == chosen
 
 

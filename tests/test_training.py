@@ -59,6 +59,23 @@ def test_a_student_learns_from_its_teacher(config, teacher_run, tmp_path):
     assert json.loads((tmp_path / "run" / "record.json").read_text()) == json.loads(json.dumps(record))
 
 
+def test_the_teacher_stops_and_the_student_goes_on_with_the_labels(config, teacher_run, tmp_path):
+    """ESKD: up to the switch it is the run that was distilled to its end, from there on plain training."""
+    config = dataclasses.replace(config, schedule="3-4", teachers=(str(teacher_run),), **KD)
+    whole = training.run(config, tmp_path / "whole")["history"]
+    stopped = training.run(dataclasses.replace(config, kd_until=0.5), tmp_path / "stopped")
+    clock = ("time", "images_per_second")
+    assert [{k: v for k, v in row.items() if k not in clock} for row in stopped["history"][:2]] == [
+        {k: v for k, v in row.items() if k not in clock} for row in whole[:2]
+    ]
+    for row in stopped["history"][2:]:
+        assert "kd" not in row
+        assert row["loss"] == pytest.approx(row["ce"], rel=1e-6)
+    assert all(0 <= row["test_agreement"] <= 100 for row in stopped["history"])
+    assert stopped["test_agreement_last"] == stopped["history"][-1]["test_agreement"]
+    assert stopped["sessions"][-1]["teacher_rows"]["needed"] == 2 * 128
+
+
 def test_several_teachers(config, teacher_run, tmp_path):
     record = training.run(
         dataclasses.replace(config, teachers=(str(teacher_run),) * 2, schedule="1-1", **KD), tmp_path / "run"
