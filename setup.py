@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["zoo", "kdzoo", "kdzoo.*", "apps"]),
-    package_data={"apps": ["flags/*.flags", "grids/*.json"]},
+    package_data={"apps": ["flags/*.flags", "grids/*.json"], "kdzoo.paper": ["*.csv"]},
     install_requires=[
         "absl-py>=2.1,<3",
         "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 and does not say so
@@ -24,6 +24,7 @@ setup(
         "numpy>=2,<3",
         "requests>=2.32,<3",  # published models from afar; tensorflow-datasets needs it too
         "scikit-learn>=1.5,<2",  # the digits, and the tuner's Bayesian search
+        "scipy>=1.13,<2",  # the quantile of Student's t; scikit-learn needs it too
         "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer brings it
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.9,<5",
