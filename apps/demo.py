@@ -23,7 +23,7 @@ FULL, SHORT = "10-30", "4-12"
 
 
 def main() -> None:
-    from kdzoo import report
+    from kdzoo import plots, report
 
     workdir = pathlib.Path(flags.FLAGS.workdir)
     base = RunConfig(TEACHER, FULL, dataset="digits", train_examples=500, batch_size=50)
@@ -38,7 +38,7 @@ def main() -> None:
         taught = {"teachers": (str(workdir / teacher),), **METHODS["kd"]}
         students.append(run(f"{STUDENT}_from_{teacher}", model=STUDENT, **taught))
 
-    report.plot_students(students, workdir / "students.png")
+    plots.plot_students(students, workdir / "students.png")
     print(f"\n{report.table([*teachers.values(), *students])}\n")
     print("One seed and 360 test images: a difference under some 2 points is noise.")
     print(f"Plot: {workdir / 'students.png'}\nCurves: {sys.executable} -m tensorboard.main --logdir={workdir}")
