@@ -1,6 +1,7 @@
 """What every command shares: flags of a run, and errors that end in one line and exit code 2."""
 
 import contextlib
+import dataclasses
 import importlib
 import logging as standard_logging
 import os
@@ -39,13 +40,7 @@ def define_run_flags() -> None:
     define_data_flags()
     flags.DEFINE_string("workdir", None, "Directory for weights, record and event files.", required=True)
     flags.DEFINE_integer("seed", RunConfig.seed, "Of initial weights, order and augmentation.")
-    flags.DEFINE_integer("batch_size", RunConfig.batch_size, "Images a step, over all replicas.")
-    flags.DEFINE_float("lr", RunConfig.lr, "Learning rate to start from.")
-    flags.DEFINE_float("lr_decay", RunConfig.lr_decay, "Factor on the learning rate at each step of a k-N schedule.")
-    flags.DEFINE_float("momentum", RunConfig.momentum, "Of SGD, Nesterov's.")
-    flags.DEFINE_float(
-        "weight_decay", RunConfig.weight_decay, "Coupled, as in PyTorch's SGD: gradient + decay * weight."
-    )
+    define_optimiser_flags()
     flags.DEFINE_enum("strategy", RunConfig.strategy, STRATEGIES, "mirrored: all GPUs, or all logical CPUs.")
     flags.DEFINE_integer(
         "fused_steps", RunConfig.fused_steps, "Most steps a call of JAX's program; 0: 1 on a CPU, 64 elsewhere."
@@ -55,6 +50,17 @@ def define_run_flags() -> None:
         "progress", "auto", ["auto", "bar", "lines", "json"], "auto: a bar on a terminal, lines elsewhere."
     )
     flags.DEFINE_bool("restart", False, "Train anew where a finished or unfinished run is.")
+
+
+def define_optimiser_flags() -> None:
+    """Flags of SGD."""
+    flags.DEFINE_integer("batch_size", RunConfig.batch_size, "Images a step, over all replicas.")
+    flags.DEFINE_float("lr", RunConfig.lr, "Learning rate to start from.")
+    flags.DEFINE_float("lr_decay", RunConfig.lr_decay, "Factor on the learning rate at each step of a k-N schedule.")
+    flags.DEFINE_float("momentum", RunConfig.momentum, "Of SGD, Nesterov's.")
+    flags.DEFINE_float(
+        "weight_decay", RunConfig.weight_decay, "Coupled, as in PyTorch's SGD: gradient + decay * weight."
+    )
 
 
 def define_data_flags() -> None:
@@ -89,6 +95,14 @@ def define_distillation_flags() -> None:
     flags.DEFINE_float("ce_weight", None, "Of the cross-entropy with the labels, instead of the method's.")
     flags.DEFINE_float("kd_weight", None, "Of T^2 * KL(teacher || student), instead of the method's.")
     flags.DEFINE_float("at_weight", None, "Of attention transfer, instead of the method's.")
+    flags.DEFINE_float(
+        "kd_until", RunConfig.kd_until, "Share of the epochs with teachers; then cross-entropy alone (ESKD). 1: all."
+    )
+    define_term_flags()
+
+
+def define_term_flags() -> None:
+    """Flags of how the terms of the loss are made."""
     flags.DEFINE_float("temperature", RunConfig.temperature, "T of the KD term, above 0.")
     flags.DEFINE_enum("at_mode", RunConfig.at_mode, AT_MODES, "Attention distance: of the authors' code or equation.")
 
@@ -145,6 +159,19 @@ def configuration(**given: Any) -> RunConfig:
     for teacher in config.teachers:
         teachers.check_exists(teacher)
     return config
+
+
+def command_line(config: RunConfig, workdir: str | os.PathLike) -> list[str]:
+    """The words after `python -m` that make this run: flags that differ from their defaults."""
+    app, model = ("distill", "student") if config.teachers else ("train", "model")
+    command = [f"apps.{app}", f"--{model}={config.model}"]
+    for field in dataclasses.fields(RunConfig):
+        value = getattr(config, field.name)
+        if field.name == "teachers" and value:
+            command.append(f"--teacher={','.join(value)}")
+        elif field.name != "model" and (value != field.default or (app == "distill" and field.name in METHODS["none"])):
+            command.append(f"--{field.name}={value}")
+    return [*command, f"--workdir={workdir}"]
 
 
 def run_training(config: RunConfig, workdir: str | os.PathLike, *, kind: str = "auto", **options) -> dict[str, Any]:

@@ -35,6 +35,7 @@ _RULE = (
     ' schedule and either model or student, for example {"student": "wrn16-1", "schedule": "60-200", "seed": [0, 1]}'
 )
 _FIELDS = {field.name for field in dataclasses.fields(RunConfig)} - {"teachers"}
+_NAMED_IF_SET = ("kd_until",)  # two runs that differ in it are two methods
 _NAMED = ("model", "student", "schedule", "teacher", "method", "seed")
 
 
@@ -81,7 +82,7 @@ def expand(grid: Mapping[str, Any]) -> list[Run]:
     "common" and each entry of "runs" hold flags of `apps.train` (with "model") or `apps.distill` (with "student"); a
     list stands for a run with each of its values. A "teacher" is a run named earlier in the grid, or any other teacher;
     several that teach together are separated by commas. A run is named after its model, schedule, method and teacher,
-    what other flags its entry varies, and its seed.
+    kd_until where it is given, what other flags its entry varies, and its seed.
 
     Raises:
         InputError: if it is no grid, or a run of it is impossible by itself.
@@ -98,18 +99,27 @@ def expand(grid: Mapping[str, Any]) -> list[Run]:
         choices = [value if isinstance(value, list) else [value] for value in flags.values()]
         varied = [flag for flag, values in zip(flags, choices, strict=True) if len(values) > 1 and flag not in _NAMED]
         for values in itertools.product(*choices):
-            run = _run(dict(zip(flags, values, strict=True)), varied, root, runs)
+            run = make_run(dict(zip(flags, values, strict=True)), root, runs, varied)
             if run.name in runs:
                 raise InputError(f"The runs of a grid must differ in what names them. Received: two {run.name}")
             runs[run.name] = run
     return list(runs.values())
 
 
-def _run(flags: dict[str, Any], varied: Sequence[str], root: pathlib.Path, earlier: Mapping[str, Run]) -> Run:
+def make_run(
+    flags: Mapping[str, Any], root: pathlib.Path, earlier: Mapping[str, Run], varied: Sequence[str] = ()
+) -> Run:
+    """The run of one choice of flags: see `expand`. `earlier` are those that may teach it, `varied` what names it too.
+
+    Raises:
+        InputError: if they are no run's.
+    """
+    flags = dict(flags)
     unknown = flags.keys() - _FIELDS - {"student", "teacher", "method"}
     if unknown or ("model" in flags) == ("student" in flags) or "schedule" not in flags:
         raise InputError(f"{_RULE}. Received: {json.dumps(flags)}")
-    extra = [f"{flag}{str(flags[flag]).replace('/', '-')}" for flag in varied]
+    named = [*varied, *(flag for flag in _NAMED_IF_SET if flag in flags and flag not in varied)]
+    extra = [f"{flag}{str(flags[flag]).replace('/', '-')}" for flag in named]
     teachers = [teacher for teacher in str(flags.pop("teacher", "")).split(",") if teacher]
     method = flags.pop("method", "kd" if teachers else "none")
     if method not in METHODS or (method != "none") != bool(teachers):
