@@ -8,8 +8,8 @@ import os
 
 __version__ = "0.4.0"
 
-# TensorFlow leaves oneDNN off on x86 processors without AVX512-VNNI. Training without it takes more than twice as long, and a
-# network's answer to an image then depends in its last bits on the image's place in the batch (benchmarks/README.md).
+# TensorFlow leaves oneDNN off on x86 processors without AVX512-VNNI. Without it training takes more than twice as long,
+# and a network's answer to an image depends in its last bits on the image's place in the batch (benchmarks/README.md).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _HOMES = {
@@ -34,6 +34,8 @@ _MODULES = (
     "metrics",
     "names",
     "optimizers",
+    "paper",
+    "plots",
     "precision",
     "progress",
     "publish",
@@ -42,11 +44,14 @@ _MODULES = (
     "report",
     "schedules",
     "serving",
+    "statistics",
     "steps",
     "sweep",
     "teacher_cache",
     "teachers",
     "training",
+    "tune",
+    "tuner",
 )
 
 __all__ = [*_HOMES, *_MODULES]

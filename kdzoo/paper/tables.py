@@ -15,7 +15,7 @@ BOLD = "printed bold"  # a note that says nothing of the numbers
 COLUMNS = (
     *("table", "line", "student", "teacher", "mode", "method", "schedule_type", "variant", "schedule_scale"),
     *("published_teacher_error", "teacher_error", "published_error", "published_std"),
-    *("n", "error", "std", "error_best", "agreement", "difference"),
+    *("n", "error", "std", "error_best", "error_val_chosen", "agreement", "difference"),
     *("compared_with", "paired_n", "paired_difference", "paired_low", "paired_high", "runs"),
 )
 
@@ -81,7 +81,8 @@ def _result(
     if not group:
         return result
     result |= {"n": group.n, "error": group.error.mean, "std": group.error.std}
-    for name, key in (("error_best", "test_error_best"), ("agreement", "test_agreement_last")):
+    for name in ("error_best", "error_val_chosen", "agreement"):
+        key = "test_agreement_last" if name == "agreement" else f"test_{name}"
         result[name] = getattr(group.spread(key), "mean", None)
     if row.student_error is not None and not result["schedule_scale"]:
         result["difference"] = statistics.against(group, mean=row.student_error).difference
