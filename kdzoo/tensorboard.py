@@ -53,6 +53,11 @@ def hparams_of(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def metrics_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Scalars (tag -> title) to compare runs by while they run: where examples are held out, not yet the test set."""
+    return {"error/val": "validation error (%)"} if record["config"].get("val_examples") else METRICS
+
+
 def _schedule(name: str) -> str:
     """The schedule in a model's name; unknown for a foreign one."""
     try:

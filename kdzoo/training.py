@@ -454,7 +454,7 @@ def _writer(workdir: pathlib.Path, record: dict[str, Any], place: Place):
     writer = summary_writer(str(workdir))
     finished = False
     try:
-        writer.hparams(tensorboard.hparams_of(record), metrics=tensorboard.METRICS)
+        writer.hparams(tensorboard.hparams_of(record), metrics=tensorboard.metrics_of(record))
         for row in place.history:
             _write_row(writer, row)
         yield writer

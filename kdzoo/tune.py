@@ -231,7 +231,9 @@ def run_trial(
     """
     epochs = values.get("tuner/epochs", search.epochs)
     directory = workdir / TRIAL_RUNS / trial
-    if len(progress_of(directory)[0]) < epochs:
+    # The last epoch's checkpoint is not yet the end of a whole run: weights and record follow.
+    whole = epochs == search.epochs
+    if not ((directory / records.RECORD).exists() if whole else len(progress_of(directory)[0]) >= epochs):
         if origin := values.get("tuner/trial_id"):
             go_on_from(workdir / TRIAL_RUNS / origin, directory)
         where = values["teacher"]
@@ -537,13 +539,13 @@ def recommend(
     if not ranked:
         return result | {"best": None, "commands": []}
     best = ranked[0]
-    alone = next((o for o in ranked if o.values["teacher"] == NONE and o.epochs == best.epochs), None)
+    alone = next((outcome for outcome in ranked if outcome.values["teacher"] == NONE), None)
     runs = final_runs(search, best.values, workdir)
     return result | {
         "best": best.trial,
         "standard_error": standard_error(best.val_error, examples),
         "ties": count_ties(ranked, examples),
-        "without_teacher": alone.val_error if alone else None,
+        "without_teacher": {"val_error": alone.val_error, "epochs": alone.epochs} if alone else None,
         "commands": [shlex.join(["python", "-m", *command(config, directory)]) for config, directory in runs],
     }
 
@@ -568,16 +570,22 @@ def render(result: Mapping[str, Any]) -> str:
         lines += [f"No trial has come to the end of the schedule, {result['epochs']} epochs, yet.", ""]
     if result["ties"]:
         lines += [
-            f"The best and {result['ties']} more are within what chance makes of {result['val_examples']} held-out"
-            f" examples (standard error {result['standard_error']:.2f} points each): more val_examples, or runs of"
-            " several seeds, would tell them apart.",
+            f"The best {result['ties'] + 1} are no further apart than chance makes them on {result['val_examples']}"
+            f" held-out examples (standard error {result['standard_error']:.2f} points each): more val_examples, or"
+            " runs of several seeds, would tell them apart.",
             "",
         ]
-    if result["without_teacher"] is not None and best["values"]["teacher"] != NONE:
-        gain = result["without_teacher"] - best["val_error"]
-        lines += [f"Without a teacher the error is {result['without_teacher']:.2f} %, {gain:.2f} points above.", ""]
-    elif best["values"]["teacher"] == NONE:
+    alone = result["without_teacher"]
+    if best["values"]["teacher"] == NONE:
         lines += ["No teacher that was tried helps this student.", ""]
+    elif alone and alone["epochs"] == best["epochs"]:
+        gain = alone["val_error"] - best["val_error"]
+        lines += [f"Without a teacher the error is {alone['val_error']:.2f} %, {gain:+.2f} points.", ""]
+    elif alone:
+        lines += [
+            f"Without a teacher it came to {alone['val_error']:.2f} % by epoch {alone['epochs']}, no further.",
+            "",
+        ]
     said = describe(best["values"])
     lines += [f"Recommended: {said}. With the held-out examples trained on as well:", "", "```"]
     return "\n".join([*lines, *result["commands"], "```"])

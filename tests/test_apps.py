@@ -1,4 +1,5 @@
 import pathlib
+import re
 
 import pytest
 
@@ -66,7 +67,7 @@ DISTILL = ["distill", "--student=wrn10-1", "--schedule=1-2", "--dataset=npz:{npz
             [*TRAIN, "--model=wrn15-1", "--schedule=1-2"],
             "depth must be 6N + 4, for example wrn16-2 or wrn28-10. Received",
         ),
-        ([*TRAIN, "--model=wrn10-1", "--schedule=65-20"], "1 <= k <= N), cos-N or N, for example 20-65 or cos-65. Rec"),
+        ([*TRAIN, "--model=wrn10-1", "--schedule=65-20"], "1 <= k <= N), cos-N or N, for example 20-65 or cos-65"),
         ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--dataset=mnist"], "dataset must be one of cifar10, "),
         ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--dataset=npz:none.npz"], "Received: no file none.npz"),
         (
@@ -135,7 +136,7 @@ def test_flagfiles_open_with_what_they_are_and_parse(path: pathlib.Path):
     assert lines[: len(comments)] == comments
     for what in ("python -m apps.", "hardware:", "time:", "error:", "runs:"):
         assert any(what in line for line in comments), what
-    app = "distill" if "apps.distill" in path.read_text() else "train"
+    app = re.search(r"python -m apps\.(\w+)", path.read_text())[1]
     # The word at the end stops the command once its flags are parsed.
     done = run_app(app, f"--flagfile={path}", "stop")
     assert done.stderr == "error: Arguments must be flags, for example --seed=1. Received: stop\n"

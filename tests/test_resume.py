@@ -49,7 +49,7 @@ def assert_same(one: pathlib.Path, two: pathlib.Path) -> None:
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("kd_until", [1.0, 0.67])
+@pytest.mark.parametrize("kd_until", [1.0, pytest.param(0.67, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(config, tmp_path, kd_until):
     config = dataclasses.replace(config, kd_until=kd_until)
     training.run(config, tmp_path / "undisturbed")

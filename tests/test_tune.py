@@ -292,6 +292,23 @@ def test_a_stopped_search_goes_on_and_a_trial_at_its_last_epoch_trains_no_more(s
     assert (outcome.status, outcome.epochs) == ("COMPLETED", 2)
 
 
+def test_a_trial_killed_between_its_last_epoch_and_its_record_gets_one(student, tmp_path):
+    from kdzoo import training
+
+    def kill(progress) -> None:
+        if progress.row:
+            raise KeyboardInterrupt
+
+    search, _ = tune.prepare(Search(dataclasses.replace(student, schedule="1-1"), teachers=("none",)), tmp_path)
+    trial = tmp_path / "trials" / "0000"
+    with pytest.raises(KeyboardInterrupt):
+        training.run(search.student, trial, progress=kill)
+    assert len(tune.progress_of(trial)[0]) == 1
+    assert not (trial / records.RECORD).exists()
+    error = tune.run_trial(search, "0000", {"teacher": "none"}, tmp_path, stopping=lambda: False, say=print)
+    assert records.read(trial)["history"][-1]["val_error"] == error
+
+
 def test_the_search_goes_past_trials_that_fail(student, tmp_path):
     search = Search(
         dataclasses.replace(student, schedule="1-1", lr=1e30),
@@ -427,6 +444,7 @@ def kill_and_compare(command, undisturbed, tmp_path, more: tuple[str, ...], *, k
             with start_python(*command(workdir, *more)) as process:
                 if moments.random() < 0.8:  # else it may not even have started
                     process.stdout.readline()
+                    process.stdout.readline()  # it trains
                 try:
                     process.communicate(timeout=moments.uniform(0, seconds / 4) if killed < kills else 300)
                     assert process.returncode == 0
@@ -535,6 +553,7 @@ def test_workers_share_teachers_and_one_may_be_killed(command, undisturbed, tmp_
 def test_workers_that_the_command_starts_end_with_it_and_go_on(command, undisturbed, tmp_path):
     args = command(tmp_path, *RANDOM, "--workers=2")
     with start_python(*args) as chief:
+        assert chief.stdout.readline().startswith("random: at most 3 trials of 5 candidates")
         assert chief.stdout.readline().startswith("trial ")
         chief.kill()
         # Its workers hold its output open: once this returns, they are gone too.
