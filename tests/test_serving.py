@@ -180,8 +180,9 @@ def test_train_publish_serve_distil_is_as_distilling_from_the_run(config, teache
 def test_a_server_that_restarts_is_waited_for(config, models, tmp_path):
     server, port = serving.start(models, host="127.0.0.1", port=0)
     where = f"grpc://127.0.0.1:{port}/{NAME}"
-    taught = dataclasses.replace(config, schedule="1-4", teachers=(where,), **METHODS["kd"])
-    training.run(taught, tmp_path / "away")
+    # Of 20 epochs more is to be asked than was asked ahead in the first.
+    taught = dataclasses.replace(config, schedule="1-20", teachers=(where,), **METHODS["kd"])
+    training.run(taught, tmp_path / "away", teacher_cache="off")
     stopped, back = [], []
 
     def restart(progress) -> None:
@@ -191,7 +192,7 @@ def test_a_server_that_restarts_is_waited_for(config, models, tmp_path):
             timer = threading.Timer(1, lambda: back.append(serving.start(models, host="127.0.0.1", port=port)[0]))
             timer.start()
 
-    training.run(taught, tmp_path / "interrupted", progress=restart)
+    training.run(taught, tmp_path / "interrupted", progress=restart, teacher_cache="off")
     assert back
     back[0].stop(None).wait()
     pair = [records.load_model(tmp_path / name).get_weights() for name in ("away", "interrupted")]
