@@ -244,7 +244,11 @@ def _check_finished(run: Run) -> None:
     except InputError as error:
         run.state, run.said = "failed", str(error)
         return
-    ours = dataclasses.asdict(run.config) | {"teachers": list(run.config.teachers)}
+    # Where teachers lie does not matter: a sweep's directory may have been moved.
+    theirs = theirs | {"teachers": [pathlib.Path(teacher).name for teacher in theirs["teachers"]]}
+    ours = dataclasses.asdict(run.config) | {
+        "teachers": [pathlib.Path(teacher).name for teacher in run.config.teachers]
+    }
     ours = {key: value for key, value in ours.items() if key not in ("augment", "dtype_policy") or value != "auto"}
     changed = [f"{key} {theirs[key]}, now {value}" for key, value in ours.items() if theirs.get(key, value) != value]
     run.state = "failed" if changed else "finished"
