@@ -295,10 +295,11 @@ def ours(
     keras.utils.set_random_seed(0)
     network = kdzoo.build(student, num_classes=classes)
     weights = {"ce_weight": config.ce_weight, "kd_weight": config.kd_weight}
-    model = kdzoo.Distiller(network, outputs_given=answers is not None, **weights)
+    say = answers.in_step() if answers else None
+    model = kdzoo.Distiller(network, outputs_given=say or answers is not None, **weights)
     model.compile(CoupledSGD(1e-3))
     model.optimizer.build(model.trainable_variables)
-    driver = steps.make(model, dataset, dataset.train, config, answers)
+    driver = steps.make(model, dataset, dataset.train, config, None if say else answers)
     place = [0, 0]
 
     def run(count: int) -> None:

@@ -168,7 +168,7 @@ class Answers:
     ):
         seen = {"seed": config.seed, "batch_size": config.batch_size, "augment": config.augment}
         self._epoch = functools.lru_cache(maxsize=2)(lambda epoch: Batches(train, dataset, epoch=epoch, **seen))
-        self._per_epoch = len(train) // config.batch_size
+        self._batch_size, self._per_epoch = config.batch_size, len(train) // config.batch_size
         self._epochs = config.kd_epochs
         self._attention, self._classes = bool(config.at_weight), dataset.num_classes
         self.voices = [Voice(teacher, dataset, config, cache) for teacher in ensemble.teachers]
@@ -182,6 +182,32 @@ class Answers:
             pairs = zip(self.voices, said, strict=True)
             answer["teacher_stages"] = [voice.maps(one["maps"]) for voice, one in pairs]
         return answer
+
+    def in_step(self) -> Callable[[Any], dict[str, Any]] | None:
+        """A function of a step's standardised images that gives what the call does, to the bit, as part of the step.
+
+        None unless there is one teacher, a network of ours, on TensorFlow, whose answers are not kept, and a batch is
+        all that is asked together. The step then has its forward beside the student's, which fills gaps on the cores.
+        """
+        import keras
+
+        (first, *others) = self.voices
+        if (
+            others
+            or first.tables
+            or not isinstance(first.teacher, teachers.Network)
+            or self._batch_size != CHUNK
+            or keras.backend.backend() != "tensorflow"
+        ):
+            return None
+
+        program = first.teacher.program  # built now: where a step is being traced it would not get its weights
+
+        def say(images) -> dict[str, Any]:
+            logits, maps = program(images)
+            return {"teacher_logits": logits} | ({"teacher_stages": [maps]} if self._attention else {})
+
+        return say
 
     @property
     def rows(self) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """`Distiller`: a Keras model that trains its student on labels and on what its teachers say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -41,7 +41,8 @@ class Distiller(keras.Model):
         at_mode: "code" or "paper", see `kdzoo.losses.attention_transfer`.
         teacher_in_evaluate: whether `evaluate` runs the teachers too, and gives `kd`, `agreement` and `teacher_kl`.
         outputs_given: whether, in place of teachers, what they say always comes beside the labels: {"label",
-            "teacher_logits"} and, for AT, "teacher_stages", a list of stages, or of their maps, for each teacher.
+            "teacher_logits"} and, for AT, "teacher_stages", a list of stages, or of their maps, for each teacher. Or
+            else a function that gives it of the images, called in each step.
 
     Raises:
         InputError: if the networks or the weights do not fit together.
@@ -58,12 +59,12 @@ class Distiller(keras.Model):
         temperature: float = 4.0,
         at_mode: str = "code",
         teacher_in_evaluate: bool = False,
-        outputs_given: bool = False,
+        outputs_given: bool | Callable[[Any], dict[str, Any]] = False,
         name: str = "distiller",
     ):
         super().__init__(name=name)
         teachers = [teachers] if isinstance(teachers, keras.Model) else list(teachers)
-        taught = len(teachers) or int(outputs_given)
+        taught = len(teachers) or int(bool(outputs_given))
         check_temperature(temperature)
         check_at_mode(at_mode)
         check_weights(ce_weight=ce_weight, kd_weight=kd_weight, at_weight=at_weight, num_teachers=taught)
@@ -72,6 +73,7 @@ class Distiller(keras.Model):
             teacher.trainable = False
         self.student = student
         self.teachers = teachers
+        self._say = outputs_given if callable(outputs_given) else self._run_teachers if teachers else None
         self.ce_weight, self.kd_weight, self.at_weight = ce_weight, kd_weight, at_weight
         self.temperature, self.at_mode = temperature, at_mode
         self.teacher_in_evaluate = teacher_in_evaluate
@@ -158,12 +160,12 @@ class Distiller(keras.Model):
     def add_teacher_outputs(self, data, state=None):
         """The batch with the teachers' outputs beside its labels; on JAX, teachers as in this state."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self.teachers and not (isinstance(y, dict) and "teacher_logits" in y):
+        if self._say and not (isinstance(y, dict) and "teacher_logits" in y):
             if state is None:
-                outputs = self._run_teachers(x)
+                outputs = self._say(x)
             else:  # on JAX a variable's value is what the step was handed, not what the model holds
                 with keras.StatelessScope(state_mapping=list(zip(self.non_trainable_variables, state[1], strict=True))):
-                    outputs = self._run_teachers(x)
+                    outputs = self._say(x)
             y = {"label": y, **outputs}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 

@@ -145,7 +145,7 @@ class Network(Teacher):
         if "expected_calibration_error" in trained.record:  # a card
             self.record["test_ece_last"] = trained.record["expected_calibration_error"]
         self.directory = trained.directory
-        self._function, self._lock = None, threading.Lock()
+        self._program, self._lock = None, threading.Lock()
         self.ahead = int(bool(records.hardware()["accelerators"]))
 
     def check(self, dataset: data.Dataset) -> None:
@@ -182,8 +182,8 @@ class Network(Teacher):
         images = data.standardise(dataset.test.images[:COMPARED], **self._statistics)
         logits = []
         for policy in ("float32", self._policy):
-            call = _function(self._build(policy), attention=False)
-            logits.append(np.concatenate([call(images[i : i + 100])["logits"] for i in range(0, len(images), 100)]))
+            program = compiled(self._build(policy), attention=False)
+            logits.append(np.concatenate([program(images[i : i + 100])[0] for i in range(0, len(images), 100)]))
         agreement = 100 * float(np.mean(logits[0].argmax(-1) == logits[1].argmax(-1)))
         apart = float(np.abs(logits[0] - logits[1]).max())
         self.record |= {"bfloat16_agreement": agreement, "bfloat16_logits_apart": apart}
@@ -195,15 +195,24 @@ class Network(Teacher):
             apart,
         )
 
-    def ask(self, images):
+    @property
+    def program(self) -> Callable[[Any], tuple[Any, list[Any]]]:
+        """See `compiled`."""
         with self._lock:
-            if self._function is None:  # a run whose tables are full never builds it
-                self._function = _function(self.build(), attention=self._attention)
-        return self._function(data.standardise(images, **self._statistics))
+            if self._program is None:  # a run whose tables are full never builds it
+                self._program = compiled(self.build(), attention=self._attention)
+        return self._program
+
+    def ask(self, images):
+        logits, maps = self.program(data.standardise(images, **self._statistics))
+        return {"logits": np.asarray(logits), "maps": [np.asarray(one) for one in maps]}
 
 
-def _function(model, *, attention: bool) -> Callable[[np.ndarray], dict[str, Any]]:
-    """From standardised images to what a teacher says of them, compiled as one."""
+def compiled(model, *, attention: bool) -> Callable[[Any], tuple[Any, list[Any]]]:
+    """From standardised images to a teacher's logits and, with `attention`, its maps: a program of its own.
+
+    On TensorFlow it stays one, of the same last bits, where a training step calls it.
+    """
     import keras
 
     from kdzoo import losses
@@ -224,25 +233,23 @@ def _function(model, *, attention: bool) -> Callable[[np.ndarray], dict[str, Any
             return tf.squeeze(tf.nn.avg_pool2d(features, features.shape[1:3], 1, "VALID"), (1, 2))
 
         images = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
-        call = tf.function(lambda images: say(tap(images, training=False)), input_signature=[images], autograph=False)
-    else:
-        import jax
+        return tf.function(
+            lambda images: say(tap(images, training=False)),
+            input_signature=[images],
+            autograph=False,
+            experimental_attributes={"_noinline": True},
+        )
+    import jax
 
-        average = pool
-        variables = model.variables
+    average = pool
+    variables = model.variables
 
-        @jax.jit
-        def compiled(values, images):
-            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-                return say(tap(images, training=False))
+    @jax.jit
+    def call(values, images):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return say(tap(images, training=False))
 
-        call = functools.partial(compiled, [variable.value for variable in variables])
-
-    def answer(images: np.ndarray) -> dict[str, Any]:
-        logits, maps = call(images)
-        return {"logits": np.asarray(logits), "maps": [np.asarray(one) for one in maps]}
-
-    return answer
+    return functools.partial(call, [variable.value for variable in variables])
 
 
 class Asked(Teacher):

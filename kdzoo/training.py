@@ -126,11 +126,12 @@ def run(
         for teacher in ensemble.teachers:
             teacher.compare_with_float32(dataset)
 
-    asked = bool(ensemble.teachers) and bool(cache or ensemble.foreign or not _runs_teachers_in_step(config))
+    asked = bool(ensemble.teachers) and bool(cache or ensemble.foreign or not _accelerated(config))
     with (
         contextlib.closing(Answers(ensemble, dataset, train, config, cache)) if asked else contextlib.nullcontext()
     ) as answers:
-        model = _build(config, dataset, [] if asked else ensemble.teachers, outputs_given=asked)
+        say = answers.in_step() if answers and not _accelerated(config) else None
+        model = _build(config, dataset, [] if asked else ensemble.teachers, outputs_given=say or asked)
         for teacher in ensemble.teachers if config.at_weight and asked else ():
             if isinstance(teacher, teachers.Network):
                 teacher.check_pair(model.student)
@@ -138,7 +139,7 @@ def run(
         @functools.lru_cache(maxsize=1)
         def phase(taught: bool) -> training_steps.Steps:
             if taught:
-                return training_steps.make(model, dataset, train, config, answers)
+                return training_steps.make(model, dataset, train, config, None if say else answers)
             return training_steps.make(_untaught(model, config), dataset, train, config)
 
         def steps_of(epoch: int) -> training_steps.Steps:
@@ -183,7 +184,7 @@ def run(
                     stopping=stopping,
                 )
                 record |= _summary(place)
-                if answers:
+                if answers and not say:
                     place.sessions[-1]["teacher_rows"] = answers.rows
                 record |= {key: place.sessions[-1][key] for key in ("versions", "hardware")} | {
                     "sessions": place.sessions
@@ -242,13 +243,13 @@ def _resolve(config: RunConfig, dataset: data.Dataset, workdir: pathlib.Path | N
     return config
 
 
-def _runs_teachers_in_step(config: RunConfig) -> bool:
-    """Whether teachers are part of the compiled step, which saves an accelerator the way to the host and back."""
+def _accelerated(config: RunConfig) -> bool:
+    """Whether steps run on accelerators or replicas: live teachers are then Keras models in the step like any other."""
     return config.strategy != "none" or bool(records.hardware()["accelerators"])
 
 
 def _build(
-    config: RunConfig, dataset: data.Dataset, in_step: Sequence[teachers.Network], *, outputs_given: bool
+    config: RunConfig, dataset: data.Dataset, in_step: Sequence[teachers.Network], *, outputs_given: bool | Callable
 ) -> distiller.Distiller:
     """The student, freshly initialised from the seed, and teachers that run inside its step, ready to train."""
     random.seed(config.seed)  # from here Keras seeds every layer

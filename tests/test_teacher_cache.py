@@ -255,13 +255,32 @@ def test_a_student_is_the_same_to_the_bit_whatever_was_in_the_table(config, publ
     assert of_other["asked"] < of_other["needed"]
 
 
+@pytest.mark.parametrize(("method", "dtype_policy"), [("kd", "float32"), ("at+kd", "mixed_bfloat16")])
+def test_a_live_teacher_in_the_step_says_the_same_to_the_bit(tmp_path, method, dtype_policy):
+    """Of batches as big as a call: the step calls the teacher's own program."""
+    from kdzoo import records, training
+
+    if records.hardware()["accelerators"]:
+        pytest.skip("bit for bit is a CPU's promise: see the test of accelerators")
+    config = RunConfig("wrn10-1", "1-2", dataset="digits", train_examples=384, **METHODS[method])
+    config = dataclasses.replace(config, dtype_policy=dtype_policy, lr=0.01)
+    training.run(dataclasses.replace(config, **METHODS["none"], train_examples=128), tmp_path / "teacher")
+    config = dataclasses.replace(config, teachers=(str(tmp_path / "teacher"),))
+    live = training.run(config, tmp_path / "live", teacher_cache="off")
+    cached, rows = train(config, tmp_path / "cached", tmp_path / "cache")
+    assert "teacher_rows" not in live["sessions"][-1]
+    assert rows["asked"] > 0
+    assert b"".join(w.tobytes() for w in records.load_model(tmp_path / "live").get_weights()) == cached
+    assert json.dumps(records.result(live)) == json.dumps(rows["result"])
+
+
 @pytest.mark.parametrize("method", ["kd", "at+kd"])
 def test_a_teacher_inside_the_step_says_nearly_the_same(config, tmp_path, monkeypatch, method):
     """As live on accelerators: another program, so other last bits, but no other training."""
     from kdzoo import training
 
     config = dataclasses.replace(config, schedule="1-2", **METHODS[method] | {"lr": 0.001})
-    monkeypatch.setattr(training, "_runs_teachers_in_step", lambda _: True)
+    monkeypatch.setattr(training, "_accelerated", lambda _: True)
     inside = training.run(config, tmp_path / "inside", teacher_cache="off")
     cached = training.run(config, tmp_path / "cached", teacher_cache=str(tmp_path / "cache"))
     assert "teacher_rows" not in inside["sessions"][-1]
@@ -324,14 +343,14 @@ def test_an_answer_does_not_depend_on_its_place_among_those_asked_together(name)
     import kdzoo
     from kdzoo import teachers
 
-    ask = teachers._function(kdzoo.build(name, input_shape=(16, 16, 3)), attention=True)
+    program = teachers.compiled(kdzoo.build(name, input_shape=(16, 16, 3)), attention=True)
     images = np.random.default_rng(0).normal(size=(128, 16, 16, 3)).astype(np.float32)
     order = np.random.default_rng(1).permutation(128)
-    once, again = ask(images), ask(images[order])
-    np.testing.assert_array_equal(once["logits"][order], again["logits"])
-    for one, other in zip(once["maps"], again["maps"], strict=True):
+    (logits, maps), (of_order, maps_of_order) = program(images), program(images[order])
+    np.testing.assert_array_equal(np.asarray(logits)[order], of_order)
+    for one, other in zip(maps, maps_of_order, strict=True):
         assert one.dtype == np.float16
-        np.testing.assert_array_equal(one[order], other)
+        np.testing.assert_array_equal(np.asarray(one)[order], other)
 
 
 # Ahead of the runs.
