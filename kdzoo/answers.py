@@ -24,6 +24,8 @@ from kdzoo.config import RunConfig
 from zoo import InputError
 
 CHUNK = 128  # images a call
+# Activations an image. A bigger teacher's are many to hold beside the student's, and its operations leave no gaps.
+IN_STEP = 2_000_000
 LOOK_AHEAD = 64  # steps among which images are gathered to fill a call
 
 
@@ -186,8 +188,8 @@ class Answers:
     def in_step(self) -> Callable[[Any], dict[str, Any]] | None:
         """A function of a step's standardised images that gives what the call does, to the bit, as part of the step.
 
-        None unless there is one teacher, a network of ours, on TensorFlow, whose answers are not kept, and a batch is
-        all that is asked together. The step then has its forward beside the student's, which fills gaps on the cores.
+        None unless there is one teacher, a small network of ours, on TensorFlow, whose answers are not kept, and a
+        batch is all that is asked together. Its forward then fills the gaps that the student's leaves on the cores.
         """
         import keras
 
@@ -198,9 +200,9 @@ class Answers:
             or not isinstance(first.teacher, teachers.Network)
             or self._batch_size != CHUNK
             or keras.backend.backend() != "tensorflow"
+            or first.teacher.activations > IN_STEP
         ):
             return None
-
         program = first.teacher.program  # built now: where a step is being traced it would not get its weights
 
         def say(images) -> dict[str, Any]:

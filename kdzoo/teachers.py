@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
+import math
 import os
 import pathlib
 import threading
@@ -194,6 +195,11 @@ class Network(Teacher):
             len(images),
             apart,
         )
+
+    @property
+    def activations(self) -> int:
+        """How many numbers its layers give of one image, all together."""
+        return sum(math.prod(layer.output.shape[1:]) for layer in records.build(self._trained.record).layers)
 
     @property
     def program(self) -> Callable[[Any], tuple[Any, list[Any]]]:
