@@ -144,7 +144,7 @@ def markdown(experiments: Sequence[Experiment]) -> str:
             " the order of rows alone."
         )
     told = [one for one in experiments if one.row.notes not in ("", BOLD) and not str(one.variant)]
-    notes += [f"Line {_line(one)}: {one.row.notes}." for one in told]
+    notes += dict.fromkeys(f"Line {_line(one)}: {one.row.notes}." for one in told)
     return f"{report.markdown(table, words=5)}\n\n" + "\n".join(f"- {note}" for note in notes)
 
 
