@@ -73,7 +73,7 @@ class Distiller(keras.Model):
             teacher.trainable = False
         self.student = student
         self.teachers = teachers
-        self._say = outputs_given if callable(outputs_given) else self._run_teachers if teachers else None
+        self._say = outputs_given if callable(outputs_given) else None
         self.ce_weight, self.kd_weight, self.at_weight = ce_weight, kd_weight, at_weight
         self.temperature, self.at_mode = temperature, at_mode
         self.teacher_in_evaluate = teacher_in_evaluate
@@ -160,12 +160,13 @@ class Distiller(keras.Model):
     def add_teacher_outputs(self, data, state=None):
         """The batch with the teachers' outputs beside its labels; on JAX, teachers as in this state."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self._say and not (isinstance(y, dict) and "teacher_logits" in y):
+        say = self._say or (self._run_teachers if self.teachers else None)
+        if say and not (isinstance(y, dict) and "teacher_logits" in y):
             if state is None:
-                outputs = self._say(x)
+                outputs = say(x)
             else:  # on JAX a variable's value is what the step was handed, not what the model holds
                 with keras.StatelessScope(state_mapping=list(zip(self.non_trainable_variables, state[1], strict=True))):
-                    outputs = self._say(x)
+                    outputs = say(x)
             y = {"label": y, **outputs}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
