@@ -9,9 +9,11 @@ of 128, so that what else the machine does hits all alike. Ratios are of one rou
 views from one piece of code, in a thread one batch ahead. `--torch_python` is a Python that has PyTorch (and, if it is
 to be timed, torchdistill); without it these ways are left out.
 
-The peers: `keras.distillation.Distiller` with `KLDivergence()`, in the zoo's own networks and without XLA, which on a
-CPU halves it; PyTorch eager as RepDistiller trains (SGD, KL at T = 4), in channels_last; torchdistill's
-DistillationBox with its own KDLoss, in channels_last too.
+The peers: `keras.distillation.Distiller` with `KLDivergence()`, in networks of Keras's own layers and without XLA,
+which on a CPU halves it; PyTorch eager as RepDistiller trains (SGD, KL at T = 4), in channels_last; torchdistill's
+DistillationBox with its own KDLoss, in channels_last too. No peer, but what is ours in the steps told from what is ours
+in the networks: `keras.distillation` given the zoo's, whose BatchNorm is one operation, which TensorFlow folds into a
+frozen teacher's convolutions.
 """
 
 import argparse
@@ -30,6 +32,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kdzoo has it, for the 
 PAIRS = ("wrn16-1<wrn16-2", "wrn16-1<wrn16-4", "wrn16-1<wrn16-8", "dn40-12<dn100-24")
 OURS = ("plain", "eigen", "live", "cold", "warm")
 PEERS = {"keras": "keras.distillation", "torch": "PyTorch", "torchdistill": "torchdistill"}
+MIXED = "keras_zoo"
 NAMES = {
     "plain": "plain training",
     "eigen": "plain training without oneDNN",
@@ -37,6 +40,7 @@ NAMES = {
     "cold": "ours, cache cold",
     "warm": "ours, cache warm",
     **PEERS,
+    MIXED: "keras.distillation, zoo's networks",
 }
 BATCH, EXAMPLES = 128, 5120
 
@@ -170,7 +174,9 @@ class Worker:
 
 
 def work(way: str, options: dict) -> None:
-    setup = {"keras": keras_distillation, "torch": torch_reference, "torchdistill": torch_distill}.get(way, ours)
+    others = {"keras": keras_distillation, MIXED: keras_distillation}
+    others |= {"torch": torch_reference, "torchdistill": torch_distill}
+    setup = others.get(way, ours)
     run = setup(way=way, **options)
     run(1)
     began = time.perf_counter()
@@ -317,7 +323,10 @@ def keras_distillation(*, way: str, pair: str, folder: str):
     from keras.distillation import Distiller, LogitsDistillation
 
     import kdzoo
+    import zoo.layers
 
+    if way != MIXED:
+        zoo.layers.BatchNormalization = keras.layers.BatchNormalization
     student, _, teacher = pair.partition("<")
     frozen = kdzoo.build(teacher)
     frozen.trainable = False
@@ -440,6 +449,7 @@ def show_pairs(result: dict) -> list[list[tuple]]:
     for pair, measured in result["pairs"].items():
         rates, peak = measured["images_per_second"], measured["peak_mb"]
         bases = ["plain", *([best_peer(rates)] if any(way in PEERS for way in rates) else [])]
+        bases += [MIXED] if MIXED in rates else []
         rows = [(pair.replace("<", " from "), "images/s", *(f"to {NAMES[base]}" for base in bases), "peak MB")]
         for way, of_way in rates.items():
             ratios = ["{:.2f} ({:.2f}-{:.2f})".format(*ratio(of_way, rates[base])) for base in bases]
