@@ -327,5 +327,11 @@ def served(logdir):
 
 def browse(url, *options, profile):
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1600,1200"]
-    command += ["--virtual-time-budget=30000", f"--user-data-dir={profile / 'profile'}", *options, url]
+    command += [
+        "--disable-background-networking",
+        "--virtual-time-budget=30000",
+        f"--user-data-dir={profile / 'profile'}",
+        *options,
+        url,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
