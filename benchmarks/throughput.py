@@ -1,13 +1,14 @@
 """Times distillation: with the teacher live, and from its table, against plain training and what others offer.
 
-  python benchmarks/throughput.py --rounds=5 --out=benchmarks/throughput.json
+  python benchmarks/throughput.py --out=benchmarks/throughput.json
   python benchmarks/throughput.py --plot=benchmarks/throughput.json       # the tables and the plot again
-  python benchmarks/throughput.py --growth --out=benchmarks/growth.json   # how the cost grows
+  python benchmarks/throughput.py --growth --rounds=5 --out=benchmarks/growth.json   # how the cost grows
 
 Each way is a process of its own, set up and warm, that waits for its turn: a round gives each in turn the same batches
-of 128, so that what else the machine does hits all alike. Ratios are of one round each. All ways, peers too, get their
-views from one piece of code, in a thread one batch ahead. `--torch_python` is a Python that has PyTorch (and, if it is
-to be timed, torchdistill); without it these ways are left out.
+of 128, so that what else the machine does hits all alike. Ratios are of one round each. A process may be some per cent
+faster than the next of its kind for as long as it lives, so all are started `--starts` times. All ways, peers too, get
+their views from one piece of code, in a thread one batch ahead. `--torch_python` is a Python that has PyTorch (and, if
+it is to be timed, torchdistill); without it these ways are left out.
 
 The peers: `keras.distillation.Distiller` with `KLDivergence()`, in networks of Keras's own layers and without XLA,
 which on a CPU halves it; PyTorch eager as RepDistiller trains (SGD, KL at T = 4), in channels_last; torchdistill's
@@ -49,7 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", default=",".join(PAIRS))
     parser.add_argument("--ways", default=",".join(way for way in NAMES if way != "eigen"))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--starts", type=int, default=3, help="of all processes of a pair")
+    parser.add_argument("--rounds", type=int, default=3, help="after each start")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a way in a round, about; at least two steps")
     parser.add_argument("--torch_python", default="")
     parser.add_argument("--out", default="")
@@ -73,18 +75,17 @@ def compare(args) -> dict:
     result = {"pairs": {}}
     for pair in args.pairs.split(","):
         ways = [way for way in args.ways.split(",") if args.torch_python or "torch" not in way]
-        with tempfile.TemporaryDirectory() as folder:
-            workers = {way: Worker(way, {"pair": pair, "folder": folder}, args) for way in ways}
-            rates = {way: [] for way in ways}
-            for turn in range(args.rounds):
-                for way, worker in workers.items():
-                    rates[way].append(worker.rate(args.seconds))
-                print(pair, f"round {turn + 1}:", {way: round(of_way[-1]) for way, of_way in rates.items()}, flush=True)
-            ends = {way: worker.end() for way, worker in workers.items()}
-        result["pairs"][pair] = {
-            "images_per_second": rates,
-            "peak_mb": {way: end["peak_mb"] for way, end in ends.items()},
-        }
+        rates, peak = {way: [] for way in ways}, dict.fromkeys(ways, 0.0)
+        for _ in range(args.starts):
+            with tempfile.TemporaryDirectory() as folder:
+                workers = {way: Worker(way, {"pair": pair, "folder": folder}, args) for way in ways}
+                for _ in range(args.rounds):
+                    for way, worker in workers.items():
+                        rates[way].append(worker.rate(args.seconds))
+                    print(pair, {way: round(of_way[-1]) for way, of_way in rates.items()}, flush=True)
+                ends = {way: worker.end() for way, worker in workers.items()}
+            peak = {way: max(peak[way], end["peak_mb"]) for way, end in ends.items()}
+        result["pairs"][pair] = {"images_per_second": rates, "peak_mb": peak}
         for end in ends.values():
             result |= {"hardware": end["hardware"] or result.get("hardware")}
             result.setdefault("versions", {}).update(end["versions"])
