@@ -13,8 +13,7 @@ it is to be timed, torchdistill); without it these ways are left out.
 The peers: `keras.distillation.Distiller` with `KLDivergence()`, in networks of Keras's own layers and without XLA,
 which on a CPU halves it; PyTorch eager as RepDistiller trains (SGD, KL at T = 4), in channels_last; torchdistill's
 DistillationBox with its own KDLoss, in channels_last too. No peer, but what is ours in the steps told from what is ours
-in the networks: `keras.distillation` given the zoo's, whose BatchNorm is one operation, which TensorFlow folds into a
-frozen teacher's convolutions.
+in the networks: `keras.distillation` given the zoo's, whose BatchNorm is one operation.
 """
 
 import argparse
@@ -31,13 +30,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kdzoo has it, for the peer too
 
 PAIRS = ("wrn16-1<wrn16-2", "wrn16-1<wrn16-4", "wrn16-1<wrn16-8", "dn40-12<dn100-24")
-OURS = ("plain", "eigen", "live", "cold", "warm")
+OURS = ("plain", "eigen", "live", "live_bfloat16", "cold", "warm")
 PEERS = {"keras": "keras.distillation", "torch": "PyTorch", "torchdistill": "torchdistill"}
 MIXED = "keras_zoo"
 NAMES = {
     "plain": "plain training",
     "eigen": "plain training without oneDNN",
     "live": "ours, live",
+    "live_bfloat16": "ours, live, teacher in bfloat16",
     "cold": "ours, cache cold",
     "warm": "ours, cache warm",
     **PEERS,
@@ -281,10 +281,11 @@ def ours(
         if way in ("plain", "eigen")
         else tuple(untrained(teacher, dataset, folder, seed) for seed in range(teachers))
     )
-    config = RunConfig(student, "10-1000", teachers=taught, augment="crop_flip", **METHODS["kd" if taught else "none"])
+    how = METHODS["kd" if taught else "none"] | {"teacher_dtype": "bfloat16" if way == "live_bfloat16" else "auto"}
+    config = RunConfig(student, "10-1000", teachers=taught, augment="crop_flip", **how)
     answers = None
     if taught:
-        cache = None if way == "live" else teacher_cache.Cache(pathlib.Path(tempfile.mkdtemp(dir=folder)))
+        cache = None if way.startswith("live") else teacher_cache.Cache(pathlib.Path(tempfile.mkdtemp(dir=folder)))
         ensemble = Ensemble(config)
         ensemble.check(dataset)
         answers = Answers(ensemble, dataset, dataset.train, config, cache)
