@@ -175,9 +175,12 @@ class Worker:
 
 
 def work(way: str, options: dict) -> None:
-    others = {"keras": keras_distillation, MIXED: keras_distillation}
-    others |= {"torch": torch_reference, "torchdistill": torch_distill}
-    setup = others.get(way, ours)
+    setup = {
+        "keras": keras_distillation,
+        MIXED: keras_distillation,
+        "torch": torch_reference,
+        "torchdistill": torch_distill,
+    }.get(way, ours)
     run = setup(way=way, **options)
     run(1)
     began = time.perf_counter()
