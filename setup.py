@@ -4,7 +4,7 @@ import re
 from setuptools import find_packages, setup
 
 here = pathlib.Path(__file__).parent
-version = re.search(r'__version__ = "(.+?)"', (here / "kdzoo" / "__init__.py").read_text())[1]
+version = re.search(r'__version__ = "(.+?)"', (here / "kdzoo" / "version.py").read_text())[1]
 
 setup(
     name="kdzoo",
@@ -14,11 +14,12 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["zoo", "kdzoo", "kdzoo.*", "apps"]),
-    package_data={"apps": ["flags/*.flags", "grids/*.json"], "kdzoo.paper": ["*.csv"]},
+    package_data={"apps": ["flags/*.flags", "grids/*.json"], "": ["*.pyi", "py.typed"], "kdzoo.paper": ["*.csv"]},
     install_requires=[
         "absl-py>=2.1,<3",
         "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 and does not say so
         "keras>=3.15,<3.16",
+        "lazy-loader>=0.5,<1",  # exports of each room, listed once in its __init__.pyi
         "keras-tuner[bayesian]>=1.4.8,<2",
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",

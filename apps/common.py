@@ -15,9 +15,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 from absl import app, flags, logging
 
-from kdzoo import progress, teacher_cache, teachers
-from kdzoo.config import (
-    AT_MODES,
+from kdzoo.distillation.checks import AT_MODES
+from kdzoo.runs import progress
+from kdzoo.runs.config import (
     AUGMENTATIONS,
     DTYPE_POLICIES,
     METHODS,
@@ -26,6 +26,7 @@ from kdzoo.config import (
     TEACHER_INPUTS,
     RunConfig,
 )
+from kdzoo.teachers import output_cache, resolve
 from zoo import InputError
 
 FLAGS = flags.FLAGS
@@ -85,7 +86,7 @@ def define_cache_flags() -> None:
         "auto",
         "Where to keep what teachers say, for every run to read: auto ($KDZOO_CACHE or ~/.cache/kdzoo), off, a folder.",
     )
-    flags.DEFINE_float("cache_gb", teacher_cache.CACHE_GB, "What the cache may take of the disk, in 10^9 bytes.")
+    flags.DEFINE_float("cache_gb", output_cache.CACHE_GB, "What the cache may take of the disk, in 10^9 bytes.")
 
 
 def define_distillation_flags() -> None:
@@ -157,7 +158,7 @@ def configuration(**given: Any) -> RunConfig:
     config = RunConfig(**{name: getattr(FLAGS, name) for name in names} | given)
     config.check()
     for teacher in config.teachers:
-        teachers.check_exists(teacher)
+        resolve.check_exists(teacher)
     return config
 
 
@@ -208,7 +209,10 @@ def stop_signals() -> Iterator[list[int]]:
 
 def import_training():
     """`kdzoo.training`, and with it Keras and TensorFlow."""
-    return import_quietly("kdzoo.training")
+    import_quietly("kdzoo.training.train")
+    from kdzoo import training
+
+    return training
 
 
 def import_quietly(module: str):

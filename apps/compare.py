@@ -19,10 +19,10 @@ flags.DEFINE_string("tensorboard", None, "Log directory to build anew from the r
 
 
 def main() -> None:
-    from kdzoo import report
+    from kdzoo.reports import tables
 
     FLAGS = flags.FLAGS
-    made = report.compare(report.find(FLAGS.runs), FLAGS.out, curves=FLAGS.curves, logdir=FLAGS.tensorboard)
+    made = tables.compare(tables.find(FLAGS.runs), FLAGS.out, curves=FLAGS.curves, logdir=FLAGS.tensorboard)
     print(made.table, end="\n\n")
     for line in (*made.notes, *made.paths):
         print(line)

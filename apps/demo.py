@@ -13,7 +13,7 @@ import sys
 from absl import flags
 
 from apps import common
-from kdzoo.config import METHODS, RunConfig
+from kdzoo.runs.config import METHODS, RunConfig
 
 flags.DEFINE_string("workdir", "runs/demo", "Directory for the runs and the plot.")
 flags.DEFINE_bool("restart", False, "Train anew where finished runs are.")
@@ -23,7 +23,7 @@ FULL, SHORT = "10-30", "4-12"
 
 
 def main() -> None:
-    from kdzoo import plots, report
+    from kdzoo.reports import plots, tables
 
     workdir = pathlib.Path(flags.FLAGS.workdir)
     base = RunConfig(TEACHER, FULL, dataset="digits", train_examples=500, batch_size=50)
@@ -39,7 +39,7 @@ def main() -> None:
         students.append(run(f"{STUDENT}_from_{teacher}", model=STUDENT, **taught))
 
     plots.plot_students(students, workdir / "students.png")
-    print(f"\n{report.table([*teachers.values(), *students])}\n")
+    print(f"\n{tables.table([*teachers.values(), *students])}\n")
     print("One seed and 360 test images: a difference under some 2 points is noise.")
     print(f"Plot: {workdir / 'students.png'}\nCurves: {sys.executable} -m tensorboard.main --logdir={workdir}")
 

@@ -7,7 +7,7 @@
 from absl import flags
 
 from apps import common
-from kdzoo.config import METHODS
+from kdzoo.runs.config import METHODS
 
 common.define_run_flags()
 common.define_distillation_flags()

@@ -7,7 +7,7 @@ python -m apps.evaluate --model=wrn16-2_10-35
 from absl import flags
 
 from apps import common
-from kdzoo import hub
+from kdzoo.hub import models
 
 flags.DEFINE_string("model", None, "Directory of a finished run, or a published name or address.", required=True)
 flags.DEFINE_string("dataset", None, "cifar10, cifar100, digits or npz:FILE; by default the run's own.")
@@ -15,7 +15,7 @@ flags.DEFINE_integer("examples", None, "Only the first so many test images.")
 
 
 def main() -> None:
-    hub.resolve(flags.FLAGS.model)  # before seconds are spent on importing TensorFlow
+    models.resolve(flags.FLAGS.model)  # before seconds are spent on importing TensorFlow
     result = common.import_training().evaluate_run(
         flags.FLAGS.model, flags.FLAGS.dataset, examples=flags.FLAGS.examples
     )

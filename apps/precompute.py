@@ -12,7 +12,7 @@ import sys
 from absl import flags
 
 from apps import common
-from kdzoo import teacher_cache
+from kdzoo.teachers import output_cache
 from zoo import InputError
 
 common.define_data_flags()
@@ -36,14 +36,14 @@ def main() -> int:
         kd_weight=1.0,
         at_weight=float(args.attention),
     )
-    cache = teacher_cache.find(args.teacher_cache, args.cache_gb)
+    cache = output_cache.find(args.teacher_cache, args.cache_gb)
     if cache is None or config.dtype_policy == "auto":
         raise InputError("teacher_cache must not be off, nor dtype_policy auto, where rows are to be kept for later")
     import tqdm
 
     with common.stop_signals() as received:
         common.import_training().make_deterministic()
-        answers = common.import_quietly("kdzoo.answers")
+        answers = common.import_quietly("kdzoo.teachers.outputs")
         every = 0.5 if sys.stderr.isatty() else 60.0
         with tqdm.tqdm(unit="row", unit_scale=True, mininterval=every, desc="asked") as bar:
 

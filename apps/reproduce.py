@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from apps import common, running
-from kdzoo import data, records, report
-from kdzoo.config import RunConfig
-from kdzoo.paper import experiments, tables
+from kdzoo.data import sources
+from kdzoo.experiments import paper_runs, paper_tables
+from kdzoo.reports.tables import compare
+from kdzoo.runs import records
+from kdzoo.runs.config import RunConfig
 from zoo import InputError
 
 flags.DEFINE_list("table", None, "Of the supplement, 1 to 10; several, comma-separated.", required=True)
@@ -44,18 +46,18 @@ def main() -> int:
     fields = RunConfig.__dataclass_fields__.keys() & flags.FLAGS.__flags.keys() - {"kd_until"}
     common_flags = {name: args[name].value for name in fields if args[name].value != args[name].default}
     dataset = args.dataset_name or args.dataset.removeprefix("npz:")
-    if 4 in numbers and dataset in data.NAMES:
+    if 4 in numbers and dataset in sources.NAMES:
         raise InputError(
             "Table 4 is of ImageNet: give --dataset=npz:FILE --dataset_name=imagenet. Received: " + args.dataset
         )
-    root = pathlib.Path(args.workdir) / tables.folder(pathlib.Path(dataset).stem, args.schedule_scale)
+    root = pathlib.Path(args.workdir) / paper_tables.folder(pathlib.Path(dataset).stem, args.schedule_scale)
     shares = _numbers(args.kd_until, float, "kd_until", "above 0 and at most 1, for example 0.5")
-    variants = [experiments.Variant(kd_until=share) for share in shares]
-    variants += [experiments.Variant(via=tuple(chain.split("+"))) for chain in args.via]
+    variants = [paper_runs.Variant(kd_until=share) for share in shares]
+    variants += [paper_runs.Variant(via=tuple(chain.split("+"))) for chain in args.via]
     seeds = range(args.seeds)
     planned = {
-        number: experiments.plan(
-            experiments.choose(number, args.rows),
+        number: paper_runs.plan(
+            paper_runs.choose(number, args.rows),
             root=root,
             seeds=seeds,
             common=common_flags,
@@ -66,26 +68,26 @@ def main() -> int:
     }
     every = [experiment for of_table in planned.values() for experiment in of_table]
     architectures = {
-        name for one in every for seed in seeds for run in one.runs(seed) for name in experiments.networks(run)
+        name for one in every for seed in seeds for run in one.runs(seed) for name in paper_runs.networks(run)
     }
-    speed = common.import_quietly("kdzoo.paper.speed")
+    speed = common.import_quietly("kdzoo.experiments.speed")
     machine = speed.measure(architectures, RunConfig(**{"model": "wrn16-1", "schedule": "1-1"} | common_flags))
-    runs = experiments.order(every, seeds, machine.seconds)
-    seconds = experiments.estimate(runs, machine)
-    print(tables.describe_plan(every, runs, lambda run: seconds[run.name]))
+    runs = paper_runs.order(every, seeds, machine.seconds)
+    seconds = paper_runs.estimate(runs, machine)
+    print(paper_tables.describe_plan(every, runs, lambda run: seconds[run.name]))
     if args.dry_run:
         return 0
 
     def write_reports(_=None) -> None:
         for number, of_table in planned.items():
-            tables.write(of_table, root / "tables", name=f"table{number}")
+            paper_tables.write(of_table, root / "tables", name=f"table{number}")
 
     code = running.run_all(runs, finished=write_reports)
     for number, of_table in planned.items():
-        print(f"\n{tables.markdown(of_table)}\n\n{root / 'tables' / f'table{number}.md'}")
+        print(f"\n{paper_tables.markdown(of_table)}\n\n{root / 'tables' / f'table{number}.md'}")
     done = {run.name: records.read(run.workdir) for run in runs if run.state == "finished"}
     if done:
-        report.compare(done, root / "comparison", logdir=root / "tensorboard")
+        compare(done, root / "comparison", logdir=root / "tensorboard")
         print(f"{root / 'comparison'}: plots\n{root / 'tensorboard'}: tensorboard --logdir")
     return code
 

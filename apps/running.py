@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from apps import common
-from kdzoo import records, report, sweep
+from kdzoo.experiments import sweep
+from kdzoo.reports import tables
+from kdzoo.runs import records
 
 
 def define_flags() -> None:
@@ -108,7 +110,7 @@ def _summarise(runs) -> int:
     finished = [run for run in runs if run.state == "finished"]
     if finished:
         labels = [run.name for run in finished]
-        print(f"\n{report.table([records.read(run.workdir) for run in finished], labels=labels)}\n")
+        print(f"\n{tables.table([records.read(run.workdir) for run in finished], labels=labels)}\n")
     for run in runs:
         if run.state != "finished":
             print(f"{run.state}: {run.name}" + (f": {run.said}" if run.said else ""))

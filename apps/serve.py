@@ -12,7 +12,7 @@ import time
 from absl import flags
 
 from apps import common
-from kdzoo import hub
+from kdzoo.hub.models import list_cards
 from zoo import InputError
 
 flags.DEFINE_string("models", "*", "Names, as a shell's pattern.")
@@ -24,14 +24,14 @@ flags.DEFINE_float("request_mb", 16.0, "Largest request, in 2^20 bytes.", lower_
 
 def main() -> None:
     args = flags.FLAGS
-    cards = hub.list_cards(args.models, path=args.path)
+    cards = list_cards(args.models, path=args.path)
     if not cards:
         raise InputError(
             "There must be a published model to serve: see apps.list."
             f" Received: none like {args.models} in {args.path or 'KDZOO_HOME or the checkout'}"
         )
     with common.stop_signals() as received:
-        serving = common.import_quietly("kdzoo.serving")
+        serving = common.import_quietly("kdzoo.serving.server")
         models = serving.load(cards, path=args.path)
         server, port = serving.start(models, host=args.host, port=args.port, request_mb=args.request_mb)
         names = ", ".join(model.name for model in models)

@@ -14,7 +14,7 @@ Exit code: 0 once all are finished, 1 if some failed, 75 if the budget or a sign
 from absl import flags
 
 from apps import common, running
-from kdzoo import sweep
+from kdzoo.experiments import sweep
 
 flags.DEFINE_string("grid", None, "JSON file of the runs.", required=True)
 running.define_flags()

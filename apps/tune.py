@@ -30,8 +30,8 @@ import time
 from absl import flags
 
 from apps import common
-from kdzoo import sweep, tune
-from kdzoo.config import RunConfig
+from kdzoo.experiments import recommendation, search_space, search_state, sweep
+from kdzoo.runs.config import RunConfig
 from zoo import InputError
 
 PARENT = "KDZOO_TUNE_CHIEF"  # process ID of the chief that started this worker
@@ -54,10 +54,12 @@ flags.DEFINE_list("kd_until", ["1"], "Shares of the student's epochs with teache
 flags.DEFINE_enum(
     "search",
     "hyperband",
-    tune.ALGORITHMS,
+    search_space.ALGORITHMS,
     "hyperband: many trials for a few epochs, the best third for three times as long, and so on; bayesian; random.",
 )
-flags.DEFINE_integer("max_trials", None, f"Of random and bayesian search; default {tune.TRIALS}. May be raised later.")
+flags.DEFINE_integer(
+    "max_trials", None, f"Of random and bayesian search; default {search_space.TRIALS}. May be raised later."
+)
 flags.DEFINE_float("budget_minutes", None, "Stop by then; the trial under way is saved.", lower_bound=0)
 flags.DEFINE_integer("workers", 1, "Processes on this machine, each with its share of cores or GPUs.", lower_bound=1)
 flags.DEFINE_string("workdir", None, "Directory of the search, its trials and teachers.", required=True)
@@ -85,10 +87,10 @@ def main() -> int:
     budget = float("inf") if args.budget_minutes is None else 60 * args.budget_minutes
     with common.stop_signals() as received:
         devices = sweep.gpus()
-        if tune.role() == "chief" or (tune.role() == "single" and args.workers > 1):
+        if search_state.role() == "chief" or (search_state.role() == "single" and args.workers > 1):
             os.environ[PARENT] = str(os.getpid())
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a chief trains nothing, so its workers are to have all the memory
-        tuner = common.import_quietly("kdzoo.tuner")
+        tuner = common.import_quietly("kdzoo.experiments.tuner")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each trial's graphs are new: no cause for warnings
         found = tuner.run(
             search,
@@ -103,11 +105,11 @@ def main() -> int:
     return 0 if found is None else _tell(*found)
 
 
-def search_of_flags() -> tune.Search:
+def search_of_flags() -> search_space.Search:
     """What the flags ask for; checked as far as can be without importing TensorFlow."""
     args = flags.FLAGS
     names = (RunConfig.__dataclass_fields__.keys() & args.__flags.keys()) - {"teachers", *_NUMBERS}
-    search = tune.Search(
+    search = search_space.Search(
         RunConfig(model=args.student, **{name: args[name].value for name in names}),
         **{name: tuple(args[name].value) for name in _LISTS},
         **{field: _floats(name) for name, field in _NUMBERS.items()},
@@ -140,12 +142,12 @@ def _end_with_chief() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _tell(search: tune.Search, outcomes: list[tune.Outcome], finished: bool) -> int:
+def _tell(search: search_space.Search, outcomes: list[recommendation.Outcome], finished: bool) -> int:
     """Prints and writes what the search amounts to. Returns the exit code."""
     workdir = pathlib.Path(flags.FLAGS.workdir)
-    result = tune.recommend(search, outcomes, workdir, finished=finished, command=common.command_line)
-    tune.write(result, workdir)
-    print(f"\n{tune.render(result)}\n\n{workdir / tune.RECOMMENDATION}.md and .json")
+    result = recommendation.recommend(search, outcomes, workdir, finished=finished, command=common.command_line)
+    recommendation.write(result, workdir)
+    print(f"\n{recommendation.render(result)}\n\n{workdir / recommendation.RECOMMENDATION}.md and .json")
     if not finished:
         return 75
     return 0 if result["best"] else 1

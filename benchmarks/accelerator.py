@@ -32,9 +32,13 @@ import keras
 import numpy as np
 
 import kdzoo
-from kdzoo import data, records, steps, sweep
-from kdzoo.config import METHODS, RunConfig
-from kdzoo.optimizers import CoupledSGD
+from kdzoo.data import augmentation
+from kdzoo.data.dataset import STATISTICS, Dataset, Split
+from kdzoo.distillation.optimizers import CoupledSGD
+from kdzoo.experiments import sweep
+from kdzoo.runs import machine
+from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.training import backends, steps
 
 EXAMPLES = 50_000
 ITEM_BYTES = {"float32": 4, "mixed_bfloat16": 2}
@@ -52,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker:
         return worker(args)
-    print(f"{jax.devices()[0].device_kind}; {records.hardware()}; {records.versions()}\n", flush=True)
+    print(f"{jax.devices()[0].device_kind}; {machine.hardware()}; {machine.versions()}\n", flush=True)
     if args.side_by_side:
         return side_by_side(args)
     if args.seeds:
@@ -135,13 +139,13 @@ def floor(model, batch: int, item_bytes: int, rate: float, bandwidth: float) -> 
 # Our steps.
 
 
-def examples() -> data.Dataset:
+def examples() -> Dataset:
     """As many as CIFAR-10 has, of noise: the time of a step does not depend on what is seen."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (EXAMPLES, 32, 32, 3), np.uint8), rng.integers(0, 10, EXAMPLES, np.int32)
-    split = data.Split(images, labels, np.arange(EXAMPLES))
-    mean, std = data.STATISTICS["cifar10"]
-    return data.Dataset("noise", split, split.take(np.arange(1000)), 10, mean, std, "crop_flip", "")
+    split = Split(images, labels, np.arange(EXAMPLES))
+    mean, std = STATISTICS["cifar10"]
+    return Dataset("noise", split, split.take(np.arange(1000)), 10, mean, std, "crop_flip", "")
 
 
 def build(pair: str, policy: str, batch: int, *, fused: int = 0) -> tuple[kdzoo.Distiller, steps.Steps]:
@@ -158,7 +162,7 @@ def build(pair: str, policy: str, batch: int, *, fused: int = 0) -> tuple[kdzoo.
         keras.config.set_dtype_policy(before)
     dataset = examples()
     config = RunConfig(student, "1-1", batch_size=batch, augment="crop_flip", dtype_policy=policy, fused_steps=fused)
-    return model, steps.make(model, dataset, dataset.train, config)
+    return model, backends.make(model, dataset, dataset.train, config)
 
 
 def run_steps(stepper: steps.Steps, count: int) -> float:
@@ -304,7 +308,7 @@ def seeds(args) -> None:
         ]
         for group, of_group in zip(stepper.groups(), axes, strict=True)
     ]
-    batch = data.standardise(
+    batch = augmentation.standardise(
         stepper.dataset.train.images[: args.batch], mean=stepper.dataset.mean, std=stepper.dataset.std
     )
     labels = stepper.dataset.train.labels[: args.batch]

@@ -13,8 +13,8 @@ import numpy as np
 
 import kdzoo
 import zoo.layers
-from kdzoo import records
-from kdzoo.optimizers import CoupledSGD
+from kdzoo.distillation.optimizers import CoupledSGD
+from kdzoo.runs import machine
 
 BATCH, STEPS, WARM_UP = 128, 30, 5
 
@@ -36,7 +36,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     images = rng.normal(size=(BATCH, 32, 32, 3)).astype("float32")
     labels = rng.integers(0, 10, BATCH)
-    print(f"{records.hardware()}\n{records.versions()}\n")
+    print(f"{machine.hardware()}\n{machine.versions()}\n")
     print(f"| network | precision | Keras's, images/s | fused, images/s | ratio of {STEPS} steps: median (quartiles) |")
     print("| --- | --- | ---: | ---: | ---: |")
     for name in ("wrn16-1", "wrn16-2"):

@@ -22,7 +22,11 @@ import numpy as np
 from absl import app, flags
 
 import kdzoo
-from kdzoo import hub, publish, records, report, serving, teachers
+from kdzoo.hub import cards, models
+from kdzoo.publishing import publisher
+from kdzoo.reports import tables
+from kdzoo.runs import machine
+from kdzoo.teachers import grpc, saved_model
 
 flags.DEFINE_string("model", "wrn16-2_10-35", "A published model.")
 flags.DEFINE_integer("rounds", 7, "Of all ways in turn.")
@@ -31,14 +35,14 @@ flags.DEFINE_float("seconds", 3.0, "A way's share of a round.")
 
 def main(_) -> None:
     args = flags.FLAGS
-    card = hub.find(args.model).record
+    card = models.find(args.model).record
     images = np.random.default_rng(0).integers(0, 256, (128, *card["dataset"]["image_shape"]), dtype=np.uint8)
-    signatures, call = teachers.load_saved_model(hub.locate(args.model) / hub.VERSION)
+    signatures, call = saved_model.load_saved_model(models.locate(args.model) / cards.VERSION)
     signature = signatures["serving_default"]
     command = [sys.executable, "-m", "apps.serve", f"--models={args.model}", "--port=0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        client = serving.Client(server.stdout.readline().partition("grpc://")[2].partition("/")[0], args.model)
+        client = grpc.Client(server.stdout.readline().partition("grpc://")[2].partition("/")[0], args.model)
         with concurrent.futures.ThreadPoolExecutor(100) as pool:
 
             def together(batch: int, clients: int):
@@ -75,9 +79,9 @@ def main(_) -> None:
         low, median, high = statistics.quantiles(of_way, n=4)
         ratio = statistics.median(a / b for a, b in zip(of_way, base, strict=True))
         rows.append((name, f"{median:.0f}", f"{low:.0f}-{high:.0f}", f"{ratio:.2f}"))
-    print(report.markdown(rows, words=1))
+    print(tables.markdown(rows, words=1))
     _time_load(card)
-    print(f"{records.hardware()}, {records.versions()}")
+    print(f"{machine.hardware()}, {machine.versions()}")
 
 
 def _rate(way, seconds: float) -> float:
@@ -94,15 +98,15 @@ def _time_load(card: dict) -> None:
     with tempfile.TemporaryDirectory() as root:
         directory = pathlib.Path(root) / name
         statistics_of = {key: card["dataset"][key] for key in ("mean", "std")}
-        weights = publish.write(kdzoo.build("wrn16-8"), directory / hub.VERSION, **statistics_of)
-        files = {file: hub.expect((directory / file).read_bytes()) for file in hub.FILES}
+        weights = publisher.write(kdzoo.build("wrn16-8"), directory / cards.VERSION, **statistics_of)
+        files = {file: cards.expect((directory / file).read_bytes()) for file in cards.FILES}
         other = card | {
             "name": name,
             "config": card["config"] | {"model": "wrn16-8"},
             "weights": weights,
             "files": files,
         }
-        publish.write_card(directory, other)
+        publisher.write_card(directory, other)
         seconds = []
         for _ in range(5):
             began = time.perf_counter()

@@ -121,7 +121,7 @@ def missing_shares() -> dict[str, list[float]]:
     """Share of its rows that each seed's run must ask for, one seed after another, by epochs: counted."""
     import numpy as np
 
-    from kdzoo import data
+    from kdzoo.data import augmentation
 
     indices, shares = np.arange(5000), {}
     for epochs in (16, 35, 65, 200):
@@ -129,7 +129,7 @@ def missing_shares() -> dict[str, list[float]]:
         for seed in range(5):
             asked = 0
             for epoch in range(epochs):
-                views = data.views(seed=seed, epoch=epoch, indices=indices, augment="crop_flip")
+                views = augmentation.views(seed=seed, epoch=epoch, indices=indices, augment="crop_flip")
                 asked += int((~there[indices, views]).sum())
                 there[indices, views] = True
             shares[str(epochs)].append(asked / (epochs * len(indices)))
@@ -202,9 +202,9 @@ def work(way: str, options: dict) -> None:
 
             said["versions"]["torchdistill"] = torchdistill.__version__
     else:
-        from kdzoo import records
+        from kdzoo.runs import machine
 
-        said = {"hardware": records.hardware(), "versions": records.versions()}
+        said = {"hardware": machine.hardware(), "versions": machine.versions()}
     print(json.dumps(said | {"peak_mb": peak}), flush=True)
 
 
@@ -212,25 +212,25 @@ def noise(classes: int = 10, examples: int = EXAMPLES):
     """A data set of noise: the time of a step does not depend on what is seen."""
     import numpy as np
 
-    from kdzoo import data
+    from kdzoo.data.dataset import STATISTICS, Dataset, Split
 
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (examples, 32, 32, 3), np.uint8), rng.integers(0, classes, examples, np.int32)
-    split = data.Split(images, labels, np.arange(examples))
-    mean, std = data.STATISTICS["cifar10"]
-    return data.Dataset(
+    split = Split(images, labels, np.arange(examples))
+    mean, std = STATISTICS["cifar10"]
+    return Dataset(
         "noise", split, split.take(np.arange(BATCH)), classes, mean, std, "crop_flip", f"noise{examples}x{classes}"
     )
 
 
 def batches():
     """Standardised images [128, 32, 32, 3] and labels, batch after batch, for the peers."""
-    from kdzoo.batches import Batches
-    from kdzoo.steps import Ahead
+    from kdzoo.data.batches import Batches
+    from kdzoo.training.tensorflow_steps import Prefetcher
 
     dataset = noise()
     made = Batches(dataset.train, dataset, seed=0, epoch=0, batch_size=BATCH, augment="crop_flip")
-    ahead, step = Ahead(lambda step: made[step % len(made)], lambda step: step + 1), -1
+    ahead, step = Prefetcher(lambda step: made[step % len(made)], lambda step: step + 1), -1
     while True:
         yield ahead(step := step + 1)
 
@@ -240,7 +240,8 @@ def untrained(name: str, dataset, folder: str, seed: int) -> str:
     import keras
 
     import kdzoo
-    from kdzoo import records
+    from kdzoo.runs import records
+    from kdzoo.runs.weights import save_weights
 
     directory = pathlib.Path(folder) / f"{name}_{dataset.num_classes}_{seed}"
     if not directory.exists():
@@ -250,7 +251,7 @@ def untrained(name: str, dataset, folder: str, seed: int) -> str:
         about |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
         record = {"name": name, "method": "none", "seed": seed, "parameters": 0, "test_error_last": 0.0}
         directory.mkdir()
-        records.save_weights(directory, model)
+        save_weights(directory, model)
         records.write(directory, record | {"config": {"model": name}, "dataset": about})
     return str(directory)
 
@@ -270,13 +271,14 @@ def ours(
     import numpy as np
 
     import kdzoo
-    from kdzoo import steps, teacher_cache, training
-    from kdzoo.answers import Answers
-    from kdzoo.config import METHODS, RunConfig
-    from kdzoo.optimizers import CoupledSGD
-    from kdzoo.teachers import Ensemble
+    from kdzoo.distillation.optimizers import CoupledSGD
+    from kdzoo.runs.config import METHODS, RunConfig
+    from kdzoo.teachers import output_cache
+    from kdzoo.teachers.outputs import TeacherOutputs
+    from kdzoo.teachers.resolve import Ensemble
+    from kdzoo.training import backends, train
 
-    training.make_deterministic()
+    train.make_deterministic()
     student, _, teacher = pair.partition("<")
     dataset = noise(classes, examples)
     taught = (
@@ -288,10 +290,10 @@ def ours(
     config = RunConfig(student, "10-1000", teachers=taught, augment="crop_flip", **how)
     answers = None
     if taught:
-        cache = None if way.startswith("live") else teacher_cache.Cache(pathlib.Path(tempfile.mkdtemp(dir=folder)))
+        cache = None if way.startswith("live") else output_cache.Cache(pathlib.Path(tempfile.mkdtemp(dir=folder)))
         ensemble = Ensemble(config)
         ensemble.check(dataset)
-        answers = Answers(ensemble, dataset, dataset.train, config, cache)
+        answers = TeacherOutputs(ensemble, dataset, dataset.train, config, cache)
         rows = np.arange(examples * 162)
         if way == "warm" or share:
             # As if a teacher had been asked: any numbers will do.
@@ -310,7 +312,7 @@ def ours(
     model = kdzoo.Distiller(network, outputs_given=say or answers is not None, **weights)
     model.compile(CoupledSGD(1e-3))
     model.optimizer.build(model.trainable_variables)
-    driver = steps.make(model, dataset, dataset.train, config, None if say else answers)
+    driver = backends.make(model, dataset, dataset.train, config, None if say else answers)
     place = [0, 0]
 
     def run(count: int) -> None:
@@ -430,11 +432,11 @@ def torch_distill(*, way: str, pair: str, folder: str):
 
 def show(result: dict, path: pathlib.Path) -> None:
     """Prints the tables and draws the plot beside the results' file."""
-    from kdzoo import report
+    from kdzoo.reports.tables import markdown
 
     tables = show_growth(result) if "growth" in result else show_pairs(result)
     for table in tables:
-        print(report.markdown(table, words=1), end="\n\n")
+        print(markdown(table, words=1), end="\n\n")
     print(json.dumps({key: result[key] for key in ("hardware", "versions")}))
     plot(result, path.with_suffix(".svg"))
 

@@ -78,11 +78,11 @@ def npz(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def teacher_run(npz, tmp_path_factory) -> pathlib.Path:
     """A finished run of wrn10-1 on `npz`."""
-    from kdzoo import training
-    from kdzoo.config import RunConfig
+    from kdzoo.runs.config import RunConfig
+    from kdzoo.training import train
 
     workdir = tmp_path_factory.mktemp("runs") / "teacher"
-    training.run(RunConfig("wrn10-1", "2-3", dataset=f"npz:{npz}", batch_size=32), workdir)
+    train.run(RunConfig("wrn10-1", "2-3", dataset=f"npz:{npz}", batch_size=32), workdir)
     return workdir
 
 
@@ -90,8 +90,8 @@ def teacher_run(npz, tmp_path_factory) -> pathlib.Path:
 def published(teacher_run, tmp_path_factory) -> pathlib.Path:
     """A folder of models in which `teacher_run` is published as quarters/wrn10-1_2-3."""
     pytest.importorskip("tensorflow")
-    from kdzoo import publish
+    from kdzoo.publishing import publisher
 
     root = tmp_path_factory.mktemp("models")
-    publish.publish([teacher_run], root, name="quarters/wrn10-1_2-3", licence="Apache-2.0")
+    publisher.publish([teacher_run], root, name="quarters/wrn10-1_2-3", licence="Apache-2.0")
     return root

@@ -1,0 +1,11 @@
+from .augmentation import AUGMENTATIONS as AUGMENTATIONS
+from .augmentation import apply_views as apply_views
+from .augmentation import standardise as standardise
+from .augmentation import views as views
+from .batches import Batches as Batches
+from .dataset import Dataset as Dataset
+from .dataset import Split as Split
+from .sampling import balanced as balanced
+from .sampling import order as order
+from .sampling import split_train as split_train
+from .sources import load as load

@@ -1,0 +1,101 @@
+"""What a student is taught with: pure functions, one value per example, on any Keras backend and on NumPy arrays.
+
+Cross-entropy is Keras's own. Nothing here reduces over the batch: `kdzoo.Distiller` does, once.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from kdzoo.distillation.checks import check_at_mode, check_temperature
+from zoo import InputError
+
+
+def distillation(*, student_logits: Any, teacher_logits: Any, temperature: float = 4.0) -> Any:
+    """Knowledge distillation: `T^2 * KL(softmax(teacher / T) || softmax(student / T))`.
+
+    T^2 keeps the gradient's size the same at every temperature. Hinton et al., arXiv:1503.02531, section 2.
+
+    Args:
+        student_logits: [n, classes].
+        teacher_logits: [n, classes].
+        temperature: T > 0; 1 gives the plain KL divergence in nats.
+
+    Returns:
+        [n], float32, at least 0, summed over classes.
+
+    Raises:
+        InputError: if the temperature is not positive.
+    """
+    check_temperature(temperature)
+    teacher = ops.log_softmax(ops.cast(teacher_logits, "float32") / temperature)
+    student = ops.log_softmax(ops.cast(student_logits, "float32") / temperature)
+    return temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
+
+
+def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequence[Any], mode: str = "code") -> Any:
+    """Attention transfer: distance between normalised maps of where two nets are active, summed over their stages.
+
+    The map is `Q = l2_normalise(flatten(mean over channels(x^2)))`; where two differ in size the larger is
+    average-pooled first. Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017 (arXiv:1612.03928).
+
+    Args:
+        student_stages: stage outputs [n, h, w, channels], first to last.
+        teacher_stages: as many, or their attention maps [n, h, w]; channels may differ.
+        mode: "code", `mean((Q_s - Q_t)^2)` as in the authors' code, or "paper", `||Q_s - Q_t||_2` as in their equation.
+
+    Returns:
+        [n], float32, at least 0.
+
+    Raises:
+        InputError: if the numbers of stages differ, one size is no multiple of the other, or there is no such mode.
+    """
+    check_at_mode(mode)
+    if len(student_stages) != len(teacher_stages):
+        raise InputError(
+            "Attention transfer needs as many stages in the student as in the teacher, for example wrn16-1 and wrn28-4."
+            f" Received: {len(student_stages)} and {len(teacher_stages)}"
+        )
+    total = 0.0
+    for student, teacher in zip(student_stages, teacher_stages, strict=True):
+        student, teacher = attention_map(student), attention_map(teacher)
+        size = min(tuple(student.shape[1:]), tuple(teacher.shape[1:]))
+        squares = ops.square(_normalised(student, size) - _normalised(teacher, size))
+        total += ops.mean(squares, axis=-1) if mode == "code" else _sqrt(ops.sum(squares, axis=-1))
+    return total
+
+
+def attention_map(stage):
+    """Mean over channels of a stage's squares: [n, h, w, channels] -> [n, h, w]. A map is given back as it is."""
+    stage = ops.cast(stage, "float32")
+    return stage if len(stage.shape) == 3 else ops.mean(ops.square(stage), axis=-1)
+
+
+def compact_map(stage):
+    """A stage's attention map of length 1, as teachers give it and caches keep it: float16 [n, h, w].
+
+    Attention transfer takes no notice of a map's length, and of its values float16 keeps 11 binary digits.
+    """
+    attention = attention_map(stage)
+    size = tuple(attention.shape[1:])
+    return ops.cast(ops.reshape(_normalised(attention, size), (-1, *size)), "float16")
+
+
+def _normalised(attention, size: tuple[int, int]):
+    """[n, h, w] -> [n, size], average-pooled to the size, of length 1."""
+    height, width = tuple(attention.shape)[1:]
+    if height % size[0] or width % size[1]:
+        raise InputError(
+            "Attention maps must be of equal size, or one a multiple of the other."
+            f" Received: {height}x{width} and {size[0]}x{size[1]}"
+        )
+    attention = ops.reshape(attention, (-1, size[0], height // size[0], size[1], width // size[1]))
+    attention = ops.reshape(ops.mean(attention, axis=(2, 4)), (-1, size[0] * size[1]))
+    return ops.normalize(attention, axis=-1, order=2)
+
+
+def _sqrt(x):
+    """Square root whose gradient at 0 is 0, not infinite: two equal maps must not give NaN."""
+    positive = x > 0
+    return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), 0.0)

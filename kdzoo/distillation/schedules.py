@@ -1,0 +1,109 @@
+"""Learning-rate schedules: pure functions of the epoch, so that a resumed run cannot differ from an undisturbed one."""
+
+import dataclasses
+import math
+import re
+from fractions import Fraction
+
+from zoo import InputError
+
+RULE = (
+    "A schedule must be k-N (LR step every k of N epochs, 1 <= k <= N), cos-N or N, for example 20-65 or cos-65, each"
+    " with xS to shrink it to a share S of its length, for example 20-65x0.25"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSchedule:
+    """`lr * decay ** (epoch // step)` over `epochs` epochs: the paper's k/N, printed k-N."""
+
+    step: int
+    epochs: int
+
+    def __str__(self) -> str:
+        return f"{self.step}-{self.epochs}"
+
+    def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float = 0.2) -> float:
+        """Learning rate during `epoch`, counted from 0, starting from `lr`."""
+        return lr * decay ** (epoch // self.step)
+
+
+@dataclasses.dataclass(frozen=True)
+class CosineSchedule:
+    """`lr / 2 * (1 + cos(pi * epoch / epochs))`, without restarts: Loshchilov & Hutter, ICLR 2017. Printed cos-N."""
+
+    epochs: int
+
+    def __str__(self) -> str:
+        return f"cos-{self.epochs}"
+
+    def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float | None = None) -> float:
+        """Learning rate during `epoch`, counted from 0, starting from `lr`. `decay` has no part in it."""
+        return lr / 2 * (1 + math.cos(math.pi * epoch / self.epochs))
+
+
+@dataclasses.dataclass(frozen=True)
+class StoppedSchedule(StepSchedule):
+    """The ImageNet names' bare N (`resnet34_50`): the usual 30-90 shrunk to `epochs`, so a step at every third of it.
+
+    The supplement does not print its ImageNet step size: that it shrinks with N is an assumption.
+    """
+
+    def __init__(self, epochs: int):
+        super().__init__(step=math.ceil(epochs / 3), epochs=epochs)
+
+    def __str__(self) -> str:
+        return str(self.epochs)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaledSchedule:
+    """Another schedule run through in a share of its epochs, at least one: the same curve, sampled more coarsely.
+
+    For machines too small for the full one. It prints as its origin with xS, so that nobody takes one for the other.
+    """
+
+    full: StepSchedule | CosineSchedule
+    scale: Fraction  # above 0, below 1
+
+    @property
+    def epochs(self) -> int:
+        """The full schedule's, scaled and rounded, halves up."""
+        return max(1, math.floor(self.full.epochs * self.scale + Fraction(1, 2)))
+
+    def __str__(self) -> str:
+        return f"{self.full}x{float(self.scale)}"
+
+    def learning_rate(self, epoch: int, *, lr: float, decay: float = 0.2) -> float:
+        """Learning rate during `epoch`, counted from 0: the full schedule's at `epoch / scale`, exactly."""
+        return self.full.learning_rate(Fraction(epoch) / self.scale, lr=lr, decay=decay)
+
+
+Schedule = StepSchedule | CosineSchedule | ScaledSchedule
+
+
+def parse(text: str) -> Schedule:
+    """The schedule that prints as `text`.
+
+    Raises:
+        InputError: if none does.
+    """
+    match = re.fullmatch(r"(?:(cos|[1-9][0-9]{0,5})-)?([1-9][0-9]{0,5})(?:x(0\.[0-9]{0,3}[1-9]))?", text)
+    if match and match[3]:
+        return ScaledSchedule(parse(text.removesuffix(f"x{match[3]}")), Fraction(match[3]))
+    if match:
+        first, epochs = match[1], int(match[2])
+        if first is None:
+            return StoppedSchedule(epochs)
+        if first == "cos":
+            return CosineSchedule(epochs)
+        if int(first) <= epochs:
+            return StepSchedule(int(first), epochs)
+    raise InputError(f"{RULE}. Received: {text}")
+
+
+def callback(schedule: Schedule, *, lr: float, decay: float = 0.2):
+    """`keras.callbacks.LearningRateScheduler` that follows the schedule."""
+    import keras
+
+    return keras.callbacks.LearningRateScheduler(lambda epoch, _: schedule.learning_rate(epoch, lr=lr, decay=decay))

@@ -1,0 +1,3 @@
+"""Public name of `zoo.InputError`."""
+
+from zoo import InputError as InputError

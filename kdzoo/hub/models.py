@@ -1,0 +1,202 @@
+"""Published models: found by name, verified, listed and loaded. Nothing here needs TensorFlow.
+
+A published model is a directory NAME with `card.json`, which describes it and holds the SHA-256 of every file, and
+`1/`, a SavedModel as TensorFlow Serving wants it. The card also says where each weight lies in the SavedModel's data
+file, so that any backend can read them.
+"""
+
+import dataclasses
+import difflib
+import fnmatch
+import functools
+import hashlib
+import logging
+import os
+import pathlib
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kdzoo.runs import names, records
+from kdzoo.runs import weights as weights_module
+from zoo import InputError
+
+if TYPE_CHECKING:
+    import keras
+from kdzoo.hub.artefact import build_network
+from kdzoo.hub.cards import CARD, VARIABLES, read_card
+from kdzoo.hub.folders import folders_of_models
+
+_log = logging.getLogger(__name__)
+
+REMOTES = ("https://", "hf://", "http://")
+_RULE = (
+    "A published model must be named [DATASET/]ARCHITECTURE_SCHEDULE, for example wrn16-8_20-65 or"
+    " cifar100/wrn16-8_20-65"
+)
+
+
+def load(name: str, *, path: str | os.PathLike | None = None) -> "keras.Model":
+    """A published model as a Keras model: built by its builder, holding the artefact's weights.
+
+    It takes standardised float32 images (the card's `mean` and `std`, see `kdzoo.data.standardise`) to logits, has its
+    stages as layers, and can be trained on. Every file's checksum is verified first.
+
+    Args:
+        name: for example wrn16-8_20-65, looked for in `path` or else in $KDZOO_HOME, the checkout's saved_models/ and
+            the remote folder $KDZOO_REMOTE; or where one lies: https://HOST/FOLDER/NAME or hf://OWNER/REPO/NAME. What
+            comes from afar is kept in $KDZOO_CACHE, by default ~/.cache/kdzoo.
+        path: the only folder of models to look in.
+
+    Raises:
+        InputError: if there is no such model, or it is damaged; the message names the closest ones.
+    """
+    return find(name, path=path).build()
+
+
+def list_models(pattern: str = "*", *, path: str | os.PathLike | None = None) -> list[str]:
+    """Names of the published models on this machine, for example of "wrn16-*", in natural order. Reads only cards.
+
+    Args:
+        pattern: as a shell's.
+        path: the only folder of models to look in, instead of $KDZOO_HOME and the checkout's saved_models/.
+    """
+    return [card["name"] for card in list_cards(pattern, path=path)]
+
+
+def list_cards(pattern: str = "*", *, path: str | os.PathLike | None = None) -> list[dict[str, Any]]:
+    """The cards of `list_models`. A damaged card is left out, with a warning."""
+    cards = {}
+    for root in folders_of_models(path):
+        for found in (*root.glob(f"*/{CARD}"), *root.glob(f"*/*/{CARD}")):
+            name = found.parent.relative_to(root).as_posix()
+            if not name.startswith(".") and "/." not in name and name not in cards and fnmatch.fnmatch(name, pattern):
+                try:
+                    cards[name] = read_card(found.parent, name)
+                except InputError as error:
+                    _log.warning("%s", error)
+    return [cards[name] for name in sorted(cards, key=_natural)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network of ours, wherever it lies.
+
+    Attributes:
+        where: as it was asked for.
+        directory: where it is.
+        record: its run's record, or its card, which says the same and more.
+        digest: gives the SHA-256 of its weights.
+        build: gives the network with its weights, in the precision Keras is set to.
+    """
+
+    spec: str
+    directory: pathlib.Path
+    record: dict[str, Any]
+    digest: Callable[[], str]
+    build: Callable[[], "keras.Model"]
+
+
+def find(name: str, *, path: str | os.PathLike | None = None) -> Trained:
+    """A published model, its card read, its files verified when it is built: see `load`.
+
+    Raises:
+        InputError: if there is none, or its card is damaged.
+    """
+    return _published(name, locate(name, path=path), None if _is_remote(name) else name)
+
+
+def resolve(spec: str | os.PathLike) -> Trained:
+    """A trained network by the directory of a run or published model, a published name, or an address.
+
+    A directory that is there wins over a published name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    spec = os.fspath(spec)
+    if _is_remote(spec):
+        return find(spec)
+    if not spec.isprintable() or len(spec) > 1000:
+        raise InputError(f"A trained model is a directory or a published name. Received: {repr(spec)[:100]}")
+    directory = pathlib.Path(spec)
+    if os.path.exists(directory / CARD):  # which, unlike a path's own, takes names of any length
+        return _published(spec, directory, None)
+    if not os.path.exists(spec) and re.fullmatch(r"([^/]+/)?[a-z]+[0-9-]+(_[a-z0-9.-]+)?", spec):
+        return find(spec)
+    record = records.read(spec)
+    weights = directory / weights_module.WEIGHTS
+    return Trained(
+        spec,
+        directory,
+        record,
+        functools.partial(_digest_file, weights),
+        functools.partial(weights_module.load_model, spec),
+    )
+
+
+def _digest_file(path: pathlib.Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"A finished run must hold its weights. Received: {path}: {error.strerror}") from None
+
+
+def locate(name: str, *, path: str | os.PathLike | None = None) -> pathlib.Path:
+    """Directory of a published model, fetched there first where it lies afar.
+
+    Raises:
+        InputError: if it cannot be found.
+    """
+    if _is_remote(name):
+        from kdzoo.hub import remote
+
+        return remote.fetch(name)
+    check_name(name)
+    roots = folders_of_models(path)
+    for root in roots:
+        if (root / name / CARD).exists():
+            return root / name
+    if path is None and (base := os.environ.get("KDZOO_REMOTE")):
+        from kdzoo.hub import remote
+
+        return remote.fetch(f"{base.rstrip('/')}/{name}")
+    published = list_models(path=path)
+    close = difflib.get_close_matches(name, published, n=3, cutoff=0.3) or published[:5]
+    tried = ", ".join(str(root / name) for root in roots) or "no folder of models"
+    raise InputError(
+        f"A model to load must be published, for example {', '.join(close) or 'by apps.publish'}."
+        f" Received: {name}: not in {tried}; KDZOO_HOME and KDZOO_REMOTE name other places"
+    )
+
+
+def check_name(name: str) -> names.ModelName:
+    """The model a published name means.
+
+    Raises:
+        InputError: if it is no such name: no schedule, a path, anything but plain characters.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9._-]{1,64})?", name):
+        raise InputError(f"{_RULE}. Received: {repr(name)[:100]}")
+    parsed = names.parse(name.rpartition("/")[2])
+    if not parsed.schedule:
+        published = [model for model in list_models() if model.rpartition("/")[2].startswith(f"{parsed}_")]
+        which = f"published with one: {', '.join(published)}" if published else "none of it is published"
+        raise InputError(f"{_RULE}, with the schedule it was trained on; {which}. Received: {name}")
+    return parsed
+
+
+def _published(spec: str, directory: pathlib.Path, name: str | None) -> Trained:
+    card = read_card(directory, name)
+    build = functools.partial(build_network, directory, card)
+    return Trained(spec, directory, card, lambda: card["files"][VARIABLES]["sha256"], build)
+
+
+def _is_remote(spec: str) -> bool:
+    return spec.startswith(REMOTES)
+
+
+def _natural(name: str) -> list:
+    """Sorts numbers within names as numbers: wrn16-2 before wrn16-10; CIFAR-10's, without a prefix, first."""
+    prefix, _, model = name.rpartition("/")
+    return [prefix, *(int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", model)))]

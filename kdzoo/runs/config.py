@@ -1,0 +1,138 @@
+"""What can be asked for: a run's configuration, and the rules it must keep. Imports no backend."""
+
+import dataclasses
+import math
+
+from kdzoo.data import augmentation
+from kdzoo.distillation import schedules
+from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
+from kdzoo.runs import names
+from zoo import InputError
+
+# method -> weights of the three terms. AT's is the 10^3 of Zagoruyko & Komodakis' code.
+METHODS = {
+    "none": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 0.0},
+    "kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 0.0},
+    "at": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 1000.0},
+    "at+kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 1000.0},
+}
+AUGMENTATIONS = ("auto", *augmentation.AUGMENTATIONS)
+STRATEGIES = ("none", "mirrored")
+TEACHER_INPUTS = ("auto", "raw", "unit", "standardised")
+DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
+TEACHER_DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything a run's result depends on.
+
+    Attributes:
+        model: architecture of the network to train, for example wrn16-1.
+        schedule: its schedule, for example 20-65 or cos-65.
+        dataset, dataset_name: see `kdzoo.data.load`.
+        seed: of the initial weights, the order and the augmentation.
+        teachers: directories of finished runs, published models, SavedModels or grpc://HOST:PORT/NAME; several teach
+            together.
+        ce_weight, kd_weight, at_weight, temperature, at_mode: see `kdzoo.Distiller`.
+        kd_until: share of the epochs in which teachers have a part; from then on it is plain training, cross-entropy
+            alone with weight 1: early-stopped distillation (ESKD), not to be confused with early-stopped teachers.
+        batch_size: images a step, over all replicas.
+        lr: learning rate to start from.
+        lr_decay: factor at each step of a step schedule.
+        momentum: of SGD, Nesterov's.
+        weight_decay: coupled, as in PyTorch's SGD.
+        augment: none, crop, crop_flip, or auto: the data set's usual one.
+        train_examples: class-balanced subset to train on; 0: all.
+        val_examples: class-balanced subset held out of training.
+        strategy: none, or mirrored: TensorFlow's MirroredStrategy over all GPUs, or all logical CPUs.
+        dtype_policy: Keras's, for student and teachers; auto: the faster of float32 and mixed_bfloat16, as measured.
+        teacher_dtype: in which teachers compute, float32 or bfloat16; auto: as dtype_policy says.
+        fused_steps: on JAX, most training steps in one call of the compiled program; 0: 1 on a CPU, 64 elsewhere.
+        teacher_signature: that a SavedModel or server is asked by; default: serving_default, for AT features.
+        teacher_logits: its output that holds logits; default: the only one, or logits.
+        teacher_input: how it wants images: raw (0 to 255), unit (0 to 1), standardised as the student's; auto: raw
+            where they are integers.
+    """
+
+    model: str
+    schedule: str
+    dataset: str = "cifar10"
+    seed: int = 0
+    teachers: tuple[str, ...] = ()
+    ce_weight: float = 1.0
+    kd_weight: float = 0.0
+    at_weight: float = 0.0
+    temperature: float = 4.0
+    at_mode: str = "code"
+    kd_until: float = 1.0
+    batch_size: int = 128
+    lr: float = 0.1
+    lr_decay: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augment: str = "auto"
+    train_examples: int = 0
+    val_examples: int = 0
+    strategy: str = "none"
+    dtype_policy: str = "float32"
+    dataset_name: str = ""
+    fused_steps: int = 0
+    teacher_signature: str = ""
+    teacher_logits: str = ""
+    teacher_input: str = "auto"
+    teacher_dtype: str = "auto"
+
+    @property
+    def teacher_policy(self) -> str:
+        """Keras's dtype policy for teachers."""
+        policies = {"auto": self.dtype_policy, "float32": "float32", "bfloat16": "mixed_bfloat16"}
+        return policies[self.teacher_dtype]
+
+    @property
+    def kd_epochs(self) -> int:
+        """Epochs in which teachers have a part: all of them, without teachers too, unless `kd_until` ends it before."""
+        epochs = schedules.parse(self.schedule).epochs
+        return max(1, math.floor(self.kd_until * epochs + 0.5))
+
+    @property
+    def method(self) -> str:
+        """What the weights amount to: none, kd, at or at+kd."""
+        terms = [name for name, weight in (("at", self.at_weight), ("kd", self.kd_weight)) if weight]
+        return "+".join(terms) or "none"
+
+    def check(self) -> None:
+        """Raises InputError for what is wrong with it by itself, before any data is loaded."""
+        if names.parse(self.model).schedule:
+            raise InputError(f"A model to train is an architecture, for example wrn16-2. Received: {self.model}")
+        schedules.parse(self.schedule)
+        check_temperature(self.temperature)
+        check_at_mode(self.at_mode)
+        check_weights(
+            ce_weight=self.ce_weight,
+            kd_weight=self.kd_weight,
+            at_weight=self.at_weight,
+            num_teachers=len(self.teachers),
+        )
+        for name, choices in (
+            ("augment", AUGMENTATIONS),
+            ("strategy", STRATEGIES),
+            ("teacher_input", TEACHER_INPUTS),
+            ("dtype_policy", DTYPE_POLICIES),
+            ("teacher_dtype", TEACHER_DTYPES),
+        ):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {getattr(self, name)}")
+        for name, passes, rule in (
+            ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295, for example 0"),
+            ("batch_size", self.batch_size >= 1, "at least 1, for example 128"),
+            ("fused_steps", self.fused_steps >= 0, "at least 0, for example 64"),
+            ("kd_until", 0 < self.kd_until <= 1, "above 0 and at most 1, for example 0.5"),
+            ("kd_until", self.kd_until == 1 or bool(self.teachers), "1 without a teacher"),
+            ("lr", 0 < self.lr < math.inf, "above 0, for example 0.1"),
+            ("lr_decay", 0 < self.lr_decay <= 1, "above 0 and at most 1, for example 0.2"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1, for example 0.9"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0, for example 0.0005"),
+        ):
+            if not passes:
+                raise InputError(f"{name} must be {rule}. Received: {getattr(self, name)}")

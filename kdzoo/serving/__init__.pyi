@@ -1,0 +1,2 @@
+from .server import load as load
+from .server import start as start

@@ -1,0 +1,71 @@
+"""Teachers that are SavedModels."""
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from kdzoo.hub import cards
+from kdzoo.runs import records
+from kdzoo.teachers.signature import Signature, inner_shape
+from zoo import InputError
+
+
+def find_saved_model(spec: str) -> pathlib.Path | None:
+    """Directory of the SavedModel that lies there and is none of ours; of several versions the newest."""
+    path = pathlib.Path(spec)
+    if "\0" in spec or not os.path.isdir(path) or any((path / own).exists() for own in (cards.CARD, records.RECORD)):
+        return None
+    if (path / "saved_model.pb").exists():
+        return path.resolve()
+    versions = [found.parent for found in path.glob("*/saved_model.pb") if found.parent.name.isdecimal()]
+    return max(versions, key=lambda version: int(version.name)).resolve() if versions else None
+
+
+def load_saved_model(
+    directory: pathlib.Path,
+) -> tuple[dict[str, Signature], Callable[[Signature, np.ndarray], dict[str, np.ndarray]]]:
+    """A SavedModel's signatures that take one tensor, and what calls one.
+
+    Raises:
+        InputError: if it cannot be loaded.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise InputError(f"A SavedModel as teacher needs TensorFlow. Received: {directory}: {error}") from None
+    try:
+        model = tf.saved_model.load(str(directory))
+    except Exception as error:  # of reading, parsing, or making a graph: TensorFlow has no one class for them
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"A SavedModel must be one that loads. Received: {directory}: {reason}") from None
+    signatures = {}
+    for name, function in model.signatures.items():
+        _, inputs = function.structured_input_signature
+        if len(inputs) == 1:
+            (key, image), outputs = *inputs.items(), function.structured_outputs
+            shapes = {output: inner_shape(spec.shape) for output, spec in outputs.items()}
+            signatures[name] = Signature(name, key, image.dtype.name, inner_shape(image.shape), shapes)
+
+    def call(signature: Signature, images: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            outputs = model.signatures[signature.name](**{signature.input: tf.constant(images)})
+        except (tf.errors.OpError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"A SavedModel must take {images.dtype} images {list(images.shape)}. Received: {directory}: {reason}"
+            ) from None
+        return {key: outputs[key].numpy() for key in signature.outputs}
+
+    return signatures, call
+
+
+def digest_saved_model(directory: pathlib.Path) -> str:
+    """SHA-256 over all files of a SavedModel."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(directory).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

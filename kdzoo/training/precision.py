@@ -1,0 +1,73 @@
+"""In which precision networks compute: set, measured, chosen."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from kdzoo.data.dataset import Dataset
+from kdzoo.distillation.dtype import dtype_policy
+from kdzoo.runs.config import RunConfig
+
+SECONDS = 5.0  # that choosing takes, beside compilation
+CANDIDATES = ("float32", "mixed_bfloat16")
+
+
+def choose(config: RunConfig, dataset: Dataset, *, seconds: float = SECONDS) -> str:
+    """The faster of float32 and mixed_bfloat16 on this machine: training steps of the student timed in turn.
+
+    A processor without bfloat16 instructions may take a hundred times as long with it: a few images show that first.
+    """
+    few = min(8, config.batch_size)
+    steps = {name: _stepper(config, dataset, few, name) for name in CANDIDATES}
+    once = {name: min(_timed(step) for _ in range(3)) for name, step in steps.items()}
+    if once["mixed_bfloat16"] > 3 * once["float32"]:
+        return "float32"
+    steps = {name: _stepper(config, dataset, config.batch_size, name) for name in CANDIDATES}
+    taken = {name: [] for name in CANDIDATES}
+    began = time.monotonic()
+    while time.monotonic() - began < seconds or len(taken["float32"]) < 3:
+        for name, step in steps.items():
+            taken[name].append(_timed(step))
+    return min(CANDIDATES, key=lambda name: statistics.median(taken[name]))
+
+
+def images_per_second(config: RunConfig, dataset: Dataset, *, seconds: float = SECONDS) -> float:
+    """Training steps of the configuration's network alone, timed on this machine: the median."""
+    step = _stepper(config, dataset, config.batch_size, config.dtype_policy)
+    taken, began = [], time.monotonic()
+    while time.monotonic() - began < seconds or len(taken) < 3:
+        taken.append(_timed(step))
+    return config.batch_size / statistics.median(taken)
+
+
+def _timed(step: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began
+
+
+def _stepper(config: RunConfig, dataset: Dataset, images: int, policy: str) -> Callable[[], None]:
+    """What trains the configuration's network for a step on so many images, in this precision; compiled already."""
+    from kdzoo.distillation import distiller
+    from kdzoo.distillation.optimizers import CoupledSGD
+    from kdzoo.runs import names
+    from kdzoo.training import backends as training_steps
+
+    train = dataset.train.take(np.arange(images) % len(dataset.train))
+    config = dataclasses.replace(config, batch_size=images, fused_steps=1, augment="none")
+    with dtype_policy(policy):
+        student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
+        model = distiller.Distiller(student, ce_weight=1.0, kd_weight=0.0)
+        model.compile(CoupledSGD(config.lr), jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+    steps = training_steps.make(model, dataset, train, config)
+
+    def step() -> None:
+        steps.run(epoch=0, begin=0, end=1)
+        steps.metrics()  # waits until it is done
+
+    step()
+    return step

@@ -1,0 +1,115 @@
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from conftest import ROOT
+from kdzoo.distillation import losses
+from kdzoo.distillation.optimizers import CoupledSGD
+from zoo import InputError
+
+GOLDEN = json.loads((ROOT / "tests/golden/golden.json").read_text())
+
+
+def test_distillation_by_hand():
+    # At T = 2: softmax(0, 0) = (1/2, 1/2) and softmax(0, ln 9 / 2) = (1/4, 3/4).
+    value = losses.distillation(
+        student_logits=np.array([[0.0, math.log(9)]]), teacher_logits=np.array([[0.0, 0.0]]), temperature=2
+    )
+    by_hand = 4 * (0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
+    np.testing.assert_allclose(value, [by_hand], rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", ["1.0", "4.0", "20.0"])
+def test_distillation_is_pytorch_s(temperature):
+    golden = GOLDEN["kd"]
+    values = losses.distillation(
+        student_logits=np.array(golden["student"]),
+        teacher_logits=np.array(golden["teacher"]),
+        temperature=float(temperature),
+    )
+    np.testing.assert_allclose(values, golden["values"][temperature], rtol=1e-4)
+
+
+def test_equal_logits_distil_nothing():
+    logits = np.array(GOLDEN["kd"]["student"])
+    np.testing.assert_allclose(losses.distillation(student_logits=logits, teacher_logits=logits), 0, atol=1e-6)
+
+
+def test_temperature_scales_logits_and_its_square_the_loss():
+    pair = {key: np.array(GOLDEN["kd"][key]) for key in ("student", "teacher")}
+    at_1 = losses.distillation(student_logits=pair["student"], teacher_logits=pair["teacher"], temperature=1)
+    at_5 = losses.distillation(student_logits=5 * pair["student"], teacher_logits=5 * pair["teacher"], temperature=5)
+    np.testing.assert_allclose(at_5, 25 * np.asarray(at_1), rtol=1e-5)
+
+
+def test_extreme_logits_stay_finite():
+    value = losses.distillation(
+        student_logits=np.array([[1e4, 0.0]]), teacher_logits=np.array([[0.0, 1e4]]), temperature=1
+    )
+    np.testing.assert_allclose(value, [1e4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, math.nan, math.inf])
+def test_impossible_temperature_is_refused(temperature):
+    with pytest.raises(InputError, match="temperature must be above 0"):
+        losses.distillation(student_logits=np.zeros((1, 2)), teacher_logits=np.zeros((1, 2)), temperature=temperature)
+
+
+def test_attention_transfer_by_hand():
+    # Maps of 1x2: the student's (9, 16) of length sqrt(337), the teacher's (0, 2 + 2) / 2, of direction (0, 1).
+    student = np.array([[[[3.0], [4.0]]]])
+    teacher = np.array([[[[0.0, 0.0], [math.sqrt(2), math.sqrt(2)]]]])
+    squares = np.array([(9 / math.sqrt(337)) ** 2, (16 / math.sqrt(337) - 1) ** 2])
+    code = losses.attention_transfer(student_stages=[student], teacher_stages=[teacher])
+    paper = losses.attention_transfer(student_stages=[student], teacher_stages=[teacher], mode="paper")
+    np.testing.assert_allclose(code, [squares.mean()], rtol=1e-6)
+    np.testing.assert_allclose(paper, [math.sqrt(squares.sum())], rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["code", "paper"])
+def test_attention_transfer_is_pytorch_s(mode):
+    golden = GOLDEN["at"]
+    stages = {key: [np.array(stage) for stage in golden[key]] for key in ("student", "teacher")}
+    values = losses.attention_transfer(student_stages=stages["student"], teacher_stages=stages["teacher"], mode=mode)
+    np.testing.assert_allclose(values, golden[mode], rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with TensorFlow")
+@pytest.mark.parametrize("mode", ["code", "paper"])
+def test_equal_attention_has_no_distance_and_a_finite_gradient(mode):
+    import tensorflow as tf
+
+    stage = tf.Variable(np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32"))
+    with tf.GradientTape() as tape:
+        values = losses.attention_transfer(student_stages=[stage], teacher_stages=[stage.numpy()], mode=mode)
+    np.testing.assert_allclose(values, 0, atol=1e-7)
+    assert np.isfinite(tape.gradient(values, stage)).all()
+
+
+def test_attention_needs_matching_stages():
+    stage = np.ones((1, 4, 4, 1))
+    with pytest.raises(InputError, match="Received: 2 and 1"):
+        losses.attention_transfer(student_stages=[stage, stage], teacher_stages=[stage])
+    with pytest.raises(InputError, match="Received: 4x4 and 3x3"):
+        losses.attention_transfer(student_stages=[stage], teacher_stages=[np.ones((1, 3, 3, 1))])
+    with pytest.raises(InputError, match="at_mode must be one of code, paper"):
+        losses.attention_transfer(student_stages=[stage], teacher_stages=[stage], mode="x")
+
+
+def test_optimiser_steps_are_pytorch_s():
+    golden = GOLDEN["sgd"]
+    variable = keras.Variable(np.array(golden["initial"], "float32"))
+    optimiser = CoupledSGD(0.1, coupled_weight_decay=0.05)
+    for gradient, lr, weights in zip(golden["gradients"], golden["lr"], golden["weights"], strict=True):
+        optimiser.learning_rate = lr
+        optimiser.apply([ops.convert_to_tensor(np.array(gradient, "float32"))], [variable])
+        np.testing.assert_allclose(ops.convert_to_numpy(variable.value), weights, atol=1e-6)
+
+
+def test_optimiser_is_restored_from_its_config():
+    optimiser = CoupledSGD(0.3, momentum=0.5, nesterov=False, coupled_weight_decay=0.1)
+    assert CoupledSGD.from_config(optimiser.get_config()).get_config() == optimiser.get_config()

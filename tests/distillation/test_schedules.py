@@ -1,0 +1,78 @@
+import keras
+import numpy as np
+import pytest
+
+from kdzoo.distillation import schedules
+from zoo import InputError
+
+
+def curve(text: str, **options) -> list[float]:
+    schedule = schedules.parse(text)
+    return [schedule.learning_rate(epoch, **{"lr": 0.1, **options}) for epoch in range(schedule.epochs)]
+
+
+def test_step_curves():
+    np.testing.assert_allclose(curve("2-5"), [0.1, 0.1, 0.02, 0.02, 0.004], rtol=1e-12)
+    np.testing.assert_allclose(curve("20-65"), [0.1] * 20 + [0.02] * 20 + [0.004] * 20 + [0.0008] * 5, rtol=1e-12)
+    np.testing.assert_allclose(curve("60-200"), [0.1] * 60 + [0.02] * 60 + [0.004] * 60 + [0.0008] * 20, rtol=1e-12)
+    np.testing.assert_allclose(curve("2-4", lr=1.0, decay=0.1), [1, 1, 0.1, 0.1], rtol=1e-12)
+
+
+def test_cosine_curve():
+    np.testing.assert_allclose(curve("cos-4"), [0.1, 0.0853553391, 0.05, 0.0146446609], rtol=1e-8)
+
+
+def test_stopped_curve_shrinks_30_90():
+    np.testing.assert_allclose(curve("5"), [0.1, 0.1, 0.02, 0.02, 0.004], rtol=1e-12)
+    assert schedules.parse("90").step == 30
+
+
+def test_a_scaled_schedule_is_the_same_curve_in_fewer_epochs():
+    np.testing.assert_allclose(curve("60-200x0.25"), curve("15-50"), rtol=1e-12)
+    np.testing.assert_allclose(curve("20-65x0.25"), curve("5-16"), rtol=1e-12)
+    # Steps at epochs 2.5, 5 and 7.5 of 8.75.
+    np.testing.assert_allclose(curve("10-35x0.25"), [0.1] * 3 + [0.02] * 2 + [0.004] * 3 + [0.0008], rtol=1e-12)
+    np.testing.assert_allclose(curve("60-200x0.03"), [0.1] * 2 + [0.02] * 2 + [0.004] * 2, rtol=1e-12)
+    np.testing.assert_allclose(curve("cos-8x0.5"), curve("cos-4"), rtol=1e-12)
+    assert curve("2-4x0.1") == [0.1]
+
+
+def test_callback_follows_the_schedule():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    callback = schedules.callback(schedules.parse("2-5"), lr=0.1)
+    x = np.zeros((2, 1))
+    logs = model.fit(x, x, epochs=5, initial_epoch=1, callbacks=[callback], verbose=0).history
+    np.testing.assert_allclose(logs["learning_rate"], [0.1, 0.02, 0.02, 0.004], rtol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["20-65", "cos-65", "50", "20-65x0.25", "cos-65x0.1", "50x0.0625"])
+def test_schedules_print_as_they_are_written(text):
+    assert str(schedules.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "65-20",
+        "0-5",
+        "5-0",
+        "1-2-3",
+        "cos",
+        "cos-0",
+        "20/65",
+        "-5",
+        "1.5-3",
+        "5 ",
+        "5x",
+        "5x1.0",
+        "5x0.10",
+        "5x0.0",
+        "5x0.5x0.5",
+        "x0.5",
+    ],
+)
+def test_what_is_no_schedule_is_refused(text):
+    with pytest.raises(InputError, match="Received: "):
+        schedules.parse(text)

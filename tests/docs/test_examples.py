@@ -1,0 +1,137 @@
+"""Every shell and Python block of the README and the documentation runs as it is printed.
+
+A page's blocks run one after another in one temporary folder, which holds the checkout's flag files, grids, results and
+published models. A block that needs the network or a GPU carries its reason on the line above it:
+`<!-- skip: needs a GPU -->`.
+"""
+
+import collections
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("sybil")
+from sybil import Document, Example
+from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
+
+from conftest import ROOT
+
+LINKED = ("apps/flags", "apps/grids", "results", "saved_models")
+LANGUAGES = {"bash", "python", "text", "json"}  # text and json are shown, not run
+FAST = {
+    "README.md",
+    "docs/guides/choose-a-teacher.md",
+    "docs/explanation/batch.md",
+    "docs/explanation/numerics.md",
+    "docs/reference/formats.md",
+}
+SKIP = re.compile(r"<!-- skip: (.+) -->\n\Z")
+MOST_SKIPPED = 0.15
+SECONDS = 600
+
+
+def run_bash(example: Example) -> None:
+    """Runs a block in the current folder; what it left running ends with it."""
+    script = f"set -euo pipefail\n{example.parsed}"
+    with open("output.txt", "w+") as output:
+        process = subprocess.Popen(["bash", "-c", script], stdout=output, stderr=output, start_new_session=True)
+        try:
+            code = process.wait(timeout=SECONDS)
+        finally:
+            if process.poll() is None or _is_alive(process.pid):
+                os.killpg(process.pid, signal.SIGKILL)
+        output.seek(0)
+        assert code == 0, f"{example.path}:{example.line}\n{example.parsed}\n{output.read()[-3000:]}"
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+PARSERS = (CodeBlockParser("bash", run_bash), PythonCodeBlockParser())
+
+
+def pages() -> dict[str, Document]:
+    """The README and each page of the documentation, by path."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return {
+        path.relative_to(ROOT).as_posix(): Document.parse(str(path), *PARSERS)
+        for path in paths
+        if "_build" not in path.parts
+    }
+
+
+def reason(example: Example) -> str | None:
+    """Why a block is not run; None if it is run."""
+    found = SKIP.search(example.document.text[: example.region.start])
+    return found[1] if found else None
+
+
+PAGES = pages()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> pathlib.Path:
+    """The folder a page's blocks run in, where `python` is this Python."""
+    for name in LINKED:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(ROOT / name)
+    binaries = tmp_path / ".bin"
+    binaries.mkdir()
+    (binaries / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (binaries / "python").chmod(0o755)
+    path = [str(binaries), str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("KDZOO_CACHE", str(tmp_path / ".cache"))
+    monkeypatch.delenv("KDZOO_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page in FAST else pytest.mark.slow)
+        for page, document in PAGES.items()
+        if any(reason(example) is None for example in document.examples())
+    ],
+)
+def test_blocks_of_a_page_run(page, folder):
+    pytest.importorskip("tensorflow")
+    for example in PAGES[page].examples():
+        if reason(example) is None:
+            example.evaluate()
+
+
+def test_few_blocks_are_skipped_and_each_has_a_reason():
+    reasons = [reason(example) for document in PAGES.values() for example in document.examples()]
+    skipped = [text for text in reasons if text is not None]
+    assert all(re.search(r"\b(network|GPU)\b", text) for text in skipped), skipped
+    assert len(skipped) <= MOST_SKIPPED * len(reasons), f"{len(skipped)} of {len(reasons)} blocks are skipped"
+
+
+def test_each_skip_comment_stands_on_a_block():
+    for page, document in PAGES.items():
+        comments = document.text.count("<!-- skip:")
+        assert comments == sum(reason(example) is not None for example in document.examples()), page
+
+
+def test_each_block_has_a_known_language():
+    for page, document in PAGES.items():
+        fences = re.findall(r"^ *(`{3,})(.*)$", document.text, flags=re.MULTILINE)
+        opened = [language for _, language in fences[::2]]
+        counts = collections.Counter(language for language in opened if not language.startswith("{"))
+        assert counts.keys() <= LANGUAGES, f"{page}: {counts}"
+        examples = list(document.examples())
+        assert len(examples) >= counts["bash"] + counts["python"], page

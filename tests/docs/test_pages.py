@@ -1,0 +1,39 @@
+"""The README is short, its links lead somewhere, and each command has its flags in the reference."""
+
+import re
+
+import pytest
+
+from conftest import ROOT
+
+README_LINES = 150
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "results/README.md")),
+    ROOT / "benchmarks/README.md",
+    *(path for path in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in path.parts),
+]
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_to_files_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    files = [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
+    missing = [file for file in files if not (page.parent / file).exists()]
+    assert not missing
+
+
+def test_each_command_has_its_flags_in_the_reference():
+    commands = {path.stem for path in (ROOT / "apps").glob("*.py") if "__main__" in path.read_text()}
+    listed = re.findall(r"^```{flags} (\w+)$", (ROOT / "docs/reference/flags.md").read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(commands)
+
+
+def test_each_room_is_in_the_reference():
+    rooms = {path.parent.name for path in (ROOT / "kdzoo").glob("*/__init__.pyi")}
+    listed = re.findall(r"^```{room} (\w+)$", (ROOT / "docs/reference/api.md").read_text(), flags=re.MULTILINE)
+    assert set(listed) == rooms

@@ -1,0 +1,183 @@
+"""The published tables as data: what they say, that it can be run, and that each of its command lines does run."""
+
+import math
+
+import numpy as np
+import pytest
+
+from kdzoo.data import sources
+from kdzoo.distillation import schedules
+from kdzoo.experiments import sweep
+from kdzoo.paper import printed as printed_module
+from kdzoo.runs import records, weights
+from kdzoo.runs.config import METHODS
+from kdzoo.training import train
+from test_zoo import PARAMETERS  # of every network, as built
+from zoo import InputError
+
+ROWS = [row for table in printed_module.TABLES for row in printed_module.rows(table)]
+# (table, architecture) -> parameters as printed that are not the network's; table 9 has it right.
+MISPRINTS = {(8, "wrn28-8"): "23.25"}
+ONE_EPOCH = "0.005"  # share of 200 epochs; a shorter schedule has one too
+
+
+def grid(rows, *, scale: str = "", **common) -> dict:
+    """A grid of these rows: teachers first, each run once."""
+    entries = [row.teacher_flags(schedule_scale=scale) for row in rows]
+    entries += [row.student_flags(schedule_scale=scale) for row in rows]
+    runs = [entry for i, entry in enumerate(entries) if entry and entry not in entries[:i]]
+    return {"workdir": "runs", "common": common, "runs": runs}
+
+
+def test_no_row_is_missing():
+    assert [len(printed_module.rows(table)) for table in printed_module.TABLES] == [9, 10, 4, 7, 12, 12, 22, 22, 30, 12]
+    assert [row.line for row in printed_module.rows(10)] == list(range(1, 13))
+    assert len({(row.table, row.label) for row in ROWS}) == len(ROWS)
+
+
+# First and last of each table, typed in once more.
+@pytest.mark.parametrize(
+    ("table", "line", "label", "parameters", "teacher_error", "student_error", "student_std"),
+    [
+        (1, 1, "wrn16-1 from scratch", None, None, 8.751, 0.129),
+        (1, 9, "wrn16-1 from dn100-24 15/50 kd", "3.02", 5.435, 8.016, 0.223),
+        (2, 1, "dn40-12 from scratch", None, None, 7.268, 0.148),
+        (2, 10, "dn40-12 from dn100-24 15/50 kd", "3.02", 5.435, 6.721, 0.298),
+        (3, 1, "wrn16-1 from wrn16-8 60/200 kd cosine", None, None, 7.945, 0.127),
+        (3, 4, "wrn16-1 from wrn100-1 20/65 kd cosine", None, None, 8.191, 0.104),
+        (4, 1, "resnet18 90", "11.69", 30.24, None, None),
+        (4, 7, "resnet152 35", "60.19", 23.58, None, None),
+        (5, 1, "wrn16-1 from scratch", None, None, 8.751, 0.129),
+        (5, 12, "wrn16-1 from wrn250-1 15/50 kd", "3.97", 6.893, 8.263, 0.234),
+        (6, 1, "dn40-12 from scratch", None, None, 7.268, 0.148),
+        (6, 12, "dn40-12 from wrn250-1 15/50 kd", "3.97", 6.893, 7.488, 0.291),
+        (7, 1, "wrn16-1 from wrn16-1 60/200 kd", "0.17", 8.751, 8.182, 0.250),
+        (7, 22, "wrn16-1 from wrn16-8 10/35 kd", "10.96", 6.240, 7.784, 0.223),
+        (8, 1, "wrn28-1 from wrn28-1 60/200 kd", "0.36", 7.101, 7.101, 0.072),
+        (8, 22, "wrn28-1 from wrn28-8 10/35 kd", "23.25", 6.022, 6.795, 0.123),
+        (9, 1, "wrn16-1 from wrn16-1 60/200 kd", "0.17", 8.751, 8.182, 0.250),
+        (9, 12, "wrn16-1 from wrn16-3 20/65 at+kd", "1.55", None, None, None),  # breaks off in the print
+        (9, 30, "wrn28-1 from wrn28-8 15/50 at+kd", "23.35", 5.092, 6.402, 0.107),
+        (10, 1, "wrn28-1 from wrn16-4 60/200 kd", "2.74", 4.964, 6.518, 0.204),
+        (10, 12, "wrn28-1 from wrn16-11 20/65 at+kd", "20.70", 5.033, 6.202, 0.172),
+    ],
+)
+def test_rows(table, line, label, parameters, teacher_error, student_error, student_std):
+    row = printed_module.rows(table)[line - 1]
+    assert (row.table, row.line, row.label, row.parameters) == (table, line, label, parameters)
+    assert (row.teacher_error, row.student_error, row.student_std) == (teacher_error, student_error, student_std)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.table}.{row.line}")
+def test_a_row_is_possible(row):
+    for schedule in filter(None, (row.teacher_schedule, row.student_schedule)):
+        assert str(schedules.parse(schedule)) == schedule
+    assert row.method in METHODS
+    assert (row.method == "none") == (not row.student or not row.teacher)
+    for error in (row.teacher_error, row.student_error):
+        assert error is None or 3 < error < 31
+    assert (row.student_std is None) == (row.student_error is None)
+    assert row.student_std is None or 0 < row.student_std < 0.5
+    if row.parameters:
+        matches = printed_module.parameters_match(row.parameters, PARAMETERS[row.teacher])
+        assert matches == (MISPRINTS.get((row.table, row.teacher)) != row.parameters)
+        assert matches or "misprint" in row.notes
+
+
+def test_a_teacher_s_error_is_the_same_wherever_it_is_printed():
+    printed: dict = {}
+    for row in ROWS:
+        if row.teacher_error is not None:
+            printed.setdefault((row.dataset, row.teacher, row.mode), set()).add(row.teacher_error)
+    assert {teacher: errors for teacher, errors in printed.items() if len(errors) > 1} == {}
+
+
+@pytest.mark.parametrize("table", printed_module.TABLES)
+@pytest.mark.parametrize("scale", ["", "0.25"])
+def test_a_table_is_a_grid(table, scale):
+    runs = {run.name: run for run in sweep.expand(grid(printed_module.rows(table), scale=scale))}
+    suffix = f"x{scale}" if scale else ""
+    for row in printed_module.rows(table):
+        teacher = f"{row.teacher}_{row.teacher_schedule}{suffix}_seed0"
+        assert not row.teacher or not runs[teacher].needs
+        if row.student:
+            how = f"_{row.method}_{teacher}" if row.teacher else ""
+            student = runs[f"{row.student}_{row.student_schedule}{suffix}{how}_seed0"]
+            assert student.needs == ((teacher,) if row.teacher else ())
+            assert student.config.method == row.method
+
+
+@pytest.mark.parametrize(
+    ("printed", "count", "matches"),
+    [
+        ("0.17", 175_066, True),  # cut off
+        ("0.18", 175_066, True),  # rounded
+        ("1.54", 1_536_090, True),
+        ("20.70", 20_706_522, True),
+        ("20.71", 20_706_522, True),
+        ("23.25", 23_354_842, False),
+        ("0.19", 175_066, False),
+        ("0.16", 175_066, False),
+    ],
+)
+def test_parameters_match(printed, count, matches):
+    assert printed_module.parameters_match(printed, count) == matches
+
+
+@pytest.mark.parametrize("table", [0, 11])
+def test_a_table_that_is_not_there_is_refused(table):
+    with pytest.raises(InputError, match=f"1 to 10, for example 7. Received: {table}$"):
+        printed_module.rows(table)
+
+
+# Each command line: one step of it.
+
+
+def commands() -> list:
+    """A row for each way to train a network; only those of ImageNet's and of CIFAR-10's smallest are not slow."""
+    ways = {(row.student, row.teacher, row.method, row.schedule_type): row for row in reversed(ROWS)}
+    quick = {min(printed_module.rows(table), key=size).label for table in (4, 7)}
+    return [
+        pytest.param(row, id=row.label.replace(" ", "_"), marks=[] if row.label in quick else pytest.mark.slow)
+        for row in reversed(ways.values())
+    ]
+
+
+def size(row: printed_module.Row) -> int:
+    return sum(PARAMETERS[name] for name in (row.student, row.teacher) if name)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory) -> dict[str, str]:
+    """Data set of the paper -> one of its number of classes, two images of noise for training and two for testing."""
+    folder, rng = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
+    for name, size, classes in (("cifar10", 32, 10), ("imagenet", 64, 1000)):  # from 64 a ResNet has ImageNet's stem
+        images, labels = rng.integers(0, 256, (4, size, size, 3), np.uint8), np.array([0, classes - 1])
+        np.savez(folder / name, x_train=images[:2], y_train=labels, x_test=images[2:], y_test=labels)
+    return {name: f"npz:{folder / name}.npz" for name in ("cifar10", "imagenet")}
+
+
+def write_untrained(run: sweep.Run) -> None:
+    """What looks like the finished run, its network as it is drawn."""
+    dataset = sources.load(run.config.dataset)
+    about = {"name": dataset.name, "fingerprint": dataset.fingerprint, "num_classes": dataset.num_classes}
+    about |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
+    record = {"name": run.name, "method": "none", "seed": 0, "parameters": 0, "test_error_last": 0.0}
+    record |= {"config": {"model": run.config.model}, "dataset": about}
+    run.workdir.mkdir(parents=True)
+    weights.save_weights(run.workdir, weights.build(record))
+    records.write(run.workdir, record)
+
+
+@pytest.mark.parametrize("row", commands())
+def test_its_command_line_runs_one_step(row, noise, tmp_path):
+    flags = {"dataset": noise[row.dataset], "batch_size": 2}
+    *teachers, run = sweep.expand(grid([row], scale=ONE_EPOCH, **flags) | {"workdir": str(tmp_path)})
+    for teacher in teachers:
+        write_untrained(teacher)
+    record = train.run(run.config, run.workdir)
+    (epoch,) = record["history"]
+    assert math.isfinite(epoch["loss"])
+    assert record["parameters"] == PARAMETERS[row.student or row.teacher]
+    assert record["method"] == row.method
+    assert [teacher["name"] for teacher in record["teachers"]] == [teacher.name for teacher in teachers]

@@ -1,0 +1,104 @@
+"""From a run to a published model: the same every time, whole or not at all."""
+
+import json
+import random
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from conftest import start_python
+from kdzoo.hub import cards, models
+from kdzoo.publishing import publisher
+from kdzoo.runs import records
+from kdzoo.training import evaluation
+from zoo import InputError
+
+pytest.importorskip("tensorflow")
+NAME = "quarters/wrn10-1_2-3"
+
+
+def test_float16_takes_half_the_room_and_other_seeds_count_and_twice_is_the_same_to_the_byte(
+    published, teacher_run, tmp_path
+):
+    record = records.read(teacher_run)
+    (tmp_path / "other").mkdir()
+    seed = {"seed": 1, "config": record["config"] | {"seed": 1}, "test_error_last": record["test_error_last"] + 4}
+    records.write(tmp_path / "other", record | seed)
+    root = tmp_path / "models"
+    directory = publisher.publish([teacher_run, tmp_path / "other"], root, name=NAME, store="float16")
+    half, exact = (cards.read_card(path) for path in (directory, published / NAME))
+    assert half["files"][cards.VARIABLES]["bytes"] < 0.55 * exact["files"][cards.VARIABLES]["bytes"]
+    weights = [models.load(NAME, path=path).get_weights() for path in (root, published)]
+    for stored, whole in zip(*weights, strict=True):
+        np.testing.assert_array_equal(stored, whole.astype(np.float16).astype(np.float32))
+    assert (half["runs"], half["seed"]) == (2, 0)
+    assert half["test_error_last_mean"] == pytest.approx(record["test_error_last"] + 2)
+    assert half["test_error_last_std"] == pytest.approx(8**0.5)
+
+    with pytest.raises(InputError, match="published once, unless replace"):
+        publisher.publish([teacher_run], root, name=NAME)
+    publisher.publish([teacher_run], root, name=NAME, replace=True)
+    for file in cards.FILES:
+        assert (directory / file).read_bytes() == (published / NAME / file).read_bytes()
+    assert [path.name for path in directory.parent.iterdir()] == [directory.name]
+
+
+def test_a_run_that_is_not_as_its_record_says_is_refused(teacher_run, tmp_path):
+    run = shutil.copytree(teacher_run, tmp_path / "run")
+    record = records.read(run)
+    for changed, message in (
+        ({"test_error_last": record["test_error_last"] + 0.03}, "must have its record's test error"),
+        ({"method": "kd", "teachers": [{"name": "wrn10-2_2-3"}]}, "must be given a name.*taught by wrn10-2_2-3"),
+        ({"dataset": {**record["dataset"], "name": "npz:/x.npz"}}, "must be named"),
+    ):
+        records.write(run, record | changed)
+        with pytest.raises(InputError, match=message):
+            publisher.publish([run], tmp_path / "models", name=NAME if "test_error_last" in changed else None)
+    assert not list((tmp_path / "models").rglob("*")) if (tmp_path / "models").exists() else True
+
+
+@pytest.mark.parametrize("name", ["wrn10-1_9-10", "../wrn10-1_2-3", "wrn10-1"])
+def test_a_name_must_be_the_models(teacher_run, tmp_path, name):
+    with pytest.raises(InputError, match="name"):
+        publisher.publish([teacher_run], tmp_path / "models", name=name)
+    assert not (tmp_path / "models").exists()
+
+
+def test_runs_of_one_card_must_be_alike(teacher_run, tmp_path):
+    with pytest.raises(InputError, match=r"differ in their seeds and in nothing else. Received: seeds \[0, 0\]"):
+        publisher.publish([teacher_run, teacher_run], tmp_path, name=NAME)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_publish_leaves_nothing_that_load_takes(teacher_run, tmp_path, kills):
+    for _ in range(kills):
+        process = start_python(
+            "-m", "apps.publish", f"--run={teacher_run}", f"--models={tmp_path}", f"--name={NAME}", "--replace"
+        )
+        time.sleep(random.uniform(2, 9))
+        process.kill()
+        process.communicate()
+        for name in models.list_models(path=tmp_path):
+            assert name == NAME
+            models.load(name, path=tmp_path)
+    if kills > 1:
+        publisher.publish([teacher_run], tmp_path, name=NAME, replace=True)
+        assert [path.name for path in (tmp_path / "quarters").iterdir()] == ["wrn10-1_2-3"]
+
+
+def test_a_published_model_is_evaluated_by_its_name(published, monkeypatch):
+    monkeypatch.setenv("KDZOO_HOME", str(published))
+    card = cards.read_card(published / NAME)
+    result = evaluation.evaluate_run(NAME)
+    assert result["test_error"] == result["test_error_recorded"] == card["test_error"]
+    assert evaluation.evaluate_run(published / NAME, examples=10)["test_examples"] == 10
+    with pytest.raises(InputError, match=r"examples must be from 1 to 64. Received: 65"):
+        evaluation.evaluate_run(NAME, examples=65)
+
+
+def test_the_card_is_json_for_everybody(published):
+    text = (published / NAME / cards.CARD).read_text()
+    assert json.loads(text, parse_constant=lambda constant: pytest.fail(constant))["name"] == NAME

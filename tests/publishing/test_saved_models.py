@@ -1,0 +1,94 @@
+"""Every model published with the project: the same three ways, as good as its card says, and listed in the README."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import kdzoo
+from conftest import ROOT, run_python, start_python
+from kdzoo.data import augmentation
+from kdzoo.hub import cards, folders, models
+from kdzoo.reports import tables
+from kdzoo.runs import records
+from kdzoo.training import evaluation
+
+tf = pytest.importorskip("tensorflow")
+MODELS = models.list_models(path=folders.CHECKOUT)
+needs_cifar10 = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set: no CIFAR-10")
+
+BARE = """
+import sys
+sys.modules.update(dict.fromkeys(("keras", "kdzoo")))
+import numpy as np, tensorflow as tf
+root, images, answers, *names = sys.argv[1:]
+images = tf.constant(np.load(images))
+loaded = (tf.saved_model.load(f"{root}/{name}/1").signatures["serving_default"] for name in names)
+np.savez(answers, *(serve(images=images)["logits"].numpy() for serve in loaded))
+"""
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def bare(images, tmp_path_factory) -> dict[str, np.ndarray]:
+    """Logits by TensorFlow alone."""
+    path = tmp_path_factory.mktemp("bare")
+    np.save(path / "images.npy", images)
+    arguments = (str(folders.CHECKOUT), str(path / "images.npy"), str(path / "answers.npz"))
+    done = run_python("-c", BARE, *arguments, *MODELS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(path / "answers.npz") as answers:
+        return dict(zip(MODELS, (answers[f"arr_{i}"] for i in range(len(MODELS))), strict=True))
+
+
+@pytest.fixture(scope="module")
+def by_grpc(images) -> dict[str, np.ndarray]:
+    """Logits by `apps.serve`."""
+    grpc_teacher = pytest.importorskip("kdzoo.teachers.grpc", exc_type=ValueError)
+    process = start_python("-m", "apps.serve", f"--path={folders.CHECKOUT}", "--port=0")
+    try:
+        target = process.stdout.readline().partition("grpc://")[2].partition("/")[0]
+        clients = {name: grpc_teacher.Client(target, name) for name in MODELS}
+        return {name: c.predict(c.signatures()["serving_default"], images)["logits"] for name, c in clients.items()}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_gives_the_same_logits_three_ways(name, images, bare, by_grpc):
+    dataset = cards.read_card(folders.CHECKOUT / name)["dataset"]
+    model = kdzoo.load(name, path=folders.CHECKOUT)
+    logits = model.predict(augmentation.standardise(images, mean=dataset["mean"], std=dataset["std"]), verbose=0)
+    np.testing.assert_allclose(logits, bare[name], atol=1e-5 * np.abs(logits).max())
+    np.testing.assert_allclose(by_grpc[name], bare[name], atol=1e-5 * np.abs(logits).max())
+
+
+@needs_cifar10
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("examples", [cards.SAMPLE, pytest.param(None, marks=pytest.mark.slow)])
+def test_its_error_is_its_cards(name, examples):
+    result = evaluation.evaluate_run(name, examples=examples)
+    assert result["test_examples"] == (examples or 10_000)
+    assert result["dataset"] == "cifar10"
+    # Another processor's order of summation may turn an image or two that lie on the border.
+    assert result["test_error"] == pytest.approx(result["test_error_recorded"], abs=200 / result["test_examples"])
+
+
+def test_the_teachers_of_all_finished_runs_are_published():
+    runs = [records.read(path.parent) for path in ROOT.glob("results/cifar10/*/record.json")]
+    assert {record["name"] for record in runs if record["method"] == "none"} <= set(MODELS)
+
+
+def test_the_readme_lists_them():
+    table = tables.cards(models.list_cards(path=folders.CHECKOUT))
+    assert table in (ROOT / "README.md").read_text(), "run python -m apps.list, and put its table into the README"
+
+
+def test_the_repository_stays_small():
+    assert sum(cards.count_bytes(card) for card in models.list_cards(path=folders.CHECKOUT)) < 150 * 2**20

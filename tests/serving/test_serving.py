@@ -1,0 +1,266 @@
+"""Teachers behind gRPC: our server with our client, and with TensorFlow Serving's own messages."""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from conftest import run_python, start_python
+from kdzoo.hub import cards
+from kdzoo.hub.models import list_cards
+from kdzoo.runs import records, weights
+from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.teachers import saved_model, signature
+from kdzoo.training import train
+from zoo import InputError
+
+tf = pytest.importorskip("tensorflow")
+grpc = pytest.importorskip("grpc")
+pytest.importorskip("tensorflow_serving")
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
+from tensorflow_serving.apis import (  # noqa: E402
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from kdzoo.serving.server import load, start  # noqa: E402
+from kdzoo.teachers.grpc import Client  # noqa: E402
+
+NAME = "quarters/wrn10-1_2-3"
+
+
+@pytest.fixture(scope="module")
+def models(published):
+    return load(list_cards(path=published), path=str(published))
+
+
+@contextlib.contextmanager
+def served(models, **options):
+    """A server on a free port: its host:port."""
+    server, port = start(models, **{"host": "127.0.0.1", "port": 0, **options})
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (300, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def config(npz) -> RunConfig:
+    return RunConfig("wrn10-1", "1-2", dataset=f"npz:{npz}", batch_size=32, seed=1, lr=0.001, **METHODS["at+kd"])
+
+
+@pytest.fixture
+def directly(published, images) -> dict[str, np.ndarray]:
+    """What the model says of the images without a server."""
+    signatures, call = saved_model.load_saved_model(published / NAME / cards.VERSION)
+    return call(signatures["serving_default"], images)
+
+
+def signature_of(client) -> signature.Signature:
+    return client.signatures()["serving_default"]
+
+
+def test_the_client_gets_what_the_model_says(models, images, directly):
+    with served(models) as target:
+        client = Client(target, NAME)
+        signatures = client.signatures()
+        assert signatures.keys() == {"serving_default", "features"}
+        assert signatures["serving_default"].image_shape == (16, 16, 3)
+        assert signatures["serving_default"].outputs == {"logits": (4,), "probabilities": (4,)}
+        answers = client.predict(signatures["serving_default"], images)  # in three requests
+        assert client.predict(signatures["features"], images[:3])["stage1"].shape == (3, 16, 16, 16)
+        assert client.predict(signatures["serving_default"], images[:0])["logits"].shape == (0, 4)
+    np.testing.assert_allclose(answers["logits"], directly["logits"], atol=1e-5)
+    np.testing.assert_allclose(answers["probabilities"], directly["probabilities"], atol=1e-5)
+
+
+def test_a_thousand_requests_at_once_are_all_answered(models, images, directly):
+    with served(models) as target:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(target))
+        requests = [_request(images=images[i % 300][None], outputs=["logits"]) for i in range(1000)]
+        pending = [stub.Predict.future(request, timeout=120) for request in requests]
+        answers = [tf.make_ndarray(future.result().outputs["logits"]) for future in pending]
+    np.testing.assert_allclose(np.concatenate(answers), directly["logits"][np.arange(1000) % 300], atol=1e-5)
+
+
+def test_a_server_of_small_requests_gets_smaller_ones(models, images, directly):
+    with served(models, request_mb=0.01) as target:  # thirteen images
+        client = Client(target, NAME)
+        answers = client.predict(signature_of(client), images)
+    np.testing.assert_allclose(answers["logits"], directly["logits"], atol=1e-5)
+
+
+def _request(**changes):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = changes.get("name", NAME)
+    request.model_spec.signature_name = changes.get("signature", "")
+    if "version" in changes:
+        request.model_spec.version.value = changes["version"]
+    request.output_filter.extend(changes.get("outputs", []))
+    tensor = tf.make_tensor_proto(changes.get("images", np.zeros((1, 16, 16, 3), np.uint8)))
+    tensor.MergeFrom(changes.get("more", type(tensor)()))
+    if "dims" in changes:
+        for dimension, size in zip(tensor.tensor_shape.dim, changes["dims"], strict=True):
+            dimension.size = size
+    request.inputs[changes.get("input", "images")].CopyFrom(tensor)
+    return request
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"name": "wrn16-8_20-65"}, "NOT_FOUND", f"Model must be one of {NAME}. Received: wrn16-8_20-65"),
+        ({"name": "x" * 10_000}, "NOT_FOUND", "Received: xxx"),
+        ({"version": 2}, "NOT_FOUND", "Version must be 1 or none. Received: 2"),
+        ({"signature": "train"}, "INVALID_ARGUMENT", "Received: train"),
+        ({"outputs": ["logit"]}, "INVALID_ARGUMENT", "Received: logit"),
+        ({"input": "image"}, "INVALID_ARGUMENT", "Input must be images. Received: image"),
+        ({"images": np.zeros((1, 16, 16, 3), np.float32)}, "INVALID_ARGUMENT", "Received: float32 [1, 16, 16, 3]"),
+        ({"images": np.zeros((1, 32, 32, 3), np.uint8)}, "INVALID_ARGUMENT", "Received: uint8 [1, 32, 32, 3]"),
+        ({"images": np.zeros((16, 16, 3), np.uint8)}, "INVALID_ARGUMENT", "Received: uint8 [16, 16, 3]"),
+        ({"dims": [2, 16, 16, 3]}, "INVALID_ARGUMENT", "as many values as its shape says"),
+        ({"dims": [-1, 16, 16, 3]}, "INVALID_ARGUMENT", "Received: uint8 [-1, 16, 16, 3]"),
+        ({"dims": [2**40, 16, 16, 3]}, "RESOURCE_EXHAUSTED", "A request must be of at most"),
+        ({"images": np.zeros((3000, 16, 16, 3), np.uint8)}, "RESOURCE_EXHAUSTED", ""),
+    ],
+)
+def test_a_request_that_cannot_be_answered_is_told_why(server_at, changes, code, said):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server_at))
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(_request(**changes), timeout=30)
+    assert refused.value.code().name == code
+    assert said in refused.value.details()
+    assert stub.Predict(_request(), timeout=30).outputs.keys() == {"logits", "probabilities"}
+
+
+@pytest.fixture(scope="module")
+def server_at(models):
+    with served(models, request_mb=1) as target:
+        yield target
+
+
+def test_metadata_status_and_health_are_told_as_by_tensorflow_serving(server_at):
+    channel = grpc.insecure_channel(server_at)
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = NAME
+    response = stub.GetModelMetadata(request, timeout=30)
+    assert (response.model_spec.name, response.model_spec.version.value) == (NAME, 1)
+    definitions = get_model_metadata_pb2.SignatureDefMap()
+    assert response.metadata["signature_def"].Unpack(definitions)
+    assert definitions.signature_def.keys() == {"serving_default", "features"}
+    assert definitions.signature_def["serving_default"].method_name == "tensorflow/serving/predict"
+    status = get_model_status_pb2.GetModelStatusRequest()
+    status.model_spec.name = NAME
+    answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status, timeout=30)
+    assert [version.state for version in answer.model_version_status] == [30]
+    health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_port_belongs_to_one_server(models, server_at):
+    with pytest.raises(InputError, match="must be free to listen on"):
+        start(models, host="127.0.0.1", port=int(server_at.rpartition(":")[2]))
+
+
+def losses(record: dict) -> list[dict]:
+    return [{key: row[key] for key in ("loss", "ce", "kd", "at", "test_ce")} for row in record["history"]]
+
+
+def test_train_publish_serve_distil_is_as_distilling_from_the_run(config, teacher_run, models, tmp_path):
+    """Through KD and attention transfer."""
+    run = train.run(dataclasses.replace(config, teachers=(str(teacher_run),)), tmp_path / "run")
+    with served(models) as target:
+        taught = dataclasses.replace(config, teachers=(f"grpc://{target}/{NAME}",))
+        away = train.run(taught, tmp_path / "away")
+    for one, other in zip(losses(run), losses(away), strict=True):
+        assert other == pytest.approx(one, rel=1e-4)
+    assert away["test_agreement_last"] == run["test_agreement_last"]
+    assert away["teachers"][0]["test_error_last"] == run["teachers"][0]["test_error_last"]
+
+
+def test_a_server_that_restarts_is_waited_for(config, models, tmp_path):
+    server, port = start(models, host="127.0.0.1", port=0)
+    where = f"grpc://127.0.0.1:{port}/{NAME}"
+    # Of 20 epochs more is to be asked than was asked ahead in the first.
+    taught = dataclasses.replace(config, schedule="1-20", teachers=(where,), **METHODS["kd"])
+    train.run(taught, tmp_path / "away", teacher_cache="off")
+    stopped, back = [], []
+
+    def restart(progress) -> None:
+        """After the first epoch the server goes; a second later another is there."""
+        if progress.epoch == 1 and not stopped:
+            stopped.append(server.stop(None).wait())
+            timer = threading.Timer(1, lambda: back.append(start(models, host="127.0.0.1", port=port)[0]))
+            timer.start()
+
+    train.run(taught, tmp_path / "interrupted", progress=restart, teacher_cache="off")
+    assert back
+    back[0].stop(None).wait()
+    pair = [weights.load_model(tmp_path / name).get_weights() for name in ("away", "interrupted")]
+    assert all((a == b).all() for a, b in zip(*pair, strict=True))
+
+
+def test_a_run_whose_teacher_is_gone_saves_and_goes_on_later(config, models, tmp_path):
+    server, port = start(models, host="127.0.0.1", port=0)
+    taught = dataclasses.replace(config, schedule="1-4", teachers=(f"grpc://127.0.0.1:{port}/{NAME}",))
+
+    def stop(progress) -> None:
+        if progress.epoch == 2:
+            server.stop(None).wait()
+
+    with pytest.raises(InputError, match="must be there and answer within 1 s") as gone:
+        train.run(taught, tmp_path / "run", teacher_deadline=1.0, progress=stop)
+    assert "\n" not in str(gone.value)
+    with served(models) as target:  # elsewhere
+        taught = dataclasses.replace(taught, teachers=(f"grpc://{target}/{NAME}",))
+        record = train.run(taught, tmp_path / "run")
+        assert record["sessions"][1]["epoch"] >= 2
+        train.run(taught, tmp_path / "undisturbed")
+    pair = [weights.load_model(tmp_path / name).get_weights() for name in ("run", "undisturbed")]
+    assert all((a == b).all() for a, b in zip(*pair, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("grpc://127.0.0.1:9/wrn10-1_2-3", "at 127.0.0.1:9 must be there and answer within 2 s"),
+        ("grpc://localhost/wrn10-1_2-3", "must be grpc://HOST:PORT/NAME"),
+        ("grpc://localhost:8500", "must be grpc://HOST:PORT/NAME"),
+        ("grpc://{target}/wrn16-8_20-65", "NOT_FOUND: Model must be one of"),
+    ],
+)
+def test_a_server_that_is_not_there_or_has_no_such_model_is_said(config, server_at, tmp_path, where, message):
+    taught = dataclasses.replace(config, teachers=(where.format(target=server_at),))
+    with pytest.raises(InputError, match=message):
+        train.run(taught, tmp_path / "run", teacher_deadline=2.0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_commands_serve_and_distil(published, npz, tmp_path):
+    process = start_python("-m", "apps.serve", f"--path={published}", "--port=0")
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("serving 1 models at grpc://localhost:")
+        address = line.split()[4].replace("NAME:", NAME)
+        flags = ["--student=wrn10-1", "--schedule=1-1", f"--dataset=npz:{npz}", "--batch_size=32"]
+        done = run_python("-m", "apps.distill", *flags, f"--teacher={address}", f"--workdir={tmp_path}/run")
+        assert done.returncode == 0, done.stderr
+        assert records.read(tmp_path / "run")["teachers"][0]["name"] == NAME
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert (out, err) == ("", "")
