@@ -276,9 +276,9 @@ def ours(
     from kdzoo.teachers import output_cache
     from kdzoo.teachers.outputs import TeacherOutputs
     from kdzoo.teachers.resolve import Ensemble
-    from kdzoo.training import backends, train
+    from kdzoo.training import backends, strategy
 
-    train.make_deterministic()
+    strategy.make_deterministic()
     student, _, teacher = pair.partition("<")
     dataset = noise(classes, examples)
     taught = (

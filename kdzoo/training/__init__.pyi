@@ -1,4 +1,5 @@
 from .evaluation import evaluate_run as evaluate_run
-from .loop import Stopped as Stopped
-from .train import make_deterministic as make_deterministic
+from .state import Stopped as Stopped
+from .strategy import make_deterministic as make_deterministic
+from .strategy import mirrored_strategy as mirrored_strategy
 from .train import run as run

@@ -1,16 +1,16 @@
 """The training steps of the backend in use."""
 
-from collections.abc import Callable
-from typing import Any
-
 import keras
 
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs.config import RunConfig
+from kdzoo.teachers.outputs import TeacherOutputs
 from kdzoo.training.jax_steps import JaxSteps
 from kdzoo.training.steps import Steps
 from kdzoo.training.tensorflow_steps import TensorFlowSteps
+
+_STEPS: dict[str, type[Steps]] = {"tensorflow": TensorFlowSteps, "jax": JaxSteps}
 
 
 def make(
@@ -18,11 +18,7 @@ def make(
     dataset: Dataset,
     train: Split,
     config: RunConfig,
-    answers: Callable[[tuple[int, int]], dict[str, Any]] | None = None,
-) -> "Steps":
-    """What runs this compiled model's steps on the backend in use.
-
-    `answers` tells of a step, (epoch, step), what a model of `outputs_given` takes beside the labels.
-    """
-    kinds = {"tensorflow": TensorFlowSteps, "jax": JaxSteps}
-    return kinds[keras.backend.backend()](model, dataset, train, config, answers)
+    teacher_outputs: TeacherOutputs | None = None,
+) -> Steps:
+    """The training steps of a compiled model: see `Steps`."""
+    return _STEPS[keras.backend.backend()](model, dataset, train, config, teacher_outputs)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,22 +19,22 @@ from zoo import InputError
 
 
 def evaluate_run(
-    spec: str | os.PathLike, dataset_name: str | None = None, *, examples: int | None = None
+    spec: str | os.PathLike[str], dataset_name: str | None = None, *, examples: int | None = None
 ) -> dict[str, Any]:
-    """Evaluates a trained network on a test set: a run's in the precision it was trained in, a published in float32.
+    """Evaluates a trained network: a run in the precision it was trained in, a published model in float32.
 
     Args:
-        where: a run's directory, a published model's name, address or directory.
-        dataset_name: see `kdzoo.data.load`; None: the run's own, by its name where the file it came from is gone.
-        examples: only the first so many test images.
+        spec: a run's directory, or a published model's name, address or directory.
+        dataset_name: see `kdzoo.data.load`; None: the run's own data set, by its name if its file no longer exists.
+        examples: number of test images, from the first; None: all.
 
     Returns:
         name, dataset, test_examples, test_error in percent, test_ce in nats, test_ece from 0 to 1, and
-        test_error_recorded, the error that record or card tell: of all test images, or of a published model's first
-        1,000 where only those are evaluated.
+        test_error_recorded, the error in the record or card: on all test images, or on a published model's first 1,000
+        if `examples` is 1,000.
 
     Raises:
-        InputError: if the network or the data set is not there, or they do not fit together.
+        InputError: if the network or the data set does not exist, or they do not fit together.
     """
     trained = models.resolve(spec)
     dataset = own_dataset(trained.record) if dataset_name is None else sources.load(dataset_name)
@@ -41,7 +42,7 @@ def evaluate_run(
 
 
 def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None = None) -> dict[str, Any]:
-    """`evaluate_run` of a network that has been found, on a data set that has been loaded."""
+    """`evaluate_run` of a network that has been resolved, on a data set that has been loaded."""
     record = trained.record
     published = "test_error" in record
     base.check_fits(trained.spec, record, dataset)
@@ -69,11 +70,15 @@ def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None 
     }
 
 
-def own_dataset(record: dict[str, Any], source: str | None = None) -> Dataset:
-    """The data set of a run, from `source` (see `kdzoo.data.load`) or else from where the run had it.
+def own_dataset(record: Mapping[str, Any], source: str | None = None) -> Dataset:
+    """The data set of a run.
+
+    Args:
+        record: the run's record.
+        source: see `kdzoo.data.load`; None: the run's own source.
 
     Raises:
-        InputError: if it cannot be had, or `source` is another data set.
+        InputError: if it cannot be loaded, or `source` is another data set.
     """
     if source is not None:
         dataset = sources.load(source, record["dataset"]["name"] if source.startswith("npz:") else "")

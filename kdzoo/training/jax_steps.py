@@ -1,69 +1,74 @@
 """Training steps on JAX: the data set lies on the device, and one call of the compiled program runs many steps."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
 from kdzoo.data import augmentation
-from kdzoo.data.dataset import Split
+from kdzoo.data.dataset import Dataset, Split
+from kdzoo.distillation.distiller import Distiller
+from kdzoo.runs.config import RunConfig
+from kdzoo.teachers.outputs import TeacherOutputs
 from kdzoo.training.steps import EVALUATION_BATCH, Steps, call_ends
 
-DEVICE_SHARE = 0.25  # of an accelerator's memory that a table of what teachers say may take
 FUSED_STEPS = 64  # on an accelerator; a processor's steps are long enough to be called one by one
+DEVICE_SHARE = 0.25  # most of an accelerator's memory that a table of teacher logits may take
 
 
 class JaxSteps(Steps):
-    """`lax.scan` over the steps of a call, each of which takes its batch from the data set on the device."""
+    """`lax.scan` over the steps of a call. Each step takes its batch from the uint8 images on the device.
 
-    def __init__(self, model, dataset, train, config, answers):
+    Crop, flip and standardisation are part of the compiled program. While steps run, the values of the variables are
+    arrays in `_carry`; `state`, `predict` and `metrics` first copy them into the model.
+    """
+
+    def __init__(
+        self,
+        model: Distiller,
+        dataset: Dataset,
+        train: Split,
+        config: RunConfig,
+        teacher_outputs: TeacherOutputs | None = None,
+    ):
         import jax
 
-        super().__init__(model, dataset, train, config, answers)
+        super().__init__(model, dataset, train, config, teacher_outputs)
         self.fused = config.fused_steps or (1 if jax.default_backend() == "cpu" else FUSED_STEPS)
         self._train = jax.jit(self._train_call, donate_argnums=0)
         self._test = jax.jit(self._test_call)
-        self._train_split, self._arrays = train, {}
-        self._table = None  # what the teachers say, where it lies on the device, and which rows of it are there
-        if answers and not config.at_weight and fits_on_device(answers.bytes):
-            table, self._there = answers.preload()
-            self._table = jax.device_put(table)
-            # Rows that there are not, to fill up with, are dropped.
-            add = lambda table, rows, values: table.at[rows].set(values, mode="drop")  # noqa: E731
-            self._add = jax.jit(add, donate_argnums=0)
-        self._carry = None  # what the steps hold in place of the model's variables, once they have begun
+        self._train_split = train
+        self._arrays: dict[Split, Any] = {}
+        self._table: DeviceTable | None = None
+        if teacher_outputs and not config.at_weight and fits_on_device(teacher_outputs.bytes):
+            self._table = DeviceTable(teacher_outputs)
+        self._carry: list[Any] | None = None
 
-    def run(self, *, epoch, begin, end):
+    def run(self, *, epoch: int, begin: int, end: int) -> None:
         if self._carry is None:
             self._carry = [[variable.value for variable in group] for group in self.groups()]
-        of_epoch = self._epoch(epoch)
-        positions = of_epoch.order[begin * of_epoch.batch_size : end * of_epoch.batch_size]
-        positions = positions.reshape(-1, of_epoch.batch_size).astype(np.int32)
-        views = of_epoch.views[positions].astype(np.int32)
-        batches = {"positions": positions, "views": views}
+        batches_of_epoch = self._epoch(epoch)
+        size = batches_of_epoch.batch_size
+        positions = batches_of_epoch.order[begin * size : end * size].reshape(-1, size).astype(np.int32)
+        batches: dict[str, Any] = {
+            "positions": positions,
+            "views": batches_of_epoch.views[positions].astype(np.int32),
+        }
         if self._table is not None:
-            batches["rows"] = self._on_table(epoch, begin, end)
-        elif self._answers:
-            said = [self._answers((epoch, step)) for step in range(begin, end)]
-            batches["said"] = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *said)
-        self._carry = self._train(self._carry, *self._on_device(self._train_split), self._table, batches)
+            batches["rows"] = self._table.rows_of(epoch, begin, end)
+        elif self._teacher_outputs:
+            outputs = [self._teacher_outputs((epoch, step)) for step in range(begin, end)]
+            batches["teacher_outputs"] = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *outputs)
+        table = None if self._table is None else self._table.logits
+        self._carry = self._train(self._carry, *self._on_device(self._train_split), table, batches)
 
-    def _on_table(self, epoch: int, begin: int, end: int) -> np.ndarray:
-        """Rows [steps, batch] of these steps in the device's table, once it has been given those that it lacked."""
-        rows = np.stack([self._answers.numbers((epoch, step)) for step in range(begin, end)]).astype(np.int32)
-        lacking = np.flatnonzero(~self._there[rows].all(axis=1))
-        if lacking.size:
-            added, values = np.full_like(rows, len(self._there)), np.zeros((*rows.shape, self._table.shape[1]), "f4")
-            for i in lacking.tolist():
-                added[i], values[i] = rows[i], self._answers((epoch, begin + i))["teacher_logits"]
-            self._table = self._add(self._table, added, values)
-            self._there[rows] = True
-        return rows
-
-    def metrics(self):
+    def metrics(self) -> dict[str, float]:
         if self._carry is not None:
             _assign(self.model.metrics_variables, self._carry[-1])
         return super().metrics()
 
-    def predict(self, split):
+    def predict(self, split: Split) -> np.ndarray:
         self._sync()
         trainable, non_trainable = ([variable.value for variable in group] for group in self.groups()[:2])
         images, _ = self._on_device(split)
@@ -75,9 +80,9 @@ class JaxSteps(Steps):
             for positions in (*calls, np.arange(whole, len(split))[None])
             if positions.size
         ]
-        return np.concatenate([np.asarray(one) for one in logits])
+        return np.concatenate([np.asarray(part) for part in logits])
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         self._sync()
         return super().state()
 
@@ -92,13 +97,13 @@ class JaxSteps(Steps):
         )
 
     def _sync(self) -> None:
-        """Gives the model's variables the values that so far only the steps hold."""
+        """Copies the values that only the steps hold into the model's variables."""
         if self._carry is not None:
             for variables, values in zip(self.groups(), self._carry, strict=True):
                 _assign(variables, values)
             self._carry = None
 
-    def _on_device(self, split: Split) -> tuple:
+    def _on_device(self, split: Split) -> Any:
         """The padded uint8 images and the labels."""
         import jax
 
@@ -108,33 +113,33 @@ class JaxSteps(Steps):
 
     # Compiled.
 
-    def _train_call(self, carry, images, labels, table, batches):
-        def step(carry, batch):
+    def _train_call(self, carry: Any, images: Any, labels: Any, table: Any, batches: Any) -> Any:
+        def step(carry: Any, batch: Any) -> list[Any]:
             y = labels[batch["positions"]]
-            if "said" in batch:
-                y = {"label": y, **batch["said"]}
+            if "teacher_outputs" in batch:
+                y = {"label": y, **batch["teacher_outputs"]}
             if table is not None:
                 y = {"label": y, "teacher_logits": table[batch["rows"]]}
-            x = self._seen(images, batch["positions"], batch["views"])
+            x = self.make_images(images, batch["positions"], batch["views"])
             return list(self.model.train_step(tuple(carry), (x, y))[1])
 
         return _scan(step, carry, batches)
 
-    def _test_call(self, trainable, non_trainable, images, positions):
-        def step(positions):
-            seen = self._seen(images, positions, np.full(positions.shape, augmentation.CENTRE))
-            return self.model.stateless_call(trainable, non_trainable, seen, training=False)[0]
+    def _test_call(self, trainable: Any, non_trainable: Any, images: Any, positions: Any) -> Any:
+        def step(positions: Any) -> Any:
+            x = self.make_images(images, positions, np.full(positions.shape, augmentation.CENTRE))
+            return self.model.stateless_call(trainable, non_trainable, x, training=False)[0]
 
         return _map(step, positions)
 
-    def _seen(self, padded, positions, views):
-        """What `Batches` gives: standardised float32 images [batch, h, w, c], of these positions and views."""
+    def make_images(self, padded: Any, positions: Any, views: Any) -> Any:
+        """The images that `Batches` makes: standardised float32 [batch, h, w, c], of these positions and views."""
         import jax
 
         height, width, channels = self.dataset.image_shape
         flip, down, right = augmentation.describe_views(views)
 
-        def crop(position, down, right):
+        def crop(position: Any, down: Any, right: Any) -> Any:
             return jax.lax.dynamic_slice(padded, (position, down, right, 0), (1, height, width, channels))[0]
 
         crops = jax.vmap(crop)(positions, down, right)
@@ -142,15 +147,52 @@ class JaxSteps(Steps):
         return augmentation.standardise(crops, mean=self.dataset.mean, std=self.dataset.std)
 
 
+class DeviceTable:
+    """Teacher logits of all training images and views on the device, filled as steps need them.
+
+    Args:
+        teacher_outputs: of the run.
+
+    Attributes:
+        logits: the table, float32 [rows, classes].
+    """
+
+    def __init__(self, teacher_outputs: TeacherOutputs):
+        import jax
+
+        self._teacher_outputs = teacher_outputs
+        logits, self._present = teacher_outputs.preload()
+        self.logits = jax.device_put(logits)
+
+        def add(table: Any, rows: Any, values: Any) -> Any:
+            return table.at[rows].set(values, mode="drop")  # row numbers past the end fill up, and are dropped
+
+        self._add = jax.jit(add, donate_argnums=0)
+
+    def rows_of(self, epoch: int, begin: int, end: int) -> np.ndarray:
+        """Row numbers, int32 [steps, batch], of these steps' images; computes the rows that the table lacks."""
+        keys = [(epoch, step) for step in range(begin, end)]
+        rows = np.stack([self._teacher_outputs.rows_of(key) for key in keys]).astype(np.int32)
+        lacking = np.flatnonzero(~self._present[rows].all(axis=1))
+        if lacking.size:
+            added = np.full_like(rows, len(self._present))
+            values = np.zeros((*rows.shape, self.logits.shape[1]), "f4")
+            for i in lacking.tolist():
+                added[i], values[i] = rows[i], self._teacher_outputs(keys[i])["teacher_logits"]
+            self.logits = self._add(self.logits, added, values)
+            self._present[rows] = True
+        return rows
+
+
 def fits_on_device(size: int) -> bool:
-    """Whether a table of so many bytes is to lie on JAX's device: on a processor that is the host itself."""
+    """Whether a table of so many bytes is to lie on JAX's device. On a processor that is the host itself: no."""
     import jax
 
     memory = jax.devices()[0].memory_stats() or {}
-    return size <= DEVICE_SHARE * memory.get("bytes_limit", 0)
+    return bool(size <= DEVICE_SHARE * memory.get("bytes_limit", 0))
 
 
-def _scan(step, carry, batches):
+def _scan(step: Callable[[Any, Any], list[Any]], carry: Any, batches: Any) -> Any:
     """Applies `step(carry, batch)` to each batch in turn. (On a CPU, XLA runs a loop's body 20 times slower.)"""
     import jax
 
@@ -159,8 +201,8 @@ def _scan(step, carry, batches):
     return jax.lax.scan(lambda carry, batch: (step(carry, batch), None), carry, batches)[0]
 
 
-def _map(function, batches):
-    """The function's values [calls * batch, ...] of each batch, one after another."""
+def _map(function: Callable[[Any], Any], batches: Any) -> Any:
+    """The function's values [calls * batch, ...] for each batch, one after another."""
     import jax
 
     if len(batches) == 1:
@@ -169,6 +211,6 @@ def _map(function, batches):
     return values.reshape(-1, *values.shape[2:])
 
 
-def _assign(variables, values) -> None:
+def _assign(variables: Sequence[keras.Variable], values: Sequence[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -1,4 +1,4 @@
-"""In which precision networks compute: set, measured, chosen."""
+"""The choice of precision by measurement, and the speed of training steps on this machine."""
 
 import dataclasses
 import statistics
@@ -8,15 +8,19 @@ from collections.abc import Callable
 import numpy as np
 
 from kdzoo.data.dataset import Dataset
+from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
+from kdzoo.distillation.optimizers import CoupledSGD
+from kdzoo.runs import names
 from kdzoo.runs.config import RunConfig
+from kdzoo.training import backends
 
-SECONDS = 5.0  # that choosing takes, beside compilation
+SECONDS = 5.0  # of measuring, without compilation
 CANDIDATES = ("float32", "mixed_bfloat16")
 
 
 def choose(config: RunConfig, dataset: Dataset, *, seconds: float = SECONDS) -> str:
-    """The faster of float32 and mixed_bfloat16 on this machine: training steps of the student timed in turn.
+    """The faster of float32 and mixed_bfloat16 on this machine: training steps of the student, timed in turn.
 
     A processor without bfloat16 instructions may take a hundred times as long with it: a few images show that first.
     """
@@ -26,7 +30,7 @@ def choose(config: RunConfig, dataset: Dataset, *, seconds: float = SECONDS) -> 
     if once["mixed_bfloat16"] > 3 * once["float32"]:
         return "float32"
     steps = {name: _stepper(config, dataset, config.batch_size, name) for name in CANDIDATES}
-    taken = {name: [] for name in CANDIDATES}
+    taken: dict[str, list[float]] = {name: [] for name in CANDIDATES}
     began = time.monotonic()
     while time.monotonic() - began < seconds or len(taken["float32"]) < 3:
         for name, step in steps.items():
@@ -35,9 +39,10 @@ def choose(config: RunConfig, dataset: Dataset, *, seconds: float = SECONDS) -> 
 
 
 def images_per_second(config: RunConfig, dataset: Dataset, *, seconds: float = SECONDS) -> float:
-    """Training steps of the configuration's network alone, timed on this machine: the median."""
+    """Speed of training the configuration's network alone on this machine: a median over steps."""
     step = _stepper(config, dataset, config.batch_size, config.dtype_policy)
-    taken, began = [], time.monotonic()
+    taken: list[float] = []
+    began = time.monotonic()
     while time.monotonic() - began < seconds or len(taken) < 3:
         taken.append(_timed(step))
     return config.batch_size / statistics.median(taken)
@@ -50,24 +55,19 @@ def _timed(step: Callable[[], None]) -> float:
 
 
 def _stepper(config: RunConfig, dataset: Dataset, images: int, policy: str) -> Callable[[], None]:
-    """What trains the configuration's network for a step on so many images, in this precision; compiled already."""
-    from kdzoo.distillation import distiller
-    from kdzoo.distillation.optimizers import CoupledSGD
-    from kdzoo.runs import names
-    from kdzoo.training import backends as training_steps
-
+    """A function that trains the configuration's network for one step on so many images; compiled already."""
     train = dataset.train.take(np.arange(images) % len(dataset.train))
     config = dataclasses.replace(config, batch_size=images, fused_steps=1, augment="none")
     with dtype_policy(policy):
         student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
-        model = distiller.Distiller(student, ce_weight=1.0, kd_weight=0.0)
+        model = Distiller(student, ce_weight=1.0, kd_weight=0.0)
         model.compile(CoupledSGD(config.lr), jit_compile=False)
         model.optimizer.build(model.trainable_variables)
-    steps = training_steps.make(model, dataset, train, config)
+    steps = backends.make(model, dataset, train, config)
 
     def step() -> None:
         steps.run(epoch=0, begin=0, end=1)
-        steps.metrics()  # waits until it is done
+        steps.metrics()  # waits until the step is done
 
     step()
     return step

@@ -1,9 +1,6 @@
-"""How the training steps of a run are carried out: the same `Distiller.train_step` driven as suits each backend.
+"""Training steps of a run: the same `Distiller.train_step`, driven as suits each backend."""
 
-On TensorFlow batches are made on the host while the step before runs. On JAX the whole data set lives on the device as
-uint8; crop, flip and standardisation happen inside the compiled step, and many steps run in one call.
-"""
-
+import abc
 import functools
 
 import keras
@@ -14,14 +11,15 @@ from kdzoo.data.batches import Batches
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs.config import RunConfig
+from kdzoo.teachers.outputs import TeacherOutputs
 
 EVALUATION_BATCH = 500
 
 
 def call_ends(steps: int, *, fused: int) -> list[int]:
-    """Where in an epoch of so many steps each call ends, at most `fused` steps from the one before.
+    """The steps at which the calls of an epoch end, each at most `fused` steps after the one before.
 
-    Calls of one length where there is such a length from `fused / 2` on, since each length is a program to compile.
+    All calls have one length if there is such a length from `fused / 2` on: each length is a program to compile.
     """
     if not steps:
         return []
@@ -31,28 +29,57 @@ def call_ends(steps: int, *, fused: int) -> list[int]:
     return [*range(length, steps, length), steps]
 
 
-class Steps:
-    """A compiled `Distiller` and the examples it learns from."""
+class Steps(abc.ABC):
+    """The training steps of a compiled `Distiller`.
+
+    Args:
+        model: the compiled model.
+        dataset: the data set, for its mean and standard deviation.
+        train: the examples that the model learns from.
+        config: of the run.
+        teacher_outputs: called with (epoch, step); returns what a model of `outputs_given` takes beside the labels.
+
+    Attributes:
+        per_epoch: steps of an epoch.
+        fused: most steps of one call of `run`.
+    """
 
     fused = 1
 
-    def __init__(self, model: Distiller, dataset: Dataset, train: Split, config: RunConfig, answers):
-        self.model, self.dataset, self._answers = model, dataset, answers
-        seen = {"seed": config.seed, "batch_size": config.batch_size, "augment": config.augment}
-        # Two epochs, since at the end of one the next one's batches are being made.
-        self._epoch = functools.lru_cache(maxsize=2)(lambda epoch: Batches(train, dataset, epoch=epoch, **seen))
+    def __init__(
+        self,
+        model: Distiller,
+        dataset: Dataset,
+        train: Split,
+        config: RunConfig,
+        teacher_outputs: TeacherOutputs | None = None,
+    ):
+        self.model, self.dataset, self._teacher_outputs = model, dataset, teacher_outputs
+
+        def batches(epoch: int) -> Batches:
+            return Batches(
+                train,
+                dataset,
+                seed=config.seed,
+                epoch=epoch,
+                batch_size=config.batch_size,
+                augment=config.augment,
+            )
+
+        # Two epochs: at the end of one, the next one's first batch is being made.
+        self._epoch = functools.lru_cache(maxsize=2)(batches)
         self.per_epoch = len(train) // config.batch_size
 
+    @abc.abstractmethod
     def run(self, *, epoch: int, begin: int, end: int) -> None:
-        """Runs these steps of an epoch. Begins where the last call ended, and ends where one of `call_ends` does."""
-        raise NotImplementedError
+        """Runs these steps of an epoch. Begins where the last call ended, and ends at one of `call_ends`."""
 
     def metrics(self) -> dict[str, float]:
         """The model's metrics since they were last reset."""
         return {name: float(value) for name, value in self.model.get_metrics_result().items()}
 
     def predict(self, split: Split) -> np.ndarray:
-        """The student's logits [n, classes] of the images as they are."""
+        """The student's logits [n, classes] for the unaugmented images."""
         return predict(self.model.student, split, self.dataset)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -60,7 +87,7 @@ class Steps:
         return {name: np.array(variable) for name, variable in self._variables().items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Puts back what `state` gave."""
+        """Restores a `state`."""
         for name, variable in self._variables().items():
             variable.assign(state[name])
 
@@ -74,6 +101,7 @@ class Steps:
 
 
 def predict(model: keras.Model, split: Split, dataset: Dataset) -> np.ndarray:
-    """A network's logits [n, classes] of a split's images as they are, by Keras's own `predict`."""
+    """A network's logits [n, classes] for the unaugmented images of a split, by Keras's own `predict`."""
     images = augmentation.standardise(split.images, mean=dataset.mean, std=dataset.std)
-    return model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
+    logits: np.ndarray = model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
+    return logits

@@ -77,16 +77,18 @@ import json, sys
 import numpy as np
 from kdzoo import RunConfig
 from kdzoo.data import augmentation, load
-from kdzoo.training import backends, steps, train
+from kdzoo.training import backends, build, delivery, inputs, steps
 
 npz, fused = sys.argv[1:]
 config = RunConfig("wrn10-1", "1-1", dataset=f"npz:{npz}", batch_size=32, augment="crop_flip", lr=0.01,
                    fused_steps=int(fused))
-dataset = load(config.dataset)
-model = train._build(config, dataset, [], outputs_given=False)
+import pathlib
+run_inputs = inputs.prepare(config, pathlib.Path("none"), restart=False, deadline=60.0)
+dataset = run_inputs.dataset
+model = build.build_distiller(run_inputs, delivery.choose(run_inputs, None))
 runner = backends.make(model, dataset, dataset.train, config)
 views = np.arange(128) * 5 % 162
-seen = runner._seen(augmentation.pad(dataset.train.images), np.arange(128), views)
+seen = runner.make_images(augmentation.pad(dataset.train.images), np.arange(128), views)
 begin = 0
 for end in steps.call_ends(4, fused=runner.fused):
     runner.run(epoch=0, begin=begin, end=end)

@@ -94,7 +94,7 @@ def test_sigterm_saves_first(distil, undisturbed, tmp_path):
         process.send_signal(signal.SIGTERM)
         stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "saved, so that the same command goes on from there" in stdout.splitlines()[-1]
+    assert "saved, so that the same command resumes from there" in stdout.splitlines()[-1]
     command = distil(tmp_path / "run")
     done = run_python(*command.pop("args"), **command)
     assert done.returncode == 0, done.stderr[-3000:]

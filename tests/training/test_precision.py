@@ -6,7 +6,8 @@ import pytest
 
 from kdzoo.runs import records
 from kdzoo.runs.config import METHODS, RunConfig
-from kdzoo.training import loop, precision, train
+from kdzoo.training import precision, train
+from kdzoo.training.state import Stopped
 from zoo import InputError
 
 
@@ -38,7 +39,7 @@ def test_an_interrupted_run_keeps_what_was_chosen(config, tmp_path, monkeypatch)
     config = dataclasses.replace(config, dtype_policy="auto")
     monkeypatch.setattr(precision, "choose", lambda *_: "float32")
     calls = iter([False, True])
-    with pytest.raises(loop.Stopped):
+    with pytest.raises(Stopped):
         train.run(config, tmp_path / "run", stopping=lambda: next(calls))
     monkeypatch.setattr(precision, "choose", lambda *_: "mixed_bfloat16")
     record = train.run(config, tmp_path / "run")

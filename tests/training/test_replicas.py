@@ -17,7 +17,7 @@ from kdzoo.data import load
 from kdzoo.optimizers import CoupledSGD
 from kdzoo.publishing import publisher
 from kdzoo.runs.weights import load_model
-from kdzoo.training import Stopped, train
+from kdzoo.training import Stopped, mirrored_strategy, run
 
 dataset, workdir = sys.argv[1:]
 results = {}
@@ -30,7 +30,7 @@ def linear(seed):
 
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(64, 8, 8, 3)).astype("float32"), rng.integers(0, 5, 64)
-for name, strategy in (("one", tf.distribute.get_strategy()), ("two", train.mirrored_strategy())):
+for name, strategy in (("one", tf.distribute.get_strategy()), ("two", mirrored_strategy())):
     with strategy.scope():
         distiller = kdzoo.Distiller(linear(0), linear(1), at_weight=10.0)
         distiller.compile(CoupledSGD(0.1))
@@ -41,25 +41,25 @@ for name, strategy in (("one", tf.distribute.get_strategy()), ("two", train.mirr
 for name, strategy in (("one", "none"), ("two", "mirrored")):
     common = {"schedule": "1-2", "dataset": dataset, "batch_size": 64, "lr": 0.005, "strategy": strategy}
     taught = {"teachers": (f"{workdir}/teacher-one",), "ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 100.0}
-    runs = [train.run(RunConfig("wrn10-2", **common), f"{workdir}/teacher-{name}"),
-            train.run(RunConfig("wrn10-1", **taught, **common), f"{workdir}/student-{name}")]
+    runs = [run(RunConfig("wrn10-2", **common), f"{workdir}/teacher-{name}"),
+            run(RunConfig("wrn10-1", **taught, **common), f"{workdir}/student-{name}")]
     for record, who in zip(runs, ("teacher", "student")):
         results[f"{who} {name}"] = {key: [row[key] for row in record["history"]]
                                     for key in ("loss", "ce", "kd", "at", "test_ce") if key in record["history"][0]}
 of, published = load(dataset), f"{workdir}/published"
-train.run(RunConfig("wrn10-1", "2-3", dataset, batch_size=32), f"{workdir}/asked")
+run(RunConfig("wrn10-1", "2-3", dataset, batch_size=32), f"{workdir}/asked")
 publisher.write(load_model(f"{workdir}/asked"), f"{published}/1", mean=of.mean, std=of.std)
 for name, strategy in (("one", "none"), ("two", "mirrored")):
     asking = {**common, **taught, "schedule": "1-1", "strategy": strategy, "teachers": (published,)}
-    (row,) = train.run(RunConfig("wrn10-1", **asking), f"{workdir}/asking-{name}")["history"]
+    (row,) = run(RunConfig("wrn10-1", **asking), f"{workdir}/asking-{name}")["history"]
     results[f"asking {name}"] = {key: row[key] for key in ("loss", "ce", "kd", "at", "test_ce")}
 calls = iter([False] * 2 + [True])
 config = RunConfig("wrn10-1", **taught, **common)
 try:
-    train.run(config, f"{workdir}/resumed", stopping=lambda: next(calls))
+    run(config, f"{workdir}/resumed", stopping=lambda: next(calls))
 except Stopped as stopped:
     results["stopped"] = str(stopped)
-train.run(config, f"{workdir}/resumed")
+run(config, f"{workdir}/resumed")
 resumed, undisturbed = (load_model(f"{workdir}/{name}").get_weights() for name in ("resumed", "student-two"))
 results["resumed"] = all((a == b).all() for a, b in zip(resumed, undisturbed))
 moving = [[w.numpy() for w in load_model(f"{workdir}/student-{n}").weights if "moving" in w.path]

@@ -13,7 +13,8 @@ from kdzoo import files
 from kdzoo.runs import checkpoints, machine, records
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.weights import WEIGHTS, load_model
-from kdzoo.training import loop, train
+from kdzoo.training import train
+from kdzoo.training.state import Stopped
 from kdzoo.training.steps import call_ends
 from zoo import InputError
 
@@ -59,7 +60,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(config, tmp_path, kd_unt
     workdir = tmp_path / "stopped"
     stops = []
     for calls in (1, 1, 0, 0, 3):  # mid-epoch, at an epoch's end, twice with nothing in between
-        with pytest.raises(loop.Stopped) as stopped:
+        with pytest.raises(Stopped) as stopped:
             train.run(config, workdir, stopping=stop_after(calls))
         stops.append(str(stopped.value))
         assert not (workdir / records.RECORD).exists()
@@ -101,7 +102,7 @@ def test_time_makes_checkpoints_within_an_epoch_and_two_are_kept(config, tmp_pat
 @pytest.fixture
 def stopped(config, tmp_path) -> pathlib.Path:
     """A run stopped after 6 of its 12 steps, with checkpoints at 4 and 6."""
-    with pytest.raises(loop.Stopped):
+    with pytest.raises(Stopped):
         train.run(config, tmp_path / "run", stopping=stop_after(5))
     assert [path.name[:9] for path in sorted((tmp_path / "run" / checkpoints.DIRECTORY).iterdir())] == [
         "000000004",
@@ -164,7 +165,7 @@ def test_teacher_and_data_count_by_what_they_are_not_where(config, stopped, teac
         (moved / path.name).write_bytes(path.read_bytes())
     elsewhere = dataclasses.replace(config, teachers=(str(moved),), dataset_name=f"npz:{npz}")
     elsewhere = dataclasses.replace(elsewhere, dataset=f"npz:{moved / npz.name}")
-    with pytest.raises(loop.Stopped):
+    with pytest.raises(Stopped):
         train.run(elsewhere, stopped, stopping=stop_after(0))
     alone = dataclasses.replace(config, schedule="1-1", teachers=(), ce_weight=1.0, kd_weight=0.0)
     train.run(alone, moved / "t")

@@ -1,0 +1,88 @@
+"""Checkpoints of a run under way: written beside its steps, and resumed from."""
+
+import concurrent.futures
+import dataclasses
+import logging
+import pathlib
+from typing import Any
+
+from kdzoo.runs import checkpoints, machine
+from kdzoo.training.phases import Phases
+from kdzoo.training.state import TrainingState
+from zoo import InputError
+
+_log = logging.getLogger(__name__)
+
+
+class CheckpointWriter:
+    """Saves a run at each call. A thread writes to the disk while the next steps run.
+
+    Args:
+        workdir: the run's directory.
+        phases: of the run.
+        state: of the run; read at each call.
+        identity: all that the run's result depends on.
+    """
+
+    def __init__(self, workdir: pathlib.Path, phases: Phases, state: TrainingState, identity: dict[str, Any]):
+        self._workdir, self._phases, self._state, self._identity = workdir, phases, state, identity
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._pending: concurrent.futures.Future[None] | None = None
+
+    def __call__(self) -> None:
+        """Saves the run as it is now.
+
+        Raises:
+            InputError: if the checkpoint before this one could not be written.
+        """
+        self._wait()
+        steps = self._phases.steps_at(self._state.epoch)
+        self._pending = self._pool.submit(
+            checkpoints.save,
+            self._workdir,
+            step=self._state.epoch * steps.per_epoch + self._state.step,
+            arrays=steps.state(),
+            meta={"place": dataclasses.asdict(self._state), "identity": self._identity},
+        )
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._pending:
+            self._pending.result()
+
+
+def resume(workdir: pathlib.Path, phases: Phases, identity: dict[str, Any]) -> TrainingState | None:
+    """Restores the newest checkpoint of a run; None if there is none.
+
+    Args:
+        workdir: the run's directory.
+        phases: whose variables are restored.
+        identity: all that the run's result depends on.
+
+    Raises:
+        InputError: if the checkpoint belongs to a run of another configuration, or is damaged.
+    """
+    found = checkpoints.load(workdir)
+    if found is None:
+        return None
+    arrays, meta = found
+    theirs = meta["identity"]
+    changed = [f"{key} {theirs.get(key)}, now {value}" for key, value in identity.items() if theirs.get(key) != value]
+    if changed:
+        raise InputError(
+            "workdir must not hold an unfinished run of another configuration, unless restart is set."
+            f" Received: {workdir}: {'; '.join(changed)}"
+        )
+    state = TrainingState(**meta["place"])
+    phases.steps_at(state.epoch).restore(arrays)
+    last = state.sessions[-1]
+    for what, now in (("versions", machine.versions()), ("hardware", machine.hardware())):
+        if last[what] != now:
+            _log.warning("Resuming with other %s, so maybe not to the bit: %s, now %s", what, last[what], now)
+    return state

@@ -1,0 +1,137 @@
+"""How teacher outputs reach a training step: three ways with one interface, chosen in one place (`choose`).
+
+* `InStep`: the teacher is part of the step, as a Keras model on accelerators and replicas, as a compiled program for a
+  small teacher on a processor.
+* `ComputedAhead`: the teacher runs before the step that needs its outputs; they come beside the labels.
+* `FromCache`: the same, and each output is read from a table on disk if an earlier epoch or run computed it.
+
+On one machine all of them give the same numbers, to the bit on a processor, so the choice is a matter of speed alone.
+"""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kdzoo.data.dataset import Dataset
+from kdzoo.distillation.distiller import Distiller
+from kdzoo.teachers.output_cache import Cache
+from kdzoo.teachers.outputs import TeacherOutputs
+from kdzoo.teachers.zoo_teacher import ZooTeacher
+from kdzoo.training import strategy
+from kdzoo.training.inputs import RunInputs
+from kdzoo.training.steps import predict
+
+
+class Delivery(abc.ABC):
+    """How teacher outputs reach a training step.
+
+    Attributes:
+        models: teachers to build as Keras models inside the `Distiller`.
+        outputs_given: the `Distiller`'s argument of that name.
+        step_outputs: the outputs that `Steps` puts beside the labels of each step; None where the step has its own.
+        cache_folder: folder of the tables, "off" without.
+    """
+
+    models: Sequence[ZooTeacher] = ()
+    outputs_given: bool | Callable[[Any], dict[str, Any]] = False
+    step_outputs: TeacherOutputs | None = None
+    cache_folder = "off"
+
+    @abc.abstractmethod
+    def test_logits(self, model: Distiller, dataset: Dataset) -> np.ndarray | None:
+        """The teachers' mean logits [n, classes] for the test images; None without teachers."""
+
+    @property
+    def rows(self) -> dict[str, int] | None:
+        """Teacher outputs that the steps needed so far, and those of them that were computed; None if not counted."""
+        return None
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Ends computations under way and closes the tables."""
+
+
+class InStep(Delivery):
+    """Teachers are part of the step.
+
+    Args:
+        models: teachers to build inside the `Distiller`; none for a run without teachers.
+    """
+
+    def __init__(self, models: Sequence[ZooTeacher]):
+        self.models = models
+
+    def test_logits(self, model: Distiller, dataset: Dataset) -> np.ndarray | None:
+        logits = [predict(teacher, dataset.test, dataset) for teacher in model.teachers]
+        return np.mean(logits, axis=0) if logits else None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class InStepProgram(Delivery):
+    """One small teacher's compiled program is part of the step: its forward fills gaps that the student's leaves.
+
+    Args:
+        outputs: of the run's only teacher.
+        program: from standardised images to the teacher's outputs.
+    """
+
+    def __init__(self, outputs: TeacherOutputs, program: Callable[[Any], dict[str, Any]]):
+        self._outputs, self.outputs_given = outputs, program
+
+    def test_logits(self, model: Distiller, dataset: Dataset) -> np.ndarray:
+        return self._outputs.test_logits()
+
+    def close(self) -> None:
+        self._outputs.close()
+
+
+class ComputedAhead(Delivery):
+    """Teachers run before the step that needs their outputs.
+
+    Args:
+        outputs: of the run's teachers.
+    """
+
+    outputs_given = True
+
+    def __init__(self, outputs: TeacherOutputs):
+        self.step_outputs = self._outputs = outputs
+
+    def test_logits(self, model: Distiller, dataset: Dataset) -> np.ndarray:
+        return self._outputs.test_logits()
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return self._outputs.rows
+
+    def close(self) -> None:
+        self._outputs.close()
+
+
+class FromCache(ComputedAhead):
+    """Teacher outputs are read from tables; what the tables lack is computed ahead of the steps and written there.
+
+    Args:
+        outputs: of the run's teachers.
+        cache: that holds the tables.
+    """
+
+    def __init__(self, outputs: TeacherOutputs, cache: Cache):
+        super().__init__(outputs)
+        self.cache_folder = str(cache.folder)
+
+
+def choose(inputs: RunInputs, cache: Cache | None) -> Delivery:
+    """The way for a run: in the step where that is fastest and nothing is kept, else ahead, from the cache if any."""
+    config, ensemble = inputs.config, inputs.ensemble
+    accelerated = strategy.is_accelerated(config)
+    if not ensemble.teachers or (accelerated and not cache and not ensemble.has_external):
+        return InStep([teacher for teacher in ensemble.teachers if isinstance(teacher, ZooTeacher)])
+    outputs = TeacherOutputs(ensemble, inputs.dataset, inputs.splits["train"], config, cache)
+    program = None if accelerated else outputs.in_step()
+    delivery = InStepProgram(outputs, program) if program else ComputedAhead(outputs)
+    return FromCache(outputs, cache) if cache and not program else delivery

@@ -1,0 +1,93 @@
+"""The inputs of a run: its configuration with every "auto" resolved, its data and its teachers."""
+
+import dataclasses
+import logging
+import pathlib
+from typing import Any
+
+import keras
+
+from kdzoo.data import sampling, sources
+from kdzoo.data.dataset import Dataset, Split
+from kdzoo.runs import checkpoints
+from kdzoo.runs.config import RunConfig
+from kdzoo.teachers.resolve import Ensemble
+from kdzoo.teachers.zoo_teacher import ZooTeacher
+from kdzoo.training import precision
+from zoo import InputError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInputs:
+    """What a run learns from.
+
+    Attributes:
+        config: the configuration; no field of it is "auto" where the result depends on the choice.
+        dataset: the whole data set.
+        splits: "train", the examples that the student learns from; "val", held out of training; "test".
+        ensemble: the teachers, checked against the data set.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    splits: dict[str, Split]
+    ensemble: Ensemble
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that the result depends on, by content: the digests of files count, their paths do not."""
+        identity = dataclasses.asdict(self.config) | {
+            "dataset": self.dataset.fingerprint,
+            "dataset_name": self.dataset.name,
+            "backend": keras.backend.backend(),
+        }
+        return identity | {"teachers": [teacher.digest for teacher in self.ensemble.teachers]}
+
+
+def prepare(config: RunConfig, workdir: pathlib.Path, *, restart: bool, deadline: float) -> RunInputs:
+    """Loads the data, resolves the configuration and finds the teachers. Writes nothing.
+
+    Args:
+        config: of the run.
+        workdir: its directory.
+        restart: whether to ignore an unfinished run there.
+        deadline: seconds within which a teacher behind a server must respond.
+
+    Raises:
+        InputError: if the data or a teacher is missing, or they do not fit together.
+    """
+    dataset = sources.load(config.dataset, config.dataset_name)
+    train, val = sampling.split_train(
+        dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
+    )
+    if len(train) < config.batch_size:
+        raise InputError(
+            f"batch_size must be at most the {len(train)} training examples. Received: {config.batch_size}"
+        )
+    config = _resolve(config, dataset, None if restart else workdir)
+    ensemble = Ensemble(config, deadline=deadline)
+    for teacher in ensemble.teachers:
+        if isinstance(teacher, ZooTeacher) and workdir.resolve() == teacher.directory.resolve():
+            raise InputError(f"workdir must not be the teacher's own directory. Received: {workdir}")
+    ensemble.check(dataset)
+    if config.teacher_dtype == "bfloat16":
+        for teacher in ensemble.teachers:
+            teacher.compare_with_float32(dataset)
+    return RunInputs(config, dataset, {"train": train, "val": val, "test": dataset.test}, ensemble)
+
+
+def _resolve(config: RunConfig, dataset: Dataset, workdir: pathlib.Path | None) -> RunConfig:
+    """Replaces "auto" by the data set's augmentation and by the precision that is faster on this machine.
+
+    An unfinished run in `workdir` keeps the precision of its checkpoint.
+    """
+    if config.augment == "auto":
+        config = dataclasses.replace(config, augment=dataset.augment)
+    if config.dtype_policy == "auto":
+        found = checkpoints.load(workdir) if workdir else None
+        chosen = found[1]["identity"]["dtype_policy"] if found else precision.choose(config, dataset)
+        _log.info("dtype_policy auto: %s", chosen)
+        config = dataclasses.replace(config, dtype_policy=chosen)
+    return config

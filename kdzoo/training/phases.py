@@ -1,0 +1,72 @@
+"""The phases of a run: distillation, and with `kd_until` below 1 fine-tuning on labels after it."""
+
+import abc
+
+from kdzoo.distillation import schedules
+from kdzoo.distillation.distiller import Distiller
+from kdzoo.runs.config import RunConfig
+from kdzoo.training import backends, build
+from kdzoo.training.delivery import Delivery
+from kdzoo.training.inputs import RunInputs
+from kdzoo.training.steps import Steps
+
+
+class Phase(abc.ABC):
+    """Epochs whose training steps are all of one kind.
+
+    Args:
+        epochs: numbers of the epochs, from 0.
+        model: the run's `Distiller`.
+        inputs: of the run.
+        delivery: how teacher outputs reach a step.
+    """
+
+    def __init__(self, epochs: range, model: Distiller, inputs: RunInputs, delivery: Delivery):
+        self.epochs, self._model, self._inputs, self._delivery = epochs, model, inputs, delivery
+
+    @abc.abstractmethod
+    def make_steps(self) -> Steps:
+        """The training steps of this phase, ready to run."""
+
+
+class Distillation(Phase):
+    """The student learns from labels and teachers. (A run without teachers has this phase alone, on labels.)"""
+
+    def make_steps(self) -> Steps:
+        inputs = self._inputs
+        outputs = self._delivery.step_outputs
+        return backends.make(self._model, inputs.dataset, inputs.splits["train"], inputs.config, outputs)
+
+
+class FineTuning(Phase):
+    """The student learns from labels alone: the end of early-stopped distillation (ESKD)."""
+
+    def make_steps(self) -> Steps:
+        inputs = self._inputs
+        model = build.build_label_model(self._model, inputs.config)
+        return backends.make(model, inputs.dataset, inputs.splits["train"], inputs.config)
+
+
+class Phases:
+    """All phases of a run. One at a time holds its steps in memory."""
+
+    def __init__(self, model: Distiller, inputs: RunInputs, delivery: Delivery):
+        distillation, fine_tuning = split_epochs(inputs.config)
+        self._phases: list[Phase] = [Distillation(distillation, model, inputs, delivery)]
+        if fine_tuning:
+            self._phases.append(FineTuning(fine_tuning, model, inputs, delivery))
+        self._current: tuple[Phase, Steps] | None = None
+
+    def steps_at(self, epoch: int) -> Steps:
+        """The training steps of this epoch (from 0); past the last epoch, those of the last phase."""
+        phase = next((phase for phase in self._phases if epoch in phase.epochs), self._phases[-1])
+        if self._current is None or self._current[0] is not phase:
+            self._current = None  # before the next steps take their memory
+            self._current = phase, phase.make_steps()
+        return self._current[1]
+
+
+def split_epochs(config: RunConfig) -> tuple[range, range]:
+    """Epochs of distillation and of fine-tuning on labels."""
+    epochs = schedules.parse(config.schedule).epochs
+    return range(config.kd_epochs), range(config.kd_epochs, epochs)

@@ -1,0 +1,92 @@
+"""The record of a run: the part that is known before the first step, and the part that its epochs add."""
+
+import contextlib
+import dataclasses
+import pathlib
+import statistics
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kdzoo.distillation.distiller import Distiller
+from kdzoo.runs import events, weights
+from kdzoo.training.inputs import RunInputs
+from kdzoo.training.state import Stopped, TrainingState
+
+
+def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[str, Any]:
+    """The part of the record that is known before the first step."""
+    config, dataset = inputs.config, inputs.dataset
+    return {
+        "name": f"{config.model}_{config.schedule}",
+        "method": config.method,
+        "config": dataclasses.asdict(config),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "num_classes": dataset.num_classes,
+            "image_shape": list(dataset.image_shape),
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+            **{f"{name}_examples": len(split) for name, split in inputs.splits.items()},
+        },
+        "parameters": weights.count_parameters(model.student),
+        "teachers": [teacher.record for teacher in inputs.ensemble.teachers],
+        "seed": config.seed,
+        "started": started,
+    }
+
+
+def summarise(state: TrainingState) -> dict[str, Any]:
+    """The part of the record that the epochs add. Errors are in percent; `images_per_second` is a median."""
+    history = state.history
+    errors = [row["test_error"] for row in history]
+    result = {
+        "history": history,
+        "test_error_last": errors[-1],
+        "test_error_best": min(errors),
+        "test_error_best_epoch": 1 + errors.index(min(errors)),
+        **{f"{name}_last": history[-1][name] for name in ("test_ece", "test_agreement") if name in history[-1]},
+        # Without the first epoch, which compiles.
+        "images_per_second": statistics.median(row["images_per_second"] for row in history[1:] or history),
+        "wall_seconds": state.seconds,
+    }
+    if "val_error" in history[0]:
+        chosen = min(history, key=lambda row: row["val_error"])
+        result |= {"test_error_val_chosen": chosen["test_error"], "val_chosen_epoch": chosen["epoch"]}
+    return result
+
+
+def describe_metrics(logs: Mapping[str, float]) -> dict[str, float]:
+    """An epoch's training metrics as the history keeps them: errors and agreement in percent."""
+    row = {"train_error": 100 * (1 - logs["accuracy"])}
+    row |= {name: logs[name] for name in ("loss", "ce", "kd", "at", "teacher_kl") if name in logs}
+    if "agreement" in logs:
+        row["agreement"] = 100 * logs["agreement"]
+    return row
+
+
+@contextlib.contextmanager
+def event_file(
+    workdir: pathlib.Path, record: Mapping[str, Any], state: TrainingState
+) -> Iterator[events.NoSummaryWriter]:
+    """An event file of the whole run, which replaces that of an interrupted session."""
+    for path in workdir.glob(events.EVENTS):
+        path.unlink()
+    writer = events.summary_writer(str(workdir))
+    finished: bool | None = False
+    try:
+        writer.hparams(events.hparams_of(record), metrics=events.metrics_of(record))
+        for row in state.history:
+            write_row(writer, row)
+        yield writer
+        finished = True
+    except Stopped:
+        finished = None
+        raise
+    finally:
+        writer.close(finished=finished)
+
+
+def write_row(writer: events.NoSummaryWriter, row: Mapping[str, float]) -> None:
+    """Adds a row of the history to the event file."""
+    writer.scalars(events.scalars_of(row), step=int(row["epoch"]), time=row["time"])

@@ -1,0 +1,52 @@
+"""The directory of a run: checked, locked against other processes, cleared."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+from kdzoo import files
+from kdzoo.runs import checkpoints, records, weights
+from kdzoo.runs.events import EVENTS
+from zoo import InputError
+
+
+def check(workdir: pathlib.Path, *, restart: bool) -> None:
+    """Raises InputError if the directory holds a finished run and `restart` is not set, or if it cannot be written."""
+    if (workdir / records.RECORD).exists() and not restart:
+        raise InputError(f"workdir must not hold a finished run, unless restart is set. Received: {workdir}")
+    parent = next((path for path in (workdir, *workdir.absolute().parents) if path.exists()), workdir)
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"workdir must be a directory that can be written. Received: {workdir}")
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path, *, restart: bool) -> Iterator[None]:
+    """Makes the directory and keeps other processes out of it; with `restart` also removes an earlier run.
+
+    Raises:
+        InputError: see `check`, or if another process holds the directory.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"workdir must be a directory that can be written. Received: {error}") from None
+    with files.locked(workdir):
+        check(workdir, restart=restart)  # again: another process may have finished the run in the meantime
+        if restart:
+            _clear(workdir)
+        yield
+
+
+def _clear(workdir: pathlib.Path) -> None:
+    """Removes an earlier run, its record first: without a record it is no finished run."""
+    for pattern in (records.RECORD, weights.WEIGHTS, EVENTS):
+        for path in workdir.glob(pattern):
+            path.unlink()
+    remove_checkpoints(workdir)
+
+
+def remove_checkpoints(workdir: pathlib.Path) -> None:
+    """Removes the checkpoints of a run. A finished run needs none."""
+    shutil.rmtree(workdir / checkpoints.DIRECTORY, ignore_errors=True)
