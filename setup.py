@@ -31,6 +31,15 @@ setup(
         "tensorflow-datasets>=4.9.9,<5",
         "tqdm>=4.66,<5",  # how far a download is; tensorflow-datasets needs it too
     ],
+    entry_points={
+        "console_scripts": [
+            f"kdzoo-{command} = apps.console_scripts:main"  # runs apps.{command}
+            for command in (
+                *("train", "distill", "evaluate", "publish", "serve", "list", "compare", "demo"),
+                *("precompute", "sweep", "tune", "reproduce"),
+            )
+        ]
+    },
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax>=0.10,<0.12"],

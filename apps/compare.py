@@ -1,21 +1,38 @@
 """Compares finished runs: a table over seeds, plots in the paper's forms, a log directory for TensorBoard.
 
-python -m apps.compare --runs=results/cifar10 --out=runs/comparison
-python -m apps.compare --runs='runs/wrn16-1_*,runs/more' --out=runs/comparison --tensorboard=runs/comparison/logs
+  python -m apps.compare --runs=results/cifar10 --out=runs/comparison
+  python -m apps.compare --runs='runs/wrn16-1_*,runs/more' --out=runs/comparison --tensorboard=runs/comparison/logs
+
+Reads only the records of the runs, so it needs neither their weights nor TensorFlow.
 """
 
 import sys
 
 from absl import flags
 
-from apps import common
+from apps import command
 
-flags.DEFINE_list("runs", None, "Directories searched for finished runs, or shell patterns of them.", required=True)
-flags.DEFINE_string("out", None, "Directory for compare.md, compare.csv and the plots.", required=True)
 flags.DEFINE_list(
-    "curves", [], "Shell patterns of the runs, by path below all runs' folder, whose learning curves to draw."
+    "runs",
+    None,
+    "Directories to search for finished runs, or shell patterns of such directories, separated by commas. Example:"
+    " 'runs/wrn16-1_*'. Required.",
+    required=True,
 )
-flags.DEFINE_string("tensorboard", None, "Log directory to build anew from the records, apart from the runs.")
+flags.DEFINE_string(
+    "out", None, "Directory for compare.md, compare.csv and the plots (PNG and SVG). Required.", required=True
+)
+flags.DEFINE_list(
+    "curves",
+    [],
+    "Runs whose learning curves to draw: shell patterns of their paths below the common directory of all runs,"
+    " separated by commas. Example: '*_kd_*'. Empty: for each student up to five groups, chosen automatically.",
+)
+flags.DEFINE_string(
+    "tensorboard",
+    None,
+    "Log directory in which to write TensorBoard event files from the records. Default: no event files are written.",
+)
 
 
 def main() -> None:
@@ -31,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -1,7 +1,7 @@
 """The paper's question in three minutes on two cores: which teacher, trained how long, helps a small student most?
 
-On scikit-learn's handwritten digits, 500 of them to learn from: a teacher trained in full and the same one stopped
-early, then a student from scratch and one taught by each.
+Trains, on 500 of scikit-learn's handwritten digits, a teacher in full and the same teacher stopped early, then a
+student from scratch and one student distilled from each teacher. Prints a table and draws a plot.
 
   python -m apps.demo --workdir=runs/demo
 """
@@ -9,14 +9,15 @@ early, then a student from scratch and one taught by each.
 import dataclasses
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 
-from apps import common
+from apps import command, train_command
 from kdzoo.runs.config import METHODS, RunConfig
 
-flags.DEFINE_string("workdir", "runs/demo", "Directory for the runs and the plot.")
-flags.DEFINE_bool("restart", False, "Train anew where finished runs are.")
+flags.DEFINE_string("workdir", "runs/demo", "Directory for the five runs and the plot students.png.")
+flags.DEFINE_bool("restart", False, "Whether to train again where finished runs exist.")
 
 TEACHER, STUDENT = "wrn10-2", "wrn10-1"
 FULL, SHORT = "10-30", "4-12"
@@ -28,15 +29,16 @@ def main() -> None:
     workdir = pathlib.Path(flags.FLAGS.workdir)
     base = RunConfig(TEACHER, FULL, dataset="digits", train_examples=500, batch_size=50)
 
-    def run(name: str, **changes) -> dict:
+    def run(name: str, **changes: Any) -> dict[str, Any]:
         print(f"\n{name}", flush=True)
-        return common.run_training(dataclasses.replace(base, **changes), workdir / name, restart=flags.FLAGS.restart)
+        config = dataclasses.replace(base, **changes)
+        return train_command.run_training(config, workdir / name, restart=flags.FLAGS.restart)
 
     teachers = {f"{TEACHER}_{schedule}": run(f"{TEACHER}_{schedule}", schedule=schedule) for schedule in (FULL, SHORT)}
     students = [run(f"{STUDENT}_scratch", model=STUDENT)]
     for teacher in teachers:
-        taught = {"teachers": (str(workdir / teacher),), **METHODS["kd"]}
-        students.append(run(f"{STUDENT}_from_{teacher}", model=STUDENT, **taught))
+        distillation = {"teachers": (str(workdir / teacher),), **METHODS["kd"]}
+        students.append(run(f"{STUDENT}_from_{teacher}", model=STUDENT, **distillation))
 
     plots.plot_students(students, workdir / "students.png")
     print(f"\n{tables.table([*teachers.values(), *students])}\n")
@@ -45,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

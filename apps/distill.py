@@ -1,26 +1,31 @@
-"""Trains a student on labels and on what a teacher says: the directory of a run of apps.train, or of another student.
+"""Trains a student on labels and on the outputs of a teacher.
 
-  python -m apps.distill --student=wrn16-1 --teacher=runs/wrn16-2_20-65 --schedule=60-200 --method=kd \
+  python -m apps.distill --student=wrn16-1 --teacher=runs/wrn16-2_20-65 --schedule=60-200 --method=kd \\
       --dataset=cifar10 --seed=0 --workdir=runs/wrn16-1_kd
+  python -m apps.distill --student=wrn16-1 --teacher=wrn16-2_10-35 --schedule=10-35 --method=at+kd --kd_until=0.5 \\
+      --workdir=runs/wrn16-1_at_kd_eskd
+
+The same command resumes a run that was stopped. The record of the finished run is WORKDIR/record.json; the learning
+curves: tensorboard --logdir=WORKDIR.
 """
 
 from absl import flags
 
-from apps import common
+from apps import command, run_flags, train_command
 from kdzoo.runs.config import METHODS
 
-common.define_run_flags()
-common.define_distillation_flags()
-flags.adopt_module_key_flags(common)
-flags.DEFINE_string("student", None, "Architecture, for example wrn16-1.", required=True)
+run_flags.define_run_flags()
+run_flags.define_distillation_flags()
+flags.adopt_module_key_flags(run_flags)
+flags.DEFINE_string("student", None, "Architecture of the student. Example: wrn16-1. Required.", required=True)
 
 
 def main() -> None:
     args = flags.FLAGS
     weights = METHODS[args.method]
     given = {name: getattr(args, name) for name in weights if getattr(args, name) is not None}
-    common.train(args.student, teachers=tuple(args.teacher), **{**weights, **given})
+    train_command.train(args.student, teachers=tuple(args.teacher), **{**weights, **given})
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

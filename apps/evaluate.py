@@ -1,30 +1,42 @@
-"""Evaluates a trained network on a test set, beside what its record or card says.
+"""Evaluates a trained network on a test set, beside the test error in its record or card.
 
-python -m apps.evaluate --model=runs/wrn16-2_20-65 --dataset=cifar10
-python -m apps.evaluate --model=wrn16-2_10-35
+  python -m apps.evaluate --model=runs/wrn16-2_20-65 --dataset=cifar10
+  python -m apps.evaluate --model=wrn16-2_10-35
+
+Prints one line with the test error in percent and the cross-entropy in nats; no file is written.
 """
 
 from absl import flags
 
-from apps import common
+from apps import command, quiet_import
 from kdzoo.hub import models
 
-flags.DEFINE_string("model", None, "Directory of a finished run, or a published name or address.", required=True)
-flags.DEFINE_string("dataset", None, "cifar10, cifar100, digits or npz:FILE; by default the run's own.")
-flags.DEFINE_integer("examples", None, "Only the first so many test images.")
+flags.DEFINE_string(
+    "model",
+    None,
+    "Directory of a finished run, or a published model: its name, https://HOST/FOLDER/NAME or hf://OWNER/REPO/NAME."
+    " Example: wrn16-2_10-35. Required.",
+    required=True,
+)
+flags.DEFINE_string(
+    "dataset", None, "Data set: cifar10, cifar100, digits or npz:FILE. Default: the data set that it was trained on."
+)
+flags.DEFINE_integer(
+    "examples", None, "Number of test images to evaluate, the first of the test set. Default: the whole test set."
+)
 
 
 def main() -> None:
-    models.resolve(flags.FLAGS.model)  # before seconds are spent on importing TensorFlow
-    result = common.import_training().evaluate_run(
+    models.resolve(flags.FLAGS.model)  # a wrong name fails before TensorFlow takes seconds to import
+    result = quiet_import.import_training().evaluate_run(
         flags.FLAGS.model, flags.FLAGS.dataset, examples=flags.FLAGS.examples
     )
     print(
         f"{result['name']} on {result['dataset']}: test error {result['test_error']:.2f} %"
         f" of {result['test_examples']:,} images, cross-entropy {result['test_ce']:.4f} nats;"
-        f" its record says {result['test_error_recorded']:.2f} %"
+        f" in its record: {result['test_error_recorded']:.2f} %"
     )
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -1,16 +1,25 @@
-"""Prints the published models on this machine, from their cards.
+"""Prints a table of the published models on this machine, from their cards.
 
-python -m apps.list --models='wrn16-*'
+  python -m apps.list
+  python -m apps.list --models='wrn16-*'
+
+A name in the table can be given to `kdzoo.load`, and to --teacher and --model of the other commands.
 """
 
 from absl import flags
 
-from apps import common
+from apps import command
 from kdzoo.hub import models
 from kdzoo.reports import tables
 
-flags.DEFINE_string("models", "*", "Names, as a shell's pattern.")
-flags.DEFINE_string("path", None, "The only folder of models to look in.")
+flags.DEFINE_string(
+    "models", "*", "Names of the models to list, as a shell pattern. Examples: 'wrn16-*', 'cifar100/*'."
+)
+flags.DEFINE_string(
+    "path",
+    None,
+    "The only folder of published models to search. Default: $KDZOO_HOME, then the checkout's saved_models.",
+)
 
 
 def main() -> None:
@@ -19,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

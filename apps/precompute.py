@@ -1,9 +1,11 @@
-"""Asks teachers ahead of the runs they teach in: fills the tables that `apps.distill` reads, going on where it stopped.
+"""Fills the cache of teacher outputs ahead of the runs of `apps.distill` that read it.
 
   python -m apps.precompute --teacher=wrn16-4_5-16 --dataset=cifar10
   python -m apps.precompute --teacher=wrn16-4_5-16 --dataset=cifar10 --schedule=5-16 --seeds=0,1,2   # only their views
 
-Flags that the runs will have must be the same here. Several processes may fill a table at once.
+The flags of data and teacher must be those of the later runs. The same command resumes where it stopped; several
+processes may fill one cache at once. Exit code: 0 once every output is cached, 128 plus the signal's number after
+SIGTERM or Ctrl-C.
 """
 
 import os
@@ -11,16 +13,23 @@ import sys
 
 from absl import flags
 
-from apps import common
+from apps import command, quiet_import, run_config, run_flags, signals
 from kdzoo.teachers import output_cache
 from zoo import InputError
 
-common.define_data_flags()
-common.define_teacher_flags()
-flags.adopt_module_key_flags(common)
-flags.DEFINE_string("schedule", None, "Only the views that runs on this schedule, with --seeds, will show.")
-flags.DEFINE_list("seeds", ["0"], "Of those runs, comma-separated; without --schedule it does not count.")
-flags.DEFINE_bool("attention", False, "Attention maps too, for --method=at and at+kd.")
+run_flags.define_data_flags()
+run_flags.define_teacher_flags()
+flags.adopt_module_key_flags(run_flags)
+flags.DEFINE_string(
+    "schedule",
+    None,
+    "Schedule of the later runs; with --seeds it limits the work to the views that they train on. Example: 5-16."
+    " Default: all views.",
+)
+flags.DEFINE_list(
+    "seeds", ["0"], "Seeds of the later runs, separated by commas. Only used with --schedule. Example: 0,1,2."
+)
+flags.DEFINE_bool("attention", False, "Whether to cache attention maps too, for --method=at and --method=at+kd.")
 
 
 def main() -> int:
@@ -29,8 +38,8 @@ def main() -> int:
         raise InputError("teacher must name at least one, for example wrn16-2_10-35. Received: none")
     if not all(seed.isdecimal() for seed in args.seeds):
         raise InputError(f"seeds must be numbers, for example 0,1,2. Received: {','.join(args.seeds)}")
-    config = common.configuration(
-        model="wrn10-1",  # whichever: tables do not depend on the student
+    config = run_config.from_flags(
+        model="wrn10-1",  # any student: the cached outputs do not depend on it
         schedule=args.schedule or "1-1",
         teachers=tuple(args.teacher),
         kd_weight=1.0,
@@ -41,17 +50,17 @@ def main() -> int:
         raise InputError("teacher_cache must not be off, nor dtype_policy auto, where rows are to be kept for later")
     import tqdm
 
-    with common.stop_signals() as received:
-        common.import_training().make_deterministic()
-        answers = common.import_quietly("kdzoo.teachers.outputs")
+    with signals.stop_signals() as received:
+        quiet_import.import_training().make_deterministic()
+        precompute = quiet_import.import_quietly("kdzoo.teachers.precompute")
         every = 0.5 if sys.stderr.isatty() else 60.0
-        with tqdm.tqdm(unit="row", unit_scale=True, mininterval=every, desc="asked") as bar:
+        with tqdm.tqdm(unit="row", unit_scale=True, mininterval=every, desc="computed") as bar:
 
             def show(done: int, of: int) -> None:
                 bar.total = of
                 bar.update(done - bar.n)
 
-            there, added = answers.precompute(
+            there, added = precompute.precompute(
                 config,
                 cache,
                 seeds=[int(seed) for seed in args.seeds] if args.schedule else None,
@@ -64,4 +73,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

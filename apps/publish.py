@@ -1,32 +1,55 @@
-"""Publishes the network of a finished run: a SavedModel that anybody can serve, and its card.
+"""Publishes the network of a finished run: a SavedModel that others can load and serve, and its card.
 
   python -m apps.publish --run=runs/wrn16-2_20-65
+  python -m apps.publish --run=runs/wrn16-2_20-65_seed0,runs/wrn16-2_20-65_seed1 --licence=Apache-2.0 --store=float16
 
-The run is evaluated again first. It becomes saved_models/NAME, whole or not at all. Other runs of the same
-configuration but for the seed, after a comma, count in the card's mean error.
+The run is evaluated again first. The model becomes saved_models/NAME, completely or not at all. More runs of the same
+configuration with other seeds, after a comma, count in the mean error on the card.
 """
 
 from absl import flags
 
-from apps import common
+from apps import command, quiet_import
 from kdzoo.hub import cards
-from kdzoo.publishing import publisher
+from kdzoo.publishing import export, publisher
 from kdzoo.runs import records
 
-flags.DEFINE_list("run", None, "Directory of the finished run; more, comma-separated, of other seeds.", required=True)
-flags.DEFINE_string("models", None, "Folder of published models; default: $KDZOO_HOME or the checkout's.")
-flags.DEFINE_string("name", None, "Default: the model's, such as wrn16-2_20-65, after DATASET/ where not cifar10.")
-flags.DEFINE_string("dataset", None, "From where to take the run's data set; default: from where the run had it.")
-flags.DEFINE_string("licence", None, "SPDX identifier, for example Apache-2.0; default: none stated.")
-flags.DEFINE_enum("store", "float32", publisher.STORES, "How weights are stored; float16 takes half the room.")
-flags.DEFINE_bool("replace", False, "Put it in the place of a published model of this name.")
+flags.DEFINE_list(
+    "run",
+    None,
+    "Directory of the finished run to publish; after a comma, runs with other seeds that count in the mean error."
+    " Required.",
+    required=True,
+)
+flags.DEFINE_string(
+    "models", None, "Folder of published models to write to. Default: $KDZOO_HOME, or else the checkout's saved_models."
+)
+flags.DEFINE_string(
+    "name",
+    None,
+    "Name of the published model. Default: the run's model and schedule, after DATASET/ unless the data set is cifar10."
+    " Example: cifar100/wrn16-2_20-65.",
+)
+flags.DEFINE_string(
+    "dataset",
+    None,
+    "Data set to evaluate the run on, if its own has moved. Example: npz:data/images.npz. Default: the data set in"
+    " the run's record.",
+)
+flags.DEFINE_string(
+    "licence", None, "SPDX identifier of the licence on the card. Example: Apache-2.0. Default: no licence is stated."
+)
+flags.DEFINE_enum(
+    "store", "float32", export.STORES, "Type in which weights are stored. float16 halves the size on disk."
+)
+flags.DEFINE_bool("replace", False, "Whether to replace a published model of the same name.")
 
 
 def main() -> None:
     args = flags.FLAGS
     for run in args.run:
-        records.read(run)  # before seconds are spent on importing TensorFlow
-    common.import_training()
+        records.read(run)  # a wrong path fails before TensorFlow takes seconds to import
+    quiet_import.import_training()
     directory = publisher.publish(
         args.run,
         args.models,
@@ -44,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

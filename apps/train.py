@@ -1,20 +1,26 @@
 """Trains a network on labels alone: a teacher, fully or on a shrunk schedule, or a student from scratch.
 
-python -m apps.train --model=wrn16-2 --schedule=20-65 --dataset=cifar10 --seed=0 --workdir=runs/wrn16-2_20-65
+  python -m apps.train --model=wrn16-2 --schedule=20-65 --dataset=cifar10 --seed=0 --workdir=runs/wrn16-2_20-65
+  python -m apps.train --model=wrn10-1 --schedule=4-12 --dataset=digits --workdir=runs/wrn10-1_4-12
+
+The same command resumes a run that was stopped. The record of the finished run is WORKDIR/record.json; the learning
+curves: tensorboard --logdir=WORKDIR.
 """
 
 from absl import flags
 
-from apps import common
+from apps import command, run_flags, train_command
 
-common.define_run_flags()
-flags.adopt_module_key_flags(common)
-flags.DEFINE_string("model", None, "Architecture, for example wrn16-2, dn40-12 or resnet18.", required=True)
+run_flags.define_run_flags()
+flags.adopt_module_key_flags(run_flags)
+flags.DEFINE_string(
+    "model", None, "Architecture of the network. Examples: wrn16-2, dn40-12, resnet18. Required.", required=True
+)
 
 
 def main() -> None:
-    common.train(flags.FLAGS.model)
+    train_command.train(flags.FLAGS.model)
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -1,23 +1,22 @@
-"""Searches for what teaches a student best: which teacher, trained how long, which method, temperature and weights.
+"""Searches for the best way to teach a student: which teacher, trained how long, which method, temperature and weights.
 
-  python -m apps.tune --student=wrn16-1 --schedule=10-35 --dataset=cifar10 --teachers=none,wrn16-2,wrn16-4 \
-      --teacher_schedules=5-16,10-35 --temperatures=1,2,4,8 --kd_weights=0.5,0.9 --budget_minutes=480 \
+  python -m apps.tune --student=wrn16-1 --schedule=10-35 --dataset=cifar10 --teachers=none,wrn16-2,wrn16-4 \\
+      --teacher_schedules=5-16,10-35 --temperatures=1,2,4,8 --kd_weights=0.5,0.9 --budget_minutes=480 \\
       --workdir=runs/tune
 
-Teachers that are architectures are trained on demand, once, with the student's data and optimiser flags. The same
-command goes on where it stopped, after anything. Trials are compared by examples held out of training, never by the
-test set; curves and HParams: tensorboard --logdir=WORKDIR/trials. At the end stand the best trials and the commands to
-run with all examples, also in WORKDIR/recommendation.md and .json.
+Teachers that are architectures are trained on demand, once, with the student's data and optimizer flags. Trials are
+compared on examples held out of training, never on the test set; their curves and HParams: tensorboard
+--logdir=WORKDIR/trials. At the end the command prints the best trials and the commands that train with all examples,
+and writes them to WORKDIR/recommendation.md and .json. The same command resumes the search after any interruption.
 
-Several processes on this machine: --workers=2. On several machines that share WORKDIR, KerasTuner's way, the same
-command for each, in any order:
+Several processes on this machine: --workers=2. On several machines that share WORKDIR, set KerasTuner's environment
+variables and run the same command once for each, in any order:
 
   KERASTUNER_TUNER_ID=chief   KERASTUNER_ORACLE_IP=HOST KERASTUNER_ORACLE_PORT=8000 python -m apps.tune ...
   KERASTUNER_TUNER_ID=worker0 KERASTUNER_ORACLE_IP=HOST KERASTUNER_ORACLE_PORT=8000 python -m apps.tune ...
   KERASTUNER_TUNER_ID=worker1 KERASTUNER_ORACLE_IP=HOST KERASTUNER_ORACLE_PORT=8000 python -m apps.tune ...
 
-Exit code: 0 once the search is finished, 1 if no trial was completed, 75 if the budget or a signal left some of it to
-be gone on with.
+Exit code: 0 once the search is finished, 1 if no trial was completed, 75 if the budget or a signal left it unfinished.
 """
 
 import logging
@@ -26,93 +25,141 @@ import pathlib
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 from absl import flags
 
-from apps import common
-from kdzoo.experiments import recommendation, search_space, search_state, sweep
+from apps import command, quiet_import, run_config, run_flags, signals
+from kdzoo.experiments import machine_share, outcomes, recommendation, roles, search_space
 from kdzoo.runs.config import RunConfig
 from zoo import InputError
 
 PARENT = "KDZOO_TUNE_CHIEF"  # process ID of the chief that started this worker
 
-flags.DEFINE_string("student", None, "Architecture, for example wrn16-1.", required=True)
-flags.DEFINE_string("schedule", None, "The student's, for example 10-35; Hyperband's rungs are its first epochs.")
+flags.DEFINE_string("student", None, "Architecture of the student. Example: wrn16-1. Required.", required=True)
+flags.DEFINE_string(
+    "schedule",
+    None,
+    "Learning-rate schedule of the student, k-N or cos-N. Hyperband's short trials are its first epochs. Example:"
+    " 10-35. Required.",
+)
 flags.mark_flag_as_required("schedule")
 flags.DEFINE_list(
     "teachers",
     None,
-    "Architectures to train on each of teacher_schedules, trained teachers (see apps.distill --teacher; they may know"
-    " the held-out examples), and none, to be told whether a teacher helps at all.",
+    "Teachers to compare, separated by commas: architectures, each trained on every schedule of --teacher_schedules;"
+    " trained teachers as in apps.distill --teacher, which may have seen the held-out examples; and none, which shows"
+    " whether a teacher helps at all. Example: none,wrn16-2,wrn16-4. Required.",
     required=True,
 )
-flags.DEFINE_list("teacher_schedules", [], "Of the teachers that are architectures, for example 10-35,20-65,60-200.")
-flags.DEFINE_list("methods", ["kd"], "Of kd, at, at+kd.")
-flags.DEFINE_list("temperatures", ["4"], "T of the KD term, for example 1,2,4,8.")
-flags.DEFINE_list("kd_weights", ["0.9"], "Of the KD term, above 0; the cross-entropy's is 1 - kd_weight.")
-flags.DEFINE_list("kd_until", ["1"], "Shares of the student's epochs with teachers; below 1: ESKD.")
+flags.DEFINE_list(
+    "teacher_schedules",
+    [],
+    "Schedules of the teachers that are architectures, separated by commas. Example: 10-35,20-65,60-200.",
+)
+flags.DEFINE_list(
+    "methods", ["kd"], "Distillation methods to compare, separated by commas: kd, at, at+kd. Example: kd,at+kd."
+)
+flags.DEFINE_list(
+    "temperatures", ["4"], "Temperatures of the KD term to compare, above 0, separated by commas. Example: 1,2,4,8."
+)
+flags.DEFINE_list(
+    "kd_weights",
+    ["0.9"],
+    "Weights of the KD term to compare, above 0 and at most 1, separated by commas; the cross-entropy's weight is"
+    " 1 - kd_weight. Example: 0.5,0.9.",
+)
+flags.DEFINE_list(
+    "kd_until",
+    ["1"],
+    "Shares of the student's epochs that use the teacher, each above 0 and at most 1, separated by commas. Below 1 it"
+    " is early-stopped distillation (ESKD). Example: 0.5,1.",
+)
 flags.DEFINE_enum(
     "search",
     "hyperband",
     search_space.ALGORITHMS,
-    "hyperband: many trials for a few epochs, the best third for three times as long, and so on; bayesian; random.",
+    "Search algorithm. hyperband runs many trials for a few epochs, then the best third for three times as long, and so"
+    " on; bayesian and random run --max_trials trials for all epochs.",
 )
 flags.DEFINE_integer(
-    "max_trials", None, f"Of random and bayesian search; default {search_space.TRIALS}. May be raised later."
+    "max_trials",
+    None,
+    f"Number of trials of random and bayesian search; a later call may raise it. Default: {search_space.TRIALS}.",
 )
-flags.DEFINE_float("budget_minutes", None, "Stop by then; the trial under way is saved.", lower_bound=0)
-flags.DEFINE_integer("workers", 1, "Processes on this machine, each with its share of cores or GPUs.", lower_bound=1)
-flags.DEFINE_string("workdir", None, "Directory of the search, its trials and teachers.", required=True)
-flags.DEFINE_integer("seed", RunConfig.seed, "Of the search, and of every run's initial weights, order, augmentation.")
-flags.DEFINE_float("checkpoint_minutes", 5.0, "Longest time between a run's checkpoints.")
-common.define_data_flags()
-common.define_optimiser_flags()
-common.define_teacher_flags()
+flags.DEFINE_float(
+    "budget_minutes",
+    None,
+    "Time after which the current trial saves a checkpoint and the search stops, in minutes. Default: no limit.",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "workers", 1, "Number of processes on this machine, each with its share of cores or GPUs.", lower_bound=1
+)
+flags.DEFINE_string(
+    "workdir", None, "Directory of the search, with its trials and trained teachers. Required.", required=True
+)
+flags.DEFINE_integer(
+    "seed",
+    RunConfig.seed,
+    "Seed of the search, and of every run's initial weights, order of examples and augmentation, from 0 to 4294967295.",
+)
+run_flags.define_checkpoint_flag()
+run_flags.define_data_flags()
+run_flags.define_optimiser_flags()
+run_flags.define_teacher_flags()
 delattr(flags.FLAGS, "teacher")  # here --teachers
-flags.adopt_module_key_flags(common)
-flags.FLAGS["val_examples"].help = "Class-balanced subset held out, by which trials are compared; 0: a tenth."
-
-_LISTS = ("teachers", "teacher_schedules", "methods")
-_NUMBERS = {"temperatures": "temperatures", "kd_weights": "kd_weights", "kd_until": "kd_untils"}  # flag -> field
+flags.adopt_module_key_flags(run_flags)
+flags.FLAGS["val_examples"].help = (
+    "Number of training examples to hold out, balanced over the classes; trials are compared on them. 0 means a tenth"
+    " of the training examples."
+)
 
 
 def main() -> int:
     args = flags.FLAGS
-    search = search_of_flags()
+    search = search_from_flags()
     if not args.checkpoint_minutes > 0:
         raise InputError(f"checkpoint_minutes must be above 0, for example 5. Received: {args.checkpoint_minutes}")
     _end_with_chief()
-    options = {name: args[name].value for name in common.OPTIONS if name in args}
+    options = run_config.options_from_flags()
     began = time.monotonic()
     budget = float("inf") if args.budget_minutes is None else 60 * args.budget_minutes
-    with common.stop_signals() as received:
-        devices = sweep.gpus()
-        if search_state.role() == "chief" or (search_state.role() == "single" and args.workers > 1):
+    with signals.stop_signals() as received:
+        devices = machine_share.gpus()
+        if roles.role() == "chief" or (roles.role() == "single" and args.workers > 1):
             os.environ[PARENT] = str(os.getpid())
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a chief trains nothing, so its workers are to have all the memory
-        tuner = common.import_quietly("kdzoo.experiments.tuner")
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each trial's graphs are new: no cause for warnings
-        found = tuner.run(
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a chief trains nothing, so all GPU memory is for its workers
+        run_search = quiet_import.import_quietly("kdzoo.experiments.run_search")
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new graph, and each trial has one
+        found = run_search.run(
             search,
             args.workdir,
             workers=args.workers,
             worker_command=[sys.executable, "-m", "apps.tune", *sys.argv[1:]],
             devices=devices,
             stopping=lambda: bool(received) or time.monotonic() - began > budget,
-            say=lambda line: print(line, flush=True),
+            log=lambda line: print(line, flush=True),
             **options,
         )
-    return 0 if found is None else _tell(*found)
+    return 0 if found is None else _recommend(*found)
 
 
-def search_of_flags() -> search_space.Search:
-    """What the flags ask for; checked as far as can be without importing TensorFlow."""
+def search_from_flags() -> search_space.Search:
+    """Returns the search that the flags describe.
+
+    Raises InputError if a value breaks a rule, as far as that shows without TensorFlow.
+    """
     args = flags.FLAGS
-    names = (RunConfig.__dataclass_fields__.keys() & args.__flags.keys()) - {"teachers", *_NUMBERS}
+    fields = RunConfig.__dataclass_fields__.keys() - {"teachers", "kd_until"}
     search = search_space.Search(
-        RunConfig(model=args.student, **{name: args[name].value for name in names}),
-        **{name: tuple(args[name].value) for name in _LISTS},
-        **{field: _floats(name) for name, field in _NUMBERS.items()},
+        RunConfig(model=args.student, **{name: args[name].value for name in fields if name in args}),
+        teachers=tuple(args.teachers),
+        teacher_schedules=tuple(args.teacher_schedules),
+        methods=tuple(args.methods),
+        temperatures=_floats("temperatures"),
+        kd_weights=_floats("kd_weights"),
+        kd_untils=_floats("kd_until"),
         algorithm=args.search,
         max_trials=args.max_trials,
     )
@@ -129,7 +176,7 @@ def _floats(name: str) -> tuple[float, ...]:
 
 
 def _end_with_chief() -> None:
-    """Has a worker end once the chief that started it has: killed itself, it would find nobody to report to."""
+    """Ends this worker once the chief that started it has ended; a killed chief cannot end it."""
     chief = os.environ.get(PARENT)
     if chief is None:
         return
@@ -137,15 +184,15 @@ def _end_with_chief() -> None:
     def watch() -> None:
         while os.getppid() == int(chief):
             time.sleep(0.5)
-        os._exit(1)  # at any moment, which is what searches can take
+        os._exit(1)  # at any moment: a search survives that
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _tell(search: search_space.Search, outcomes: list[recommendation.Outcome], finished: bool) -> int:
-    """Prints and writes what the search amounts to. Returns the exit code."""
+def _recommend(search: search_space.Search, trials: Sequence[outcomes.Outcome], finished: bool) -> int:
+    """Prints and writes the recommendation of the search. Returns the exit code."""
     workdir = pathlib.Path(flags.FLAGS.workdir)
-    result = recommendation.recommend(search, outcomes, workdir, finished=finished, command=common.command_line)
+    result = recommendation.recommend(search, trials, workdir, finished=finished, command=run_config.command_line)
     recommendation.write(result, workdir)
     print(f"\n{recommendation.render(result)}\n\n{workdir / recommendation.RECOMMENDATION}.md and .json")
     if not finished:
@@ -154,4 +201,4 @@ def _tell(search: search_space.Search, outcomes: list[recommendation.Outcome], f
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

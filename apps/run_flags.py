@@ -1,0 +1,246 @@
+"""Defines the flags of a run, group by group; defaults are those of `kdzoo.RunConfig`.
+
+A command calls the functions of the groups it has, then `flags.adopt_module_key_flags(run_flags)`, which makes `--help`
+list them.
+"""
+
+from absl import flags
+
+from kdzoo.distillation.checks import AT_MODES
+from kdzoo.runs.config import (
+    AUGMENTATIONS,
+    DTYPE_POLICIES,
+    METHODS,
+    STRATEGIES,
+    TEACHER_DTYPES,
+    TEACHER_INPUTS,
+    RunConfig,
+)
+from kdzoo.teachers import output_cache
+
+
+def define_run_flags() -> None:
+    """Defines the flags of any single training run."""
+    flags.DEFINE_string(
+        "schedule",
+        None,
+        "Learning-rate schedule. k-N multiplies the learning rate by --lr_decay every k epochs and ends after N; cos-N"
+        " follows half a cosine over N epochs; N alone is 30-90 shrunk to N epochs. Examples: 20-65, cos-65. Required.",
+        required=True,
+    )
+    define_data_flags()
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Directory for the run's weights, checkpoint, record and event files. It is created if it does not exist; an"
+        " unfinished run in it resumes. Required.",
+        required=True,
+    )
+    flags.DEFINE_integer(
+        "seed",
+        RunConfig.seed,
+        "Seed of the initial weights, the order of the examples and the augmentation, from 0 to 4294967295.",
+    )
+    define_optimiser_flags()
+    flags.DEFINE_enum(
+        "strategy",
+        RunConfig.strategy,
+        STRATEGIES,
+        "Distribution strategy. none uses one device; mirrored uses TensorFlow's MirroredStrategy over all GPUs, or"
+        " over all logical CPUs on a machine without GPUs.",
+    )
+    flags.DEFINE_integer(
+        "fused_steps",
+        RunConfig.fused_steps,
+        "Largest number of training steps in one call of the compiled program, with the JAX backend only. 0 means 1 on"
+        " a CPU and 64 on accelerators.",
+    )
+    define_checkpoint_flag()
+    flags.DEFINE_enum(
+        "progress",
+        "auto",
+        ["auto", "bar", "lines", "json"],
+        "How to print progress: a progress bar, one line per epoch, or one JSON object per line for other programs."
+        " auto is bar on a terminal and lines elsewhere.",
+    )
+    flags.DEFINE_bool(
+        "restart", False, "Whether to delete a finished or unfinished run in --workdir and train from the beginning."
+    )
+
+
+def define_checkpoint_flag() -> None:
+    """Defines how often runs save a checkpoint."""
+    flags.DEFINE_float(
+        "checkpoint_minutes",
+        5.0,
+        "Longest time between two checkpoints of a run, in minutes, above 0. Every epoch also ends with a checkpoint.",
+    )
+
+
+def define_optimiser_flags() -> None:
+    """Defines the flags of SGD."""
+    flags.DEFINE_integer(
+        "batch_size", RunConfig.batch_size, "Number of images in one training step, over all replicas together."
+    )
+    flags.DEFINE_float("lr", RunConfig.lr, "Learning rate at the start of the schedule, above 0.")
+    flags.DEFINE_float(
+        "lr_decay",
+        RunConfig.lr_decay,
+        "Factor on the learning rate at each step of a k-N schedule, above 0 and at most 1.",
+    )
+    flags.DEFINE_float("momentum", RunConfig.momentum, "Nesterov momentum of SGD, from 0 to below 1.")
+    flags.DEFINE_float(
+        "weight_decay",
+        RunConfig.weight_decay,
+        "Weight decay, at least 0, coupled as in PyTorch's SGD: the optimizer sees gradient + weight_decay * weight.",
+    )
+
+
+def define_data_flags() -> None:
+    """Defines the flags of the training data, and the precision they are processed in."""
+    flags.DEFINE_string(
+        "dataset",
+        RunConfig.dataset,
+        "Data set: cifar10 or cifar100 (from $TFDS_DATA_DIR, or downloaded), digits (part of scikit-learn), or npz:FILE"
+        " with the arrays x_train, y_train, x_test and y_test. Example: npz:data/images.npz.",
+    )
+    flags.DEFINE_string(
+        "dataset_name",
+        RunConfig.dataset_name,
+        "Name of the data set in npz:FILE, if it is a known one; this sets its mean and standard deviation. Example:"
+        " cifar10. Empty: the file is its own data set.",
+    )
+    flags.DEFINE_enum(
+        "augment",
+        RunConfig.augment,
+        AUGMENTATIONS,
+        "Augmentation of training images: crop pads by 4 pixels and crops at random, crop_flip also flips half of the"
+        " images horizontally. auto is the usual choice for the data set.",
+    )
+    flags.DEFINE_integer(
+        "train_examples",
+        RunConfig.train_examples,
+        "Number of training examples to use, balanced over the classes. 0 means all.",
+    )
+    flags.DEFINE_integer(
+        "val_examples",
+        RunConfig.val_examples,
+        "Number of training examples to hold out for validation, balanced over the classes. 0 means none.",
+    )
+    flags.DEFINE_enum(
+        "dtype_policy",
+        RunConfig.dtype_policy,
+        DTYPE_POLICIES,
+        "Keras dtype policy of student and teachers. auto measures float32 and mixed_bfloat16 first and uses the faster"
+        " one.",
+    )
+
+
+def define_cache_flags() -> None:
+    """Defines where teacher outputs are cached, and how large the cache may grow."""
+    flags.DEFINE_string(
+        "teacher_cache",
+        "auto",
+        "Folder in which teacher outputs are cached for all runs. auto is $KDZOO_CACHE, or kdzoo in the user's cache"
+        " folder; off computes them anew in every epoch.",
+    )
+    flags.DEFINE_float(
+        "cache_gb",
+        output_cache.CACHE_GB,
+        "Largest size of the cache of teacher outputs, in units of 10^9 bytes, above 0. The least recently used outputs"
+        " are evicted first.",
+    )
+
+
+def define_distillation_flags() -> None:
+    """Defines the flags of teachers, and of the weights of the loss's terms."""
+    define_teacher_flags()
+    flags.DEFINE_enum(
+        "method",
+        "kd",
+        list(METHODS),
+        "Distillation method: none, knowledge distillation (kd), attention transfer (at) or both. It sets the default"
+        f" weights of cross-entropy, KD and AT: {_describe_methods()}.",
+    )
+    flags.DEFINE_float(
+        "ce_weight",
+        None,
+        "Weight of the cross-entropy with the labels, at least 0. Default: the weight that --method sets.",
+    )
+    flags.DEFINE_float(
+        "kd_weight",
+        None,
+        "Weight of the KD term T^2 * KL(teacher || student), at least 0. Default: the weight that --method sets.",
+    )
+    flags.DEFINE_float(
+        "at_weight", None, "Weight of the attention-transfer term, at least 0. Default: the weight that --method sets."
+    )
+    flags.DEFINE_float(
+        "kd_until",
+        RunConfig.kd_until,
+        "Share of the student's epochs that use the teacher, above 0 and at most 1; the remaining epochs train on the"
+        " labels alone. Below 1 this is early-stopped distillation (ESKD). Example: 0.5.",
+    )
+    define_term_flags()
+
+
+def define_term_flags() -> None:
+    """Defines the flags of how the KD and AT terms are computed."""
+    flags.DEFINE_float(
+        "temperature", RunConfig.temperature, "Temperature T of the KD term's softmax, above 0. Example: 4."
+    )
+    flags.DEFINE_enum(
+        "at_mode",
+        RunConfig.at_mode,
+        AT_MODES,
+        "Distance between attention maps: code is the mean squared difference of the authors' code, paper is the L2"
+        " norm of the paper's equation.",
+    )
+
+
+def define_teacher_flags() -> None:
+    """Defines which teachers there are, and how their outputs are computed."""
+    flags.DEFINE_list(
+        "teacher",
+        [],
+        "Teacher of the student: the name of a published model (python -m apps.list prints them),"
+        " https://HOST/FOLDER/NAME, hf://OWNER/REPO/NAME, the directory of a finished run or of any SavedModel, or"
+        " grpc://HOST:PORT/NAME. Several, separated by commas, form an ensemble. Example: wrn16-2_10-35.",
+    )
+    flags.DEFINE_string(
+        "teacher_signature",
+        RunConfig.teacher_signature,
+        "Signature of a SavedModel or gRPC teacher. Empty: serving_default, and features for attention transfer.",
+    )
+    flags.DEFINE_string(
+        "teacher_logits",
+        RunConfig.teacher_logits,
+        "Name of the output that holds logits, for a SavedModel or gRPC teacher. Empty: the only output, or the one"
+        " named logits.",
+    )
+    flags.DEFINE_enum(
+        "teacher_input",
+        RunConfig.teacher_input,
+        TEACHER_INPUTS,
+        "Pixel values that a SavedModel or gRPC teacher expects: raw (0 to 255), unit (0 to 1) or standardised as for"
+        " the student. auto is raw for an input of integers;"
+        " an input of floating-point numbers needs one of the others.",
+    )
+    flags.DEFINE_float(
+        "teacher_deadline",
+        60.0,
+        "Time within which a gRPC teacher must respond, in seconds. After it the run saves a checkpoint and ends.",
+    )
+    flags.DEFINE_enum(
+        "teacher_dtype",
+        RunConfig.teacher_dtype,
+        TEACHER_DTYPES,
+        "Precision of the teachers' computation. auto follows --dtype_policy. Outputs in bfloat16 are first compared"
+        " with those in float32.",
+    )
+    define_cache_flags()
+
+
+def _describe_methods() -> str:
+    weights = {name: ", ".join(f"{weight:g}" for weight in METHODS[name].values()) for name in METHODS}
+    return "; ".join(f"{name} {values}" for name, values in weights.items())
