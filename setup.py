@@ -12,6 +12,8 @@ setup(
     description="Knowledge distillation in Keras 3: small image classifiers taught by big ones",
     long_description=(here / "README.md").read_text(),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["zoo", "kdzoo", "kdzoo.*", "apps"]),
     package_data={"apps": ["flags/*.flags", "grids/*.json"], "": ["*.pyi", "py.typed"], "kdzoo.paper": ["*.csv"]},
@@ -45,6 +47,20 @@ setup(
         "jax": ["jax>=0.10,<0.12"],
         # PredictionService's messages, and gRPC's health checks
         "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio-health-checking>=1.80,<2"],
-        "test": ["kdzoo[jax,serving]", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14"],
+        "docs": ["furo>=2025.9", "myst-parser>=5,<6", "sphinx>=9,<10"],
+        "test": [
+            "kdzoo[docs,jax,serving]",
+            "check-jsonschema>=0.35",  # of the workflow
+            "codespell>=2.4",
+            "coverage>=7.10",  # the first that follows subprocesses by itself
+            "import-linter>=2.6",
+            "mypy>=2.4,<3",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.14",
+            "sybil>=9",  # runs the examples of the documentation
+            "types-requests",
+            "types-tqdm",
+        ],
     },
 )

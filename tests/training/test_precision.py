@@ -1,4 +1,4 @@
-"""Precision that is measured: of the student's steps, and of what a teacher says."""
+"""Precision that is measured: of the student's steps, and of a teacher's outputs."""
 
 import dataclasses
 
@@ -52,11 +52,11 @@ def test_a_teacher_in_bfloat16_is_compared_with_float32(config, published, tmp_p
     (teacher,) = record["teachers"]
     assert 0 < teacher["bfloat16_logits_apart"] < 0.2
     assert 50 <= teacher["bfloat16_agreement"] <= 100
-    (said,) = [r.message for r in caplog.records if "bfloat16" in r.message]
-    assert f"{teacher['bfloat16_agreement']:.2f} % of 64 test images" in said
+    (message,) = [r.message for r in caplog.records if "bfloat16" in r.message]
+    assert f"{teacher['bfloat16_agreement']:.2f} % of 64 test images" in message
     assert records.read(tmp_path / "run")["config"]["dtype_policy"] == "float32"
-    foreign = dataclasses.replace(
+    external = dataclasses.replace(
         config, teacher_dtype="bfloat16", teachers=(str(published / "quarters/wrn10-1_2-3" / "1"),)
     )
     with pytest.raises(InputError, match="teacher_dtype must be auto for a teacher that is no run"):
-        train.run(foreign, tmp_path / "foreign")
+        train.run(external, tmp_path / "external")

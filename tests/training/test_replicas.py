@@ -15,7 +15,7 @@ import kdzoo
 from kdzoo import RunConfig
 from kdzoo.data import load
 from kdzoo.optimizers import CoupledSGD
-from kdzoo.publishing import publisher
+from kdzoo.publishing.export import write_saved_model
 from kdzoo.runs.weights import load_model
 from kdzoo.training import Stopped, mirrored_strategy, run
 
@@ -47,12 +47,12 @@ for name, strategy in (("one", "none"), ("two", "mirrored")):
         results[f"{who} {name}"] = {key: [row[key] for row in record["history"]]
                                     for key in ("loss", "ce", "kd", "at", "test_ce") if key in record["history"][0]}
 of, published = load(dataset), f"{workdir}/published"
-run(RunConfig("wrn10-1", "2-3", dataset, batch_size=32), f"{workdir}/asked")
-publisher.write(load_model(f"{workdir}/asked"), f"{published}/1", mean=of.mean, std=of.std)
+run(RunConfig("wrn10-1", "2-3", dataset, batch_size=32), f"{workdir}/teacher")
+write_saved_model(load_model(f"{workdir}/teacher"), f"{published}/1", mean=of.mean, std=of.std)
 for name, strategy in (("one", "none"), ("two", "mirrored")):
-    asking = {**common, **taught, "schedule": "1-1", "strategy": strategy, "teachers": (published,)}
-    (row,) = run(RunConfig("wrn10-1", **asking), f"{workdir}/asking-{name}")["history"]
-    results[f"asking {name}"] = {key: row[key] for key in ("loss", "ce", "kd", "at", "test_ce")}
+    external = {**common, **taught, "schedule": "1-1", "strategy": strategy, "teachers": (published,)}
+    (row,) = run(RunConfig("wrn10-1", **external), f"{workdir}/external-{name}")["history"]
+    results[f"external {name}"] = {key: row[key] for key in ("loss", "ce", "kd", "at", "test_ce")}
 calls = iter([False] * 2 + [True])
 config = RunConfig("wrn10-1", **taught, **common)
 try:
@@ -78,7 +78,7 @@ def results(npz, tmp_path_factory) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("who", "tolerance"), [("linear", 1e-5), ("teacher", 1e-4), ("student", 1e-4), ("asking", 1e-4)]
+    ("who", "tolerance"), [("linear", 1e-5), ("teacher", 1e-4), ("student", 1e-4), ("external", 1e-4)]
 )
 def test_two_replicas_give_the_losses_of_one(results, who, tolerance):
     one, two = results[f"{who} one"], results[f"{who} two"]
@@ -91,6 +91,6 @@ def test_moving_statistics_are_those_of_the_whole_batch(results):
     assert results["moving"] < 1e-3
 
 
-def test_a_mirrored_run_goes_on_as_if_it_had_not_stopped(results):
+def test_a_resumed_mirrored_run_ends_as_an_undisturbed_one(results):
     assert results["stopped"] == "in epoch 2 of 2, step 1 of 2"
     assert results["resumed"]

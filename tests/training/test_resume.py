@@ -1,4 +1,4 @@
-"""A run that stops goes on as if it had not: in one process, at chosen steps. `test_kills.py` kills at random ones."""
+"""A resumed run ends as an undisturbed one: in one process, at chosen steps. `test_kills.py` kills at random ones."""
 
 import dataclasses
 import itertools
@@ -36,7 +36,7 @@ def config(npz, teacher_run) -> RunConfig:
 
 
 def stop_after(calls: int):
-    """Says no so many times, then yes."""
+    """Returns false so many times, then true."""
     count = itertools.count()
     return lambda: next(count) >= calls
 
@@ -54,7 +54,7 @@ def assert_same(one: pathlib.Path, two: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("kd_until", [1.0, pytest.param(0.67, marks=pytest.mark.slow)])
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(config, tmp_path, kd_until):
+def test_a_resumed_run_ends_as_an_undisturbed_one(config, tmp_path, kd_until):
     config = dataclasses.replace(config, kd_until=kd_until)
     train.run(config, tmp_path / "undisturbed")
     workdir = tmp_path / "stopped"
@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(config, stopped, tmp_
     with caplog.at_level(logging.WARNING):
         record = train.run(config, stopped)
     (line,) = [r.getMessage() for r in caplog.records if "amaged" in r.getMessage()]
-    assert "going on from 000000004" in line
+    assert "from 000000004" in line
     assert str(newest) in line
     assert record["sessions"][-1]["epoch"] == 1
     train.run(config, tmp_path / "undisturbed")
@@ -173,7 +173,7 @@ def test_teacher_and_data_count_by_what_they_are_not_where(config, stopped, teac
         train.run(dataclasses.replace(config, teachers=(str(moved / "t"),)), stopped)
 
 
-def test_going_on_elsewhere_is_allowed_and_said(config, stopped, monkeypatch, caplog):
+def test_resuming_on_another_machine_is_allowed_with_a_warning(config, stopped, monkeypatch, caplog):
     here = machine.hardware()
     monkeypatch.setattr(machine, "hardware", lambda: {**here, "cores": here["cores"] + 1})
     with caplog.at_level(logging.WARNING):

@@ -62,7 +62,7 @@ def test_a_student_learns_from_its_teacher(config, teacher_run, tmp_path):
     assert json.loads((tmp_path / "run" / "record.json").read_text()) == json.loads(json.dumps(record))
 
 
-def test_the_teacher_stops_and_the_student_goes_on_with_the_labels(config, teacher_run, tmp_path):
+def test_after_kd_until_the_student_learns_from_labels_alone(config, teacher_run, tmp_path):
     """ESKD: up to the switch it is the run that was distilled to its end, from there on plain training."""
     config = dataclasses.replace(config, schedule="3-4", teachers=(str(teacher_run),), **KD)
     whole = train.run(config, tmp_path / "whole")["history"]
@@ -96,7 +96,7 @@ def test_validation_chooses_an_epoch_and_stands_beside_the_headline(config, tmp_
     assert (record["dataset"]["train_examples"], record["dataset"]["val_examples"]) == (64, 32)
 
 
-def test_a_finished_run_is_kept_unless_told(config, teacher_run, tmp_path):
+def test_a_finished_run_is_kept_without_restart(config, teacher_run, tmp_path):
     workdir = tmp_path / "run"
     config = dataclasses.replace(config, schedule="1-1")
     first = train.run(config, workdir)
