@@ -7,8 +7,10 @@ Each command is imported in a process of its own, since absl's flags are global.
 """
 
 import json
+import re
 import subprocess
 import sys
+import textwrap
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -39,20 +41,29 @@ def describe(command: str) -> dict:
     return json.loads(done.stdout)
 
 
+def _help(flag: dict) -> str:
+    """What the flag does, without the list of choices that absl puts before it."""
+    return re.sub(r"^<[^>]*>: ", "", flag["help"]) if flag["choices"] else flag["help"]
+
+
+def _paragraph(text: str) -> nodes.Node:
+    """A paragraph of a command's docstring; one of indented lines, or a command alone, is shown as it is."""
+    if text.startswith(("  ", "python -m ")):
+        text = textwrap.dedent(text)
+        return nodes.literal_block(text, text, language="text")
+    return nodes.paragraph(text=" ".join(text.split()))
+
+
 class Flags(Directive):
     required_arguments = 1
 
     def run(self):
         described = describe(self.arguments[0])
-        lines = described["description"].strip().splitlines()
-        summary, rest = lines[0], "\n".join(lines[1:]).strip("\n")
-        made = [nodes.paragraph(text=summary)]
-        if rest:
-            made.append(nodes.literal_block(rest, rest, language="text"))
+        made = [_paragraph(text) for text in described["description"].strip().split("\n\n")]
         items = nodes.definition_list(classes=["flags"])
         for flag in described["flags"]:
             items += nodes.definition_list_item(
-                "", self._term(flag), nodes.definition("", nodes.paragraph(text=flag["help"]))
+                "", self._term(flag), nodes.definition("", nodes.paragraph(text=_help(flag)))
             )
         return [*made, items]
 

@@ -28,7 +28,7 @@ def test_links_to_files_lead_somewhere(page):
 
 
 def test_each_command_has_its_flags_in_the_reference():
-    commands = {path.stem for path in (ROOT / "apps").glob("*.py") if "__main__" in path.read_text()}
+    commands = {path.stem for path in (ROOT / "apps").glob("*.py") if 'if __name__ == "__main__":' in path.read_text()}
     listed = re.findall(r"^```{flags} (\w+)$", (ROOT / "docs/reference/flags.md").read_text(), flags=re.MULTILINE)
     assert sorted(listed) == sorted(commands)
 
@@ -37,3 +37,18 @@ def test_each_room_is_in_the_reference():
     rooms = {path.parent.name for path in (ROOT / "kdzoo").glob("*/__init__.pyi")}
     listed = re.findall(r"^```{room} (\w+)$", (ROOT / "docs/reference/api.md").read_text(), flags=re.MULTILINE)
     assert set(listed) == rooms
+
+
+def test_files_named_in_the_layout_exist():
+    text = (ROOT / "docs/explanation/layout.md").read_text() + (ROOT / "docs/explanation/batch.md").read_text()
+    named = set(re.findall(r"`((?:apps|kdzoo|zoo|tests|docs|benchmarks|results|saved_models)/[\w./-]*)`", text))
+    assert len(named) > 30
+    assert not {path for path in named if not (ROOT / path).exists()}
+
+
+def test_each_module_that_moved_is_listed_in_the_changelog():
+    rows = re.findall(r"^  \| `(kdzoo[\w.]*)` \| (.+) \|$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert len(rows) > 25
+    moved_to = [module for _, modules in rows for module in re.findall(r"`([\w.]+)`", modules)]
+    missing = [module for module in moved_to if not (ROOT / f"{module.replace('.', '/')}.py").exists()]
+    assert not missing
