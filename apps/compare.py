@@ -36,10 +36,11 @@ flags.DEFINE_string(
 
 
 def main() -> None:
-    from kdzoo.reports import tables
+    from kdzoo.reports.comparison import compare
+    from kdzoo.reports.finished_runs import find
 
     FLAGS = flags.FLAGS
-    made = tables.compare(tables.find(FLAGS.runs), FLAGS.out, curves=FLAGS.curves, logdir=FLAGS.tensorboard)
+    made = compare(find(FLAGS.runs), FLAGS.out, curves=FLAGS.curves, logdir=FLAGS.tensorboard)
     print(made.table, end="\n\n")
     for line in (*made.notes, *made.paths):
         print(line)

@@ -24,7 +24,8 @@ FULL, SHORT = "10-30", "4-12"
 
 
 def main() -> None:
-    from kdzoo.reports import plots, tables
+    from kdzoo.reports import tables
+    from kdzoo.reports.plots.students import plot_students
 
     workdir = pathlib.Path(flags.FLAGS.workdir)
     base = RunConfig(TEACHER, FULL, dataset="digits", train_examples=500, batch_size=50)
@@ -40,8 +41,8 @@ def main() -> None:
         distillation = {"teachers": (str(workdir / teacher),), **METHODS["kd"]}
         students.append(run(f"{STUDENT}_from_{teacher}", model=STUDENT, **distillation))
 
-    plots.plot_students(students, workdir / "students.png")
-    print(f"\n{tables.table([*teachers.values(), *students])}\n")
+    plot_students(students, workdir / "students.png")
+    print(f"\n{tables.run_table([*teachers.values(), *students])}\n")
     print("One seed and 360 test images: a difference under some 2 points is noise.")
     print(f"Plot: {workdir / 'students.png'}\nCurves: {sys.executable} -m tensorboard.main --logdir={workdir}")
 

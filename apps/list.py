@@ -24,7 +24,7 @@ flags.DEFINE_string(
 
 def main() -> None:
     cards = models.list_cards(flags.FLAGS.models, path=flags.FLAGS.path)
-    print(tables.cards(cards) if cards else f"no published model is named like {flags.FLAGS.models}")
+    print(tables.card_table(cards) if cards else f"no published model is named like {flags.FLAGS.models}")
 
 
 if __name__ == "__main__":

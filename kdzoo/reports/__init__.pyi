@@ -1,6 +1,9 @@
-from .statistics import Group as Group
-from .statistics import Paired as Paired
-from .statistics import Spread as Spread
-from .statistics import group as group
-from .statistics import paired as paired
-from .tables import compare as compare
+from .comparison import compare as compare
+from .differences import Paired as Paired
+from .differences import paired as paired
+from .finished_runs import find as find
+from .groups import Group as Group
+from .groups import group_runs as group_runs
+from .spreads import Spread as Spread
+from .tables import card_table as card_table
+from .tables import run_table as run_table

@@ -1,7 +1,6 @@
-"""`apps.compare` from end to end, on records alone; and what TensorBoard's own reader finds in its event files."""
+"""What TensorBoard's own reader finds in the event files that are built from records."""
 
 import contextlib
-import csv
 import json
 import os
 import pathlib
@@ -15,141 +14,25 @@ import urllib.request
 
 import pytest
 
-from conftest import ROOT, run_python
-from kdzoo.reports import statistics, tables, tensorboard
+from kdzoo.reports import tensorboard
+from kdzoo.reports.comparison import compare
 from kdzoo.runs.events import hparams_of
-from test_statistics import make_record, make_sweep
+from synthetic_records import make_record, make_sweep
 from zoo import InputError
 
-RESULTS = ROOT / "results"
+RUNS = make_sweep(("wrn16-2", "wrn16-8"), ("2-6", "6-20"), 2, student="6-20")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A folder of finished runs, some a folder deeper, beside one that is not finished."""
-    root = tmp_path_factory.mktemp("runs")
-    for label, record in make_sweep(("wrn16-2", "wrn16-8"), ("2-6", "6-20"), 2, student="6-20").items():
-        write(root / ("teachers" if record["method"] == "none" else ".") / label, record)
-    (root / "unfinished").mkdir()
-    return root
-
-
-def write(workdir, record):
-    workdir.mkdir(parents=True)
-    (workdir / "record.json").write_text(json.dumps(record))
-
-
-@pytest.fixture(scope="module")
-def compared(runs, tmp_path_factory):
-    """Its folder, and the command's end: it says what it has imported."""
+def compared(tmp_path_factory):
+    """Returns the folder of a comparison of `RUNS`, with event files in `logs`."""
     out = tmp_path_factory.mktemp("compared")
-    code = "import sys, runpy; sys.argv[0] = 'compare'\ntry: runpy.run_module('apps.compare', run_name='__main__')\n"
-    code += "finally: print('imported:', {'tensorflow', 'keras', 'jax'} & sys.modules.keys())"
-    return out, run_python("-c", code, f"--runs={runs}", f"--out={out}", f"--tensorboard={out / 'logs'}")
-
-
-def compare(*args):
-    return run_python("-m", "apps.compare", *args)
-
-
-def test_the_command(runs, compared):
-    out, done = compared
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + 4 + 1 + 4 + 1  # head, teachers, from scratch, a student of each teacher, ESKD
-    assert "\n".join(table) in (out / "compare.md").read_text()
-    with open(out / "compare.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert sum(int(row["n"]) for row in rows) == len(tables.find([runs])) == 16
-    plots = ["teacher_size_wrn16-1_6-20_kd", "teacher_length_wrn16-1_6-20_kd", "heat_map_wrn16-1_6-20_kd"]
-    for name in (*plots, "curves_wrn16-1_6-20"):
-        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert "<svg" in (out / f"{name}.svg").read_text()
-        assert f"{name}.svg" in (out / "compare.md").read_text()
-        assert str(out / f"{name}.png") in done.stdout
-    assert "no heat_map_wrn16-1_6-20_eskd-50: teachers of one size" in done.stdout
-
-
-def test_it_needs_no_backend(compared):
-    assert "imported: set()" in compared[1].stdout
-
-
-@pytest.mark.parametrize(
-    ("args", "said"),
-    [
-        (["--runs={tmp}"], "Received: {tmp}"),
-        (["--runs={tmp}/nowhere-*"], "Received: {tmp}/nowhere-*"),
-        (["--runs={runs},{tmp}"], "Received: {tmp}"),
-        (["--runs="], "Received: none"),
-        (["--runs={runs}", "--curves=nothing"], "Received: nothing"),
-        (["--runs={runs}", "--out={runs}/unfinished/../unfinished/file"], "must be a directory"),
-        (["--runs={runs}", "words"], "Received: words"),
-    ],
-)
-def test_bad_input_ends_in_one_line(args, said, runs, tmp_path):
-    (runs / "unfinished" / "file").touch()
-    names = {"runs": runs, "tmp": tmp_path}
-    done = compare(f"--out={tmp_path / 'out'}", *(arg.format(**names) for arg in args))
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert said.format(**names) in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
-
-
-def test_damaged_records_are_named(tmp_path):
-    record = make_record()
-    del record["history"]
-    write(tmp_path / "run", record)
-    with pytest.raises(InputError, match=r"must have history\. Received: .*run"):
-        tables.find([tmp_path])
-    (tmp_path / "run" / "record.json").write_text("{")
-    with pytest.raises(InputError, match=r"Received: .*record\.json"):
-        tables.find([tmp_path])
-
-
-def test_find(runs, monkeypatch):
-    found = tables.find([runs / "teachers" / "*", f"{runs}/wrn16-1_*seed1", runs / "teachers"])
-    assert list(found) == sorted(found, key=statistics.natural)
-    assert "teachers/wrn16-2_2-6_seed0" in found
-    assert not any(label.endswith("kd_wrn16-2_2-6_seed0") for label in found)
-    monkeypatch.chdir(runs)
-    (one,) = tables.find(["teachers/wrn16-2_2-6_seed0"])
-    assert one == "wrn16-2_2-6_seed0"
-
-
-def test_a_run_that_was_copied_counts_once(tmp_path):
-    write(tmp_path / "a" / "run", make_record())
-    write(tmp_path / "b" / "run", make_record())
-    made = tables.compare(tables.find([tmp_path]), tmp_path / "out")
-    assert "left out, since a later run differs in nothing from it: b/run" in made.notes
-    assert made.table.splitlines()[-1].split("|")[5].strip() == "1"
-
-
-def test_the_records_of_this_checkout(tmp_path):
-    made = tables.compare(tables.find([RESULTS / "cifar10"]), tmp_path)
-    names = {path.name for path in made.paths}
-    assert {"teacher_length_wrn16-1_10-35_kd.png", "curves_wrn16-1_10-35.png"} <= names
-    assert "no teacher_size_wrn16-1_10-35_kd: teachers of one size" in made.notes
-
-
-def test_chosen_curves(runs, tmp_path):
-    made = tables.compare(tables.find([runs]), tmp_path, curves=("*wrn16-2_*_seed?",))
-    assert [path.name for path in made.paths if "curves" in path.name] == ["curves.png", "curves.svg"]
-
-
-def test_runs_without_teachers_have_a_table(tmp_path):
-    made = tables.compare({"a": make_record(), "b": make_record("wrn16-2")}, tmp_path)
-    assert [path.name for path in made.paths] == ["compare.md", "compare.csv"]
-    assert made.notes == ["no teacher_size: no run has a teacher"]
-
-
-# TensorBoard.
+    compare(RUNS, out, logdir=out / "logs")
+    return out
 
 
 def read(folder):
-    """What TensorBoard's own reader finds there."""
+    """Returns TensorBoard's own reader of the folder."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     return EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
@@ -162,10 +45,10 @@ def values(accumulator, tag):
     return {event.step: tensor_util.make_ndarray(event.tensor_proto).item() for event in events}
 
 
-def test_event_files_hold_the_history(runs, compared):
+def test_event_files_hold_the_history(compared):
     label = "wrn16-1_6-20_kd_wrn16-8_6-20_kd_until0.5_seed1"
-    record = json.loads((runs / label / "record.json").read_text())
-    found = read(compared[0] / "logs" / label)
+    record = RUNS[label]
+    found = read(compared / "logs" / label)
     tags = {
         **{"error/train": "train_error", "error/test": "test_error", "loss/loss": "loss", "cross_entropy/train": "ce"},
         **{"loss/kd": "kd", "agreement/test": "test_agreement", "teacher/kl": "teacher_kl", "run/lr": "lr"},
@@ -180,19 +63,19 @@ def test_event_files_hold_the_history(runs, compared):
     assert found.Tensors("error/test")[3].wall_time == record["history"][3]["time"]
 
 
-def test_event_files_hold_hparams(runs, compared):
+def test_event_files_hold_hparams(compared):
     from tensorboard.plugins.hparams import metadata
 
     label = "wrn16-1_6-20_kd_wrn16-8_6-20_kd_until0.5_seed1"
-    found = read(compared[0] / "logs" / label)
+    found = read(compared / "logs" / label)
     plugin = found.PluginTagToContent(metadata.PLUGIN_NAME)
     hparams = metadata.parse_session_start_info_plugin_data(plugin[metadata.SESSION_START_INFO_TAG]).hparams
-    told = {key: getattr(value, value.WhichOneof("kind")) for key, value in hparams.items()}
+    written = {key: getattr(value, value.WhichOneof("kind")) for key, value in hparams.items()}
     expected = {"model": "wrn16-1", "schedule": "6-20", "method": "kd", "temperature": 4.0, "kd_until": 0.5}
     expected |= {"teacher": "wrn16-8_6-20", "teacher_schedule": "6-20", "kd_weight": 0.9, "seed": 1}
-    assert expected.items() <= told.items()
+    assert expected.items() <= written.items()
     assert metadata.parse_session_start_info_plugin_data(plugin[metadata.SESSION_START_INFO_TAG]).group_name == label
-    plugin = read(compared[0] / "logs" / "comparison").PluginTagToContent(metadata.PLUGIN_NAME)
+    plugin = read(compared / "logs" / "comparison").PluginTagToContent(metadata.PLUGIN_NAME)
     experiment = metadata.parse_experiment_plugin_data(plugin[metadata.EXPERIMENT_TAG])
     shown = {info.name for info in experiment.hparam_infos if info.differs}
     assert shown == {"teacher", "method", "kd_until", "seed", "model"}
@@ -203,15 +86,14 @@ def test_event_files_hold_the_plots(compared):
     from tensorboard.plugins.custom_scalar import layout_pb2
     from tensorboard.plugins.custom_scalar import metadata as custom
 
-    out, _ = compared
-    found = read(out / "logs" / "comparison")
+    found = read(compared / "logs" / "comparison")
     images = found.PluginTagToContent("images")
-    assert sorted(images) == sorted(path.stem for path in out.glob("*.png"))
+    assert sorted(images) == sorted(path.stem for path in compared.glob("*.png"))
     for tag in images:
         (event,) = found.Tensors(tag)
         width, height, png = event.tensor_proto.string_val
-        assert png == (out / f"{tag}.png").read_bytes()
-        assert (int(width), int(height)) == size_of(out / f"{tag}.png")
+        assert png == (compared / f"{tag}.png").read_bytes()
+        assert (int(width), int(height)) == size_of(compared / f"{tag}.png")
     assert "table" in found.PluginTagToContent("text")
     (event,) = found.Tensors(custom.CONFIG_SUMMARY_TAG)
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
@@ -274,20 +156,20 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_tensorboard_shows_it(runs, compared, tmp_path):
-    """In a browser without a window; the screenshots stay in $KDZOO_ARTEFACTS."""
+def test_tensorboard_shows_the_runs(compared, tmp_path):
+    """Opens the pages in a browser without a window; the screenshots stay in $KDZOO_ARTEFACTS."""
     artefacts = pathlib.Path(os.environ.get("KDZOO_ARTEFACTS", tmp_path))
     artefacts.mkdir(parents=True, exist_ok=True)
-    with served(compared[0] / "logs") as url:
+    with served(compared / "logs") as url:
         for page in ("hparams", "images", "scalars", "custom_scalars"):
             browse(f"{url}/#{page}", f"--screenshot={artefacts / page}.png", profile=tmp_path)
             assert size_of(artefacts / f"{page}.png") == (1600, 1200)
-        # This page alone is built so that --dump-dom sees what is on it.
+        # Only of this page does --dump-dom show the content.
         shown = browse(f"{url}/#timeseries", "--dump-dom", profile=tmp_path)
-        experiment = ask(f"{url}/data/plugin/hparams/experiment", {})
+        experiment = query(f"{url}/data/plugin/hparams/experiment", {})
         wanted = {"startIndex": 0, "sliceSize": 100, "allowedStatuses": ["STATUS_SUCCESS"]}
-        trials = ask(f"{url}/data/plugin/hparams/session_groups", {**wanted, "colParams": [{"metric": METRIC}]})
-    for label, record in tables.find([runs]).items():
+        trials = query(f"{url}/data/plugin/hparams/session_groups", {**wanted, "colParams": [{"metric": METRIC}]})
+    for label, record in RUNS.items():
         assert f"> {label} <" in shown
         (trial,) = (each for each in trials["sessionGroups"] if each["name"] == label)
         assert trial["metricValues"][0]["value"] == pytest.approx(record["test_error_last"], rel=1e-6)
@@ -297,15 +179,15 @@ def test_tensorboard_shows_it(runs, compared, tmp_path):
 METRIC = {"group": "", "tag": "error/test"}
 
 
-def ask(url, question):
-    request = urllib.request.Request(url, json.dumps(question).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+def query(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
 
 
 @contextlib.contextmanager
 def served(logdir):
-    """TensorBoard's address, while it runs."""
+    """Runs TensorBoard. Yields its address."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -314,8 +196,8 @@ def served(logdir):
     try:
         for _ in range(120):
             try:
-                with urllib.request.urlopen(f"http://localhost:{port}/data/runs", timeout=5) as answer:
-                    if b"comparison" in answer.read():
+                with urllib.request.urlopen(f"http://localhost:{port}/data/runs", timeout=5) as response:
+                    if b"comparison" in response.read():
                         break
             except (urllib.error.URLError, TimeoutError, ConnectionError):
                 pass

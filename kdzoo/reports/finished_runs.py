@@ -1,0 +1,40 @@
+"""The records of finished runs below directories."""
+
+import glob
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from kdzoo.reports.natural_order import natural_key
+from kdzoo.runs import records
+from zoo import InputError
+
+
+def find(paths: Sequence[str | os.PathLike[str]]) -> dict[str, dict[str, Any]]:
+    """Returns the records of finished runs, in natural order of their labels: paths below the runs' common root.
+
+    Args:
+        paths: directories to search, or shell patterns of them.
+
+    Raises:
+        InputError: if one of them holds no finished run, or a record is not a run's.
+    """
+    found: dict[pathlib.Path, dict[str, Any]] = {}
+    for path in paths:
+        path = os.fspath(path)
+        matches = [path] if os.path.exists(path) else glob.glob(os.path.expanduser(path))
+        folders = [pathlib.Path(folder) for match in matches for folder, *_ in os.walk(match)]
+        workdirs = [folder for folder in folders if (folder / records.RECORD).is_file()]
+        if not workdirs:
+            raise InputError(f"runs must be directories that hold finished runs, for example runs. Received: {path}")
+        for workdir in workdirs:
+            record = records.read(workdir)
+            if missing := {"method", "teachers", "parameters", "history"} - record.keys():
+                raise InputError(f"A run's record must have {', '.join(sorted(missing))}. Received: {workdir}")
+            found[workdir.resolve()] = record
+    if not found:
+        raise InputError("runs must be directories that hold finished runs, for example runs. Received: none")
+    root = os.path.commonpath([path.parent for path in found])
+    labels = {path.relative_to(root).as_posix(): record for path, record in found.items()}
+    return {label: labels[label] for label in sorted(labels, key=natural_key)}

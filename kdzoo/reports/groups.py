@@ -1,0 +1,229 @@
+"""Groups of runs that differ only in their seed."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kdzoo.distillation import schedules
+from kdzoo.reports.natural_order import natural_key
+from kdzoo.reports.spreads import Spread, spread
+from kdzoo.runs import names
+from kdzoo.runs.config import METHODS, RunConfig
+from zoo import InputError
+
+Record = Mapping[str, Any]
+# A group spans the seeds. The others do not change a result: paths of files, and how many steps a call makes.
+_IGNORED = ("seed", "teachers", "dataset", "dataset_name", "fused_steps")
+_WEIGHTS = ("ce_weight", "kd_weight", "at_weight")
+# Settings that only matter to a run with teachers.
+_WITH_TEACHERS = ("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature")
+_DEFAULTS = {
+    field.name: field.default for field in dataclasses.fields(RunConfig) if field.default is not dataclasses.MISSING
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherName:
+    """A zoo model as a teacher: its architecture and the schedule it was trained on. Prints as the model's name."""
+
+    family: str
+    architecture: str
+    schedule: schedules.Schedule
+
+    def __str__(self) -> str:
+        return f"{self.architecture}_{self.schedule}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # by identity: a comparison of all records takes long
+class Group:
+    """Runs that differ only in their seed.
+
+    Attributes:
+        settings: their configuration; None for a setting that does not change the result, such as T without a KD term.
+        dataset: name of the data set.
+        fingerprint: of the data set.
+        teachers: the teachers' entries in the first run's record.
+        runs: the runs' records, by seed.
+    """
+
+    settings: Mapping[str, Any]
+    dataset: str
+    fingerprint: str
+    teachers: tuple[Record, ...]
+    runs: tuple[Record, ...]
+
+    @property
+    def model(self) -> str:
+        """The student's architecture."""
+        return self.settings["model"]
+
+    @property
+    def schedule(self) -> schedules.Schedule:
+        """The student's schedule."""
+        return schedules.parse(self.settings["schedule"])
+
+    @property
+    def method(self) -> str:
+        """For example kd, at+kd, or none without a teacher."""
+        return self.runs[0]["method"]
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the teacher's terms end part-way (ESKD)."""
+        return bool((self.settings["kd_until"] or 1) < 1)
+
+    @property
+    def n(self) -> int:
+        """Number of runs."""
+        return len(self.runs)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The runs' seeds, in order."""
+        return tuple(run["config"]["seed"] for run in self.runs)
+
+    @property
+    def parameters(self) -> int:
+        """The student's number of parameters."""
+        return self.runs[0]["parameters"]
+
+    def spread(self, key: str) -> Spread | None:
+        """Returns the spread of the records' values under `key`, over the runs that have one; None if none has."""
+        return spread(run.get(key) for run in self.runs)
+
+    @property
+    def error(self) -> Spread:
+        """The headline: test error at the last epoch, in percent."""
+        found = self.spread("test_error_last")
+        assert found  # every finished run has one
+        return found
+
+    @functools.cached_property
+    def teacher(self) -> TeacherName | None:
+        """The only teacher, if its architecture and schedule identify it.
+
+        None for a run from scratch, for several teachers, for a distilled teacher and for an external model.
+        """
+        if len(self.teachers) != 1 or self.teachers[0].get("method") != "none":
+            return None
+        return teacher_name(self.teachers[0])
+
+    def of_teacher(self, key: str) -> float | None:
+        """Returns the only teacher's value under `key`: the mean if several teachers share the name."""
+        if len(self.teachers) != 1:
+            return None
+        distinct = {stable_text(run["teachers"][0]): run["teachers"][0].get(key) for run in self.runs}
+        values = [value for value in distinct.values() if value is not None]
+        return values[0] if len(set(values)) == 1 else float(np.mean(values)) if values else None
+
+    @functools.cached_property
+    def student_key(self) -> str:
+        """Text that is equal for groups of the same student, whatever its teachers and the weights of its losses."""
+        method = {*_WEIGHTS, "temperature", "at_mode", *_WITH_TEACHERS}
+        student = {key: value for key, value in self.settings.items() if key not in method}
+        return stable_text([student, self.dataset, self.fingerprint])
+
+
+def group_runs(records: Iterable[Record], *, merge_teachers: bool = False) -> list[Group]:
+    """Groups runs that differ only in their seed, in natural order: wrn16-2 before wrn16-11, 10-35 before 60-200.
+
+    Two teachers are the same if their entries have the same name, method, seed and test error. Of two runs of one seed
+    the one that started last counts: see `repeats`.
+
+    Args:
+        records: of finished runs.
+        merge_teachers: whether teachers of one name and method, but of different seeds, count as one teacher.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in _newest(records).values():
+        groups.setdefault(stable_text(_identity(record, merge_teachers=merge_teachers)), []).append(record)
+    return sorted((_make_group(runs) for runs in groups.values()), key=_order)
+
+
+def repeats(records: Sequence[Record]) -> list[Record]:
+    """Returns the records that `group_runs` leaves out: of each, a later run has the same settings and seed."""
+    newest = {id(record) for record in _newest(records).values()}
+    return [record for record in records if id(record) not in newest]
+
+
+def settings(record: Record) -> dict[str, Any]:
+    """Returns a run's configuration without its seed and paths; None for a setting that does not change the result."""
+    config = {key: value for key, value in {**_DEFAULTS, **record["config"]}.items() if key not in _IGNORED}
+    if config["teacher_dtype"] == "auto":
+        config["teacher_dtype"] = config["dtype_policy"].removeprefix("mixed_")
+    idle = [] if record["teachers"] else list(_WITH_TEACHERS)
+    idle += [] if config["kd_weight"] else ["temperature"]
+    idle += [] if config["at_weight"] else ["at_mode"]
+    return config | dict.fromkeys(idle)
+
+
+def varying(groups: Iterable[Group]) -> list[str]:
+    """Returns the settings in which groups differ, but not those that model, schedule and method imply."""
+    groups = list(groups)
+    usual = all(METHODS.get(group.method, {}).items() <= group.settings.items() for group in groups)
+    hidden = {"model", "schedule", *(_WEIGHTS if usual else ())}
+    keys = dict.fromkeys(key for group in groups for key in group.settings if key not in hidden)
+    values = {key: {group.settings.get(key) for group in groups} - {None} for key in keys}
+    return [key for key in keys if len(values[key]) > 1]
+
+
+def teacher_name(teacher: Record) -> TeacherName | None:
+    """Returns architecture and schedule from a teacher's entry in a record; None for an external model."""
+    try:
+        name = names.parse(teacher["name"].rpartition("/")[2])  # a published model's name may start with a folder
+    except InputError:
+        return None
+    return TeacherName(name.family, name.architecture, name.schedule) if name.schedule else None
+
+
+def stable_text(value: Any) -> str:
+    """Returns JSON text that is equal for equal values: a key to group by."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _newest(records: Iterable[Record]) -> dict[str, Record]:
+    newest: dict[str, Record] = {}
+    for record in records:
+        key = stable_text([_identity(record, merge_teachers=False), record["config"]["seed"]])
+        if key not in newest or record.get("started", "") > newest[key].get("started", ""):
+            newest[key] = record
+    return newest
+
+
+def _identity(record: Record, *, merge_teachers: bool) -> list[Any]:
+    dataset = record["dataset"]
+    return [
+        settings(record),
+        [dataset["name"], dataset.get("fingerprint")],
+        [_teacher_identity(teacher, merge=merge_teachers) for teacher in record["teachers"]],
+    ]
+
+
+def _teacher_identity(teacher: Record, *, merge: bool) -> list[Any]:
+    name = teacher_name(teacher) or teacher["name"]
+    identity = [str(name), teacher.get("method")]
+    if not merge:
+        identity += [teacher.get("seed"), teacher.get("test_error_last")]
+    return [identity, [_teacher_identity(its, merge=merge) for its in teacher.get("teachers", ())]]
+
+
+def _make_group(runs: Sequence[Record]) -> Group:
+    runs = sorted(runs, key=lambda run: run["config"]["seed"])
+    dataset = runs[0]["dataset"]
+    return Group(
+        settings(runs[0]), dataset["name"], dataset.get("fingerprint", ""), tuple(runs[0]["teachers"]), tuple(runs)
+    )
+
+
+def _order(group: Group) -> tuple[Any, ...]:
+    teachers = [(teacher["name"], str(teacher.get("method")), str(teacher.get("seed"))) for teacher in group.teachers]
+    method = list(METHODS).index(group.method) if group.method in METHODS else len(METHODS)
+    texts = [group.dataset, group.model, str(group.schedule)]
+    # Numbers by value: 0.05 before 0.1, which `natural_key` reads as 0, 05 and 0, 1.
+    numbers = [(key, value) for key, value in sorted(group.settings.items()) if isinstance(value, (int, float))]
+    keys = natural_key(stable_text(group.settings)), natural_key(stable_text(teachers))
+    return natural_key(" ".join(texts)), method, numbers, *keys

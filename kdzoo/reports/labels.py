@@ -1,0 +1,62 @@
+"""Text of table cells, titles, legends and ticks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kdzoo.distillation.schedules import Schedule
+from kdzoo.reports.groups import Group, Record, teacher_name
+from kdzoo.reports.schedule_scale import scale, unscaled
+
+
+def describe_teachers(record: Record) -> str:
+    """Returns the names of a run's teachers, or a dash."""
+    return ", ".join(teacher["name"] for teacher in record["teachers"]) or "-"
+
+
+def format_setting(value: Any) -> str:
+    """Returns a setting as text; a dash for None and for empty text."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "0" if value == 0 else str(value or "-")
+
+
+def paper_form(schedule: Schedule) -> str:
+    """Returns the schedule as the paper prints it, without the share it is scaled to: 60/200, cos 65, 50."""
+    text = str(unscaled(schedule))
+    return text.replace("cos-", "cos ").replace("-", "/")
+
+
+def method_label(group: Group) -> str:
+    """Returns for example KD, or ESKD 50% if the KD term ends after half of the epochs."""
+    method = group.method.upper()
+    return f"ES{method} {100 * group.settings['kd_until']:g}%" if group.stops_early else method
+
+
+def student_label(group: Group, *, scaled: str = "its schedule") -> str:
+    """Returns the student's architecture and schedule.
+
+    Args:
+        group: of the student.
+        scaled: subject of the note that a schedule is scaled.
+    """
+    share = scale(group.schedule)
+    note = "" if share == 1 else f", {scaled} scaled by {float(share)},"
+    return f"student {group.model} on {paper_form(group.schedule)}{note}"
+
+
+def teacher_label(teacher: Record) -> str:
+    """Returns architecture and schedule of a teacher's entry in a record; an external model's name as it is."""
+    name = teacher_name(teacher)
+    if not name:
+        return str(teacher["name"])
+    share = scale(name.schedule)
+    return f"{name.architecture} ({paper_form(name.schedule)}{f' x{float(share)}' if share != 1 else ''})"
+
+
+def seeds_label(groups: Sequence[Group]) -> str:
+    """Returns over how many seeds the groups' means are."""
+    counts = sorted({group.n for group in groups})
+    if counts == [1]:
+        return "one seed"
+    seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    return f"mean ± sample standard deviation over {seeds}"
