@@ -1,3 +1,3 @@
-"""Public name of `zoo.InputError`."""
+"""Public name `kdzoo.errors.InputError`."""
 
 from zoo import InputError as InputError

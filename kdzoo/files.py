@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever kills the process that writes them."""
+"""Atomic file writes and directory locks between processes."""
 
 import contextlib
 import os
@@ -9,12 +9,14 @@ from zoo import InputError
 
 try:
     import fcntl
-except ImportError:  # Windows: no lock
-    fcntl = None
+
+    HAS_LOCKS = True
+except ImportError:  # Windows
+    HAS_LOCKS = False
 
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Writes beside `path`, to the disk, then renames: a reader finds all of it or what was there before."""
+    """Writes a file so that a reader finds either the whole new content or the whole old one, even after a crash."""
     partial = path.with_name(f"{path.name}.partial")
     with open(partial, "wb") as file:
         file.write(content)
@@ -23,25 +25,25 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
     os.replace(partial, path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(directory)  # else the new name itself may be lost with the power
+        os.fsync(directory)  # else a power failure may lose the new name
     finally:
         os.close(directory)
 
 
 @contextlib.contextmanager
 def locked(directory: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
-    """Keeps every other process out of `locked(directory)`; the lock ends with the process, however that ends.
+    """Holds an exclusive lock on a directory. The lock ends with the block, or with the process.
 
     Args:
-        directory: that exists.
-        wait: whether to wait while another process holds it.
+        directory: an existing directory.
+        wait: whether to wait while another process holds a lock.
 
     Raises:
-        InputError: if another process holds it, and it is not to be waited for.
+        InputError: if another process holds a lock and `wait` is false.
     """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        if fcntl:
+        if HAS_LOCKS:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
@@ -52,8 +54,12 @@ def locked(directory: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def share(directory: pathlib.Path) -> int:
-    """A file descriptor that, until it is closed, keeps `locked(directory)` from others, but not from one another."""
+    """Takes a shared lock on a directory: others can share it, but nobody can enter `locked(directory)`.
+
+    Returns:
+        A file descriptor; closing it releases the lock.
+    """
     descriptor = os.open(directory, os.O_RDONLY)
-    if fcntl:
+    if HAS_LOCKS:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor

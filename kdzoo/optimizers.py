@@ -1,3 +1,3 @@
 """Public name of `kdzoo.distillation.optimizers`."""
 
-from kdzoo.distillation.optimizers import *  # noqa: F403
+from kdzoo.distillation.optimizers import CoupledSGD as CoupledSGD

@@ -13,7 +13,7 @@ import tempfile
 import numpy as np
 import pytest
 
-# What teachers say is kept for the tests of a process alone.
+# Each process of the tests has its own cache of teacher outputs.
 os.environ["KDZOO_CACHE"] = tempfile.mkdtemp(prefix="kdzoo-cache-")
 atexit.register(shutil.rmtree, os.environ["KDZOO_CACHE"], ignore_errors=True)
 
@@ -21,19 +21,19 @@ ROOT = pathlib.Path(__file__).parents[1]
 JAX_ENV = {
     "KERAS_BACKEND": "jax",
     "TFDS_DATA_DIR": None,  # CIFAR-10 comes through TFDS, which needs TensorFlow
-    # The tests' processes compile the same few programs over and over.
+    # The processes of the tests compile the same few programs again and again.
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
 }
-# Puts a stop to every import of TensorFlow in the process it starts.
 JAX_PYTHON = os.environ.get("KDZOO_JAX_PYTHON", sys.executable)
+# Code that makes every import of TensorFlow fail.
 WITHOUT_TENSORFLOW = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'tensorflow_datasets')))\n"
 
 
 def start_python(
     *args: str, python: str = sys.executable, env: dict[str, str | None] | None = None, **options
 ) -> subprocess.Popen:
-    """Starts `python ARGS` in the checkout; `env` changes the environment, None unsets. Its output comes as text."""
+    """Starts `python ARGS` in the checkout, with text output. `env` changes the environment; None unsets a variable."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), **(env or {})}
     environment = {name: value for name, value in environment.items() if value is not None}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
@@ -51,7 +51,7 @@ def run_python(*args: str, **options) -> subprocess.CompletedProcess:
 
 
 def app(backend: str, name: str, *args: str) -> dict:
-    """What `run_python` takes to run `python -m apps.NAME ARGS` on a backend, JAX without TensorFlow."""
+    """Returns the arguments of `run_python` for `python -m apps.NAME ARGS` on a backend, JAX without TensorFlow."""
     if backend == "tensorflow":
         return {"args": ["-m", f"apps.{name}", *args], "env": {"KERAS_BACKEND": backend}}
     module = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
@@ -60,7 +60,7 @@ def app(backend: str, name: str, *args: str) -> dict:
 
 @pytest.fixture(scope="session")
 def npz(tmp_path_factory) -> pathlib.Path:
-    """A small data set that can be learnt: four classes of 16x16 images, each bright in a quarter of its own."""
+    """A small data set: four classes of 16x16 images, each with another bright quarter."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("data") / "quarters.npz"
     arrays = {}

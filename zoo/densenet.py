@@ -1,5 +1,7 @@
 """DenseNet-BC: Huang et al., "Densely Connected Convolutional Networks", CVPR 2017 (arXiv:1608.06993)."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -17,12 +19,12 @@ def build(
 
     Args:
         depth: the paper's L; 6N + 4 with N >= 1 bottleneck layers a block: 40, 100, 190...
-        growth: the paper's k, at least 1: channels each layer adds.
+        growth: the paper's k, at least 1: the channels that each layer adds.
         num_classes: number of logits.
         input_shape: (height, width, channels) of the standardised images.
 
     Raises:
-        InputError: if depth or growth is impossible.
+        InputError: if no such depth or growth exists.
     """
     if depth < 10 or (depth - 4) % 6:
         raise InputError(f"A DenseNet-BC's depth must be 6N + 4, for example dn40-12. Received: depth {depth}")
@@ -46,8 +48,8 @@ def build(
     return keras.Model(inputs, head(x, num_classes), name=f"dn{depth}-{growth}")
 
 
-def _bottleneck(x, growth: int, *, name: str, output_name: str | None):
-    """BN-ReLU-conv1x1(4k)-BN-ReLU-conv3x3(k), concatenated to its input."""
+def _bottleneck(x: Any, growth: int, *, name: str, output_name: str | None) -> Any:
+    """Concatenates BN-ReLU-conv1x1(4k)-BN-ReLU-conv3x3(k) to its input."""
     new = batch_norm_relu(x, name=f"{name}_1")
     new = conv(new, 4 * growth, 1, name=f"{name}_conv1")
     new = batch_norm_relu(new, name=f"{name}_2")
@@ -55,8 +57,8 @@ def _bottleneck(x, growth: int, *, name: str, output_name: str | None):
     return layers.Concatenate(name=output_name or f"{name}_concat")([x, new])
 
 
-def _transition(x, *, name: str):
-    """BN-ReLU-conv1x1 to half the channels, then 2x2 average pooling."""
+def _transition(x: Any, *, name: str) -> Any:
+    """Applies BN-ReLU-conv1x1 to half the channels, then 2x2 average pooling."""
     channels = x.shape[-1] // 2
     x = batch_norm_relu(x, name=name)
     x = conv(x, channels, 1, name=f"{name}_conv")

@@ -1,6 +1,8 @@
-"""The layers all families share, with the field's usual settings in one place."""
+"""Layers that all families share, with the usual settings of the literature."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,7 +10,7 @@ from keras import layers, ops
 
 
 def num_replicas() -> int:
-    """Replicas of the TensorFlow distribution strategy in whose scope this is called; 1 elsewhere."""
+    """Returns the number of replicas of the current TensorFlow distribution strategy; 1 on other backends."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -20,17 +22,17 @@ def num_replicas() -> int:
 class HeNormal(keras.initializers.HeNormal):
     """Normal weights of variance 2 / fan-in: He et al., ICCV 2015 (arXiv:1502.01852), and PyTorch's `kaiming_normal_`.
 
-    Drawn by NumPy's frozen generator, so that a seed means the same network on every backend and in every version;
-    Keras's own draws by the backend's generator, from a normal truncated at two standard deviations.
+    NumPy's frozen generator draws them, so that a seed gives the same network on every backend and in every version.
+    Keras's own initializer uses the backend's generator and truncates the normal at two standard deviations.
     """
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         values = np.random.RandomState(self.seed).standard_normal(shape) * math.sqrt(2 / math.prod(shape[:-1]))
         return ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
 
 
-def conv(x, filters: int, kernel_size: int, *, stride: int = 1, name: str):
-    """Bias-free convolution, padded alike on all sides as PyTorch does it, with He normal weights (fan-in).
+def conv(x: Any, filters: int, kernel_size: int, *, stride: int = 1, name: str) -> Any:
+    """Applies a bias-free convolution with He normal weights (fan-in), padded equally on all sides as in PyTorch.
 
     TensorFlow's "same" pads a strided 3x3 only on the right and below, one pixel off the 1x1 shortcut beside it.
     """
@@ -51,13 +53,13 @@ def conv(x, filters: int, kernel_size: int, *, stride: int = 1, name: str):
 
 @keras.saving.register_keras_serializable("kdzoo")
 class BatchNormalization(layers.BatchNormalization):
-    """Keras's BatchNormalization of the last axis of images, computed on TensorFlow by its one fused operation.
+    """Keras's BatchNormalization over the last axis of images; on TensorFlow, one fused operation computes it.
 
-    The same numbers, up to rounding, with a training step 1.2 to 1.6 times as fast on CPU (benchmarks/README.md): Keras
-    composes it from a dozen operations that each read and write the whole activation.
+    The results are equal up to rounding, and a training step is 1.2 to 1.6 times as fast on CPU (benchmarks/README.md):
+    Keras composes the layer from a dozen operations that each read and write the whole activation.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         fusable = keras.backend.backend() == "tensorflow" and self.variable_dtype == "float32" and mask is None
         if not fusable or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
@@ -68,29 +70,31 @@ class BatchNormalization(layers.BatchNormalization):
             return self._fused(tf, inputs, **statistics)[0]
         outputs, mean, variance = self._fused(tf, inputs, is_training=True)
         examples = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], variance.dtype)
-        variance *= 1 - 1 / examples  # the operation's is the unbiased one, Keras keeps the biased
+        variance *= 1 - 1 / examples  # the operation returns the unbiased variance, Keras keeps the biased one
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1 - self.momentum))
         return outputs
 
-    def _fused(self, tf, inputs, **statistics):
+    def _fused(self, tf: Any, inputs: Any, **statistics: Any) -> Any:
         return tf.compat.v1.nn.fused_batch_norm(inputs, self.gamma, self.beta, epsilon=self.epsilon, **statistics)
 
 
-def batch_norm(x, *, name: str):
-    """BatchNorm with the paper's field's momentum and epsilon (PyTorch's 0.1 and 1e-5).
+def batch_norm(x: Any, *, name: str) -> Any:
+    """Applies BatchNorm with PyTorch's default momentum and epsilon (0.1 and 1e-5; Keras counts momentum as 0.9).
 
-    Built under several replicas it is synchronised: otherwise moving statistics drift apart and replica 0's are saved.
+    With several replicas it is synchronised: otherwise their moving statistics drift apart, and only replica 0's are
+    saved.
     """
     return BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=num_replicas() > 1, name=name)(x)
 
 
-def batch_norm_relu(x, *, name: str):
+def batch_norm_relu(x: Any, *, name: str) -> Any:
+    """Applies BatchNorm, then ReLU."""
     return layers.ReLU(name=f"{name}_relu")(batch_norm(x, name=f"{name}_bn"))
 
 
-def head(x, num_classes: int):
-    """Global average pooling and the logits, which stay in the variables' precision under a mixed policy."""
+def head(x: Any, num_classes: int) -> Any:
+    """Applies global average pooling and the logits layer, which computes in float32 under a mixed policy."""
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     dtype = keras.config.dtype_policy().variable_dtype
     return layers.Dense(num_classes, kernel_initializer=HeNormal(), dtype=dtype, name="logits")(x)

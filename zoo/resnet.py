@@ -1,12 +1,14 @@
 """ResNet: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385)."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from zoo import InputError
 from zoo.layers import batch_norm, batch_norm_relu, conv, head
 
-# depth -> (blocks in each stage, bottleneck blocks?): the paper's table 1.
+# Depth -> (blocks in each stage, whether they are bottleneck blocks): the paper's table 1.
 DEPTHS = {
     18: ((2, 2, 2, 2), False),
     34: ((3, 4, 6, 3), False),
@@ -31,14 +33,14 @@ def build(
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        width: none; families are called alike.
+        width: None; ResNets have no width, but all builders take the same arguments.
         num_classes: number of logits.
         input_shape: (height, width, channels) of the standardised images.
-        stem: "imagenet" (7x7 stride 2, 3x3 max pooling), "cifar" (3x3 stride 1), or "auto": by the image, "cifar" below
-            64 pixels.
+        stem: "imagenet" (7x7 stride 2, 3x3 max pooling), "cifar" (3x3 stride 1), or "auto": "cifar" for images
+            below 64 pixels, "imagenet" for larger ones.
 
     Raises:
-        InputError: if the depth or the stem does not exist.
+        InputError: if no such depth or stem exists.
     """
     if depth not in DEPTHS or width is not None:
         known = ", ".join(f"resnet{d}" for d in DEPTHS)
@@ -54,7 +56,7 @@ def build(
         x = batch_norm_relu(conv(inputs, 64, 3, name="stem_conv"), name="stem")
     else:
         x = batch_norm_relu(conv(inputs, 64, 7, stride=2, name="stem_conv"), name="stem")
-        x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)  # after a ReLU zero is as good as minus infinity
+        x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)  # after a ReLU, padding with 0 equals padding with -inf
         x = layers.MaxPooling2D(3, 2, name="stem_pool")(x)
     for stage, count in enumerate(blocks, start=1):
         for block in range(1, count + 1):
@@ -69,8 +71,8 @@ def build(
     return keras.Model(inputs, head(x, num_classes), name=f"resnet{depth}")
 
 
-def _block(x, filters: int, *, bottleneck: bool, stride: int, name: str, output_name: str | None):
-    """Basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1 to four times the channels), plus the shortcut, then ReLU."""
+def _block(x: Any, filters: int, *, bottleneck: bool, stride: int, name: str, output_name: str | None) -> Any:
+    """Adds a basic (3x3, 3x3) or bottleneck block (1x1, 3x3, 1x1 to 4 * filters) to its shortcut, then applies ReLU."""
     channels = filters * 4 if bottleneck else filters
     shortcut = x
     if stride > 1 or x.shape[-1] != channels:

@@ -1,5 +1,7 @@
 """Wide residual networks: Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv:1605.07146)."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -22,7 +24,7 @@ def build(
         input_shape: (height, width, channels) of the standardised images.
 
     Raises:
-        InputError: if depth or width is impossible.
+        InputError: if no such depth or width exists.
     """
     if depth < 10 or (depth - 4) % 6:
         raise InputError(f"A WRN's depth must be 6N + 4, for example wrn16-2 or wrn28-10. Received: depth {depth}")
@@ -45,8 +47,8 @@ def build(
     return keras.Model(inputs, head(x, num_classes), name=f"wrn{depth}-{width}")
 
 
-def _block(x, filters: int, *, stride: int, name: str, output_name: str | None):
-    """BN-ReLU-conv-BN-ReLU-conv plus the shortcut: a 1x1 convolution where the number of channels changes."""
+def _block(x: Any, filters: int, *, stride: int, name: str, output_name: str | None) -> Any:
+    """Adds BN-ReLU-conv-BN-ReLU-conv to the shortcut, a 1x1 convolution if the number of channels changes."""
     activated = batch_norm_relu(x, name=f"{name}_1")
     shortcut = x
     if x.shape[-1] != filters:

@@ -1,6 +1,6 @@
-"""Data sets, and which image a training step sees, and how.
+"""Data sets, the order and the views in which training sees their images, and training batches.
 
-In: the name of a data source (cifar10, cifar100, digits, npz:FILE), a seed, an epoch.
+In: the name of a data source (cifar10, cifar100, digits, npz:FILE), a seed and an epoch.
 Out: splits of uint8 images with labels, and batches of standardised float32 images.
 """
 

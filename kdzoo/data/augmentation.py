@@ -1,4 +1,6 @@
-"""Views of an image: crop, flip and standardisation, pure functions of (seed, epoch, index)."""
+"""Augmentation: the view (crop and flip) of each image, a pure function of (seed, epoch, index); standardisation."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -7,15 +9,25 @@ from kdzoo.data.sampling import counter_hash
 PAD = 4
 OFFSETS = 2 * PAD + 1
 CROPS = OFFSETS**2
-CENTRE = CROPS // 2  # the view that changes nothing
-# Augmentation -> number of views of an image it gives.
+CENTRE = CROPS // 2  # the view that equals the image
+# Augmentation -> number of views per image.
 AUGMENTATIONS = {"none": 1, "crop": CROPS, "crop_flip": 2 * CROPS}
 
 
 def views(*, seed: int, epoch: int, indices: np.ndarray, augment: str) -> np.ndarray:
-    """View number, int64 [n] in [0, 162), in which an epoch (from 0) shows the examples with these indices.
+    """Returns the view number of each example in an epoch.
 
-    A view is `flip * 81 + down * 9 + right`: whether it is mirrored, and the crop's corner in the image padded by 4.
+    A view's number is `flip * 81 + down * 9 + right`: whether the image is mirrored (0 or 1), and the corner of the
+    crop in the image padded by 4.
+
+    Args:
+        seed: the run's seed.
+        epoch: from 0.
+        indices: integers [n], `Split.indices`.
+        augment: a key of `AUGMENTATIONS`.
+
+    Returns:
+        int64 [n], from 0 to 161.
     """
     if augment == "none":
         return np.full(len(indices), CENTRE)
@@ -23,31 +35,30 @@ def views(*, seed: int, epoch: int, indices: np.ndarray, augment: str) -> np.nda
 
 
 def apply_views(images: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """uint8 images [n, h, w, c] as seen in these views [n]: padded by 4 with black, cropped to size, maybe mirrored."""
+    """Pads uint8 images [n, h, w, c] by 4 black pixels, crops them to their size and mirrors them, as views [n] set."""
     height, width = images.shape[1:3]
-    padded, seen = pad(images), np.empty_like(images)
-    for image, one, flip, down, right in zip(
-        padded, seen, *(part.tolist() for part in describe_views(view)), strict=True
-    ):
-        crop = image[down : down + height, right : right + width]
-        one[:] = crop[:, ::-1] if flip else crop
-    return seen
+    padded, cropped = pad(images), np.empty_like(images)
+    parts = (part.tolist() for part in describe_views(view))
+    for source, target, flip, down, right in zip(padded, cropped, *parts, strict=True):
+        crop = source[down : down + height, right : right + width]
+        target[:] = crop[:, ::-1] if flip else crop
+    return cropped
 
 
-def describe_views(view):
-    """Of view numbers: whether mirrored (0 or 1), and the crop's corner (down, right) in the padded image."""
+def describe_views(view: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Splits view numbers into (flip, down, right): 0 or 1, and the crop's corner in the padded image, 0 to 8."""
     corner = view % CROPS
     return view // CROPS, corner // OFFSETS, corner % OFFSETS
 
 
 def pad(images: np.ndarray) -> np.ndarray:
-    """Images [n, h, w, c] with 4 black pixels around: [n, h + 8, w + 8, c]."""
+    """Pads images [n, h, w, c] by 4 black pixels on each side: [n, h + 8, w + 8, c]."""
     return np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)))
 
 
-def standardise(images: np.ndarray, *, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
-    """uint8 images [n, h, w, c] -> float32, `(image / 255 - mean) / std` per channel."""
-    mean, std = np.float32(mean), np.float32(std)
-    images = images * (1 / (255 * std)).astype(np.float32)
-    images -= mean / std
-    return images
+def standardise(images: np.ndarray, *, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Maps uint8 images [n, h, w, c] to float32, `(image / 255 - mean) / std` per channel."""
+    means, stds = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    scaled: np.ndarray = images * (1 / (255 * stds)).astype(np.float32)
+    scaled -= means / stds
+    return scaled

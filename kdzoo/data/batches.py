@@ -1,4 +1,4 @@
-"""Training batches as Keras takes them."""
+"""Training batches of one epoch as a Keras `PyDataset`."""
 
 import keras
 import numpy as np
@@ -8,11 +8,19 @@ from kdzoo.data.dataset import Dataset, Split
 
 
 class Batches(keras.utils.PyDataset):
-    """One epoch's training batches: (standardised float32 images [batch, h, w, c], int32 labels [batch]).
+    """The training batches of one epoch: (standardised float32 images [batch, h, w, c], int32 labels [batch]).
 
-    Full batches only: what is left of the epoch is not shown. (A replica without examples gives NaN in BatchNorm, and
-    some convolutions of TensorFlow 2.21 on CPU corrupt the heap on an odd batch.) Give it to `fit` with
+    All batches are full: the epoch drops the remaining examples. (A replica without examples makes BatchNorm return
+    NaN, and some convolutions of TensorFlow 2.21 on CPU corrupt the heap on an odd batch.) Pass it to `fit` with
     `shuffle=False`.
+
+    Args:
+        split: the training examples.
+        dataset: the data set with the mean and standard deviation for standardisation.
+        seed: the run's seed.
+        epoch: from 0.
+        batch_size: images per batch.
+        augment: a key of `kdzoo.data.AUGMENTATIONS`.
     """
 
     def __init__(
@@ -24,7 +32,7 @@ class Batches(keras.utils.PyDataset):
         epoch: int,
         batch_size: int,
         augment: str,
-    ):
+    ) -> None:
         super().__init__()
         self.split, self.dataset, self.batch_size = split, dataset, batch_size
         self.order = sampling.order(seed=seed, epoch=epoch, indices=split.indices)
@@ -36,15 +44,14 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         positions = self.positions(batch)
         images = augmentation.apply_views(self.split.images[positions], self.views[positions])
-        return augmentation.standardise(images, mean=self.dataset.mean, std=self.dataset.std), self.split.labels[
-            positions
-        ]
+        standardised = augmentation.standardise(images, mean=self.dataset.mean, std=self.dataset.std)
+        return standardised, self.split.labels[positions]
 
     def positions(self, batch: int) -> np.ndarray:
-        """Positions in the split of a batch's examples."""
+        """Returns the positions of a batch's examples in the split."""
         return self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def seen(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of a batch's examples, and the views they are shown in."""
+        """Returns the indices of a batch's examples and their view numbers."""
         positions = self.positions(batch)
         return self.split.indices[positions], self.views[positions]

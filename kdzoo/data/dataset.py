@@ -1,12 +1,12 @@
-"""A data set in memory, its splits, and the canonical order of its examples."""
+"""A data set in memory: its training and test splits, each in canonical order."""
 
 import dataclasses
 import hashlib
 
 import numpy as np
 
-# Mean and standard deviation per channel of the training images in [0, 1]. For CIFAR-10 two standard deviations
-# circulate; these are those of the pixels. (0.2023, 0.1994, 0.2010 is the mean over images of each image's own.)
+# Mean and standard deviation per channel of the training images in [0, 1]. Two standard deviations of
+# CIFAR-10 circulate: these are over all pixels; 0.2023, 0.1994, 0.2010 average the deviations of single images.
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
@@ -15,7 +15,7 @@ STATISTICS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Examples: images uint8 [n, h, w, c], labels int32 [n], and their indices int64 [n] in the full split."""
+    """Examples: images uint8 [n, h, w, c], labels int32 [n], and indices int64 [n] into the full split."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -25,7 +25,7 @@ class Split:
         return len(self.labels)
 
     def take(self, positions: np.ndarray) -> "Split":
-        """The examples at these positions."""
+        """Returns the examples at these positions."""
         return Split(self.images[positions], self.labels[positions], self.indices[positions])
 
 
@@ -33,8 +33,13 @@ class Split:
 class Dataset:
     """A classification data set in memory.
 
-    `fingerprint` is the SHA-256 of all its images and labels; `mean` and `std` are per channel, of images in [0, 1];
-    `augment` is the augmentation its kind of image is usually given.
+    Attributes:
+        name: the name that runs record, for example cifar10.
+        train, test: the full splits.
+        num_classes: number of classes.
+        mean, std: per channel, of training images in [0, 1].
+        augment: the usual augmentation for such images, a key of `kdzoo.data.AUGMENTATIONS`.
+        fingerprint: SHA-256 of all images and labels.
     """
 
     name: str
@@ -49,16 +54,18 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
-        return self.train.images.shape[1:]
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
 
 
-def from_arrays(name: str, x_train, y_train, x_test, y_test) -> Dataset:
+def from_arrays(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
+    """Builds a data set from uint8 images [n, h, w, c] and integer labels [n]."""
     train, test = canonical(x_train, y_train), canonical(x_test, y_test)
     mean, std = STATISTICS.get(name) or _statistics(train.images)
     digest = hashlib.sha256()
     for array in (train.images, train.labels, test.images, test.labels):
         digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return Dataset(
         name=name,
         train=train,
@@ -66,13 +73,13 @@ def from_arrays(name: str, x_train, y_train, x_test, y_test) -> Dataset:
         num_classes=int(max(train.labels.max(), test.labels.max())) + 1,
         mean=mean,
         std=std,
-        augment="crop" if name == "digits" else "crop_flip",  # a mirrored digit is none
+        augment="crop" if name == "digits" else "crop_flip",  # a mirrored digit is not a digit
         fingerprint=digest.hexdigest(),
     )
 
 
 def canonical(images: np.ndarray, labels: np.ndarray) -> Split:
-    """The examples sorted by a digest of their own bytes, which is as good as shuffled."""
+    """Sorts examples by a digest of their bytes: a pseudo-random order that does not depend on the given one."""
     images, labels = np.ascontiguousarray(images), labels.astype(np.int32)
     digests = [
         hashlib.blake2b(image.tobytes() + label.tobytes()).digest() for image, label in zip(images, labels, strict=True)
@@ -85,7 +92,7 @@ def canonical(images: np.ndarray, labels: np.ndarray) -> Split:
 
 
 def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of uint8 images, in [0, 1], from exact integer sums."""
+    """Returns mean and standard deviation per channel of uint8 images, in [0, 1], from exact integer counts."""
     channels = images.reshape(-1, images.shape[-1])
     counts = np.stack([np.bincount(channel, minlength=256) for channel in channels.T])
     values = np.arange(256) / 255

@@ -1,4 +1,4 @@
-"""Data sets from an .npz file."""
+"""Data sets in an .npz file."""
 
 import zipfile
 
@@ -7,7 +7,12 @@ import numpy as np
 from zoo import InputError
 
 
-def read_npz(path: str) -> tuple[np.ndarray, ...]:
+def read_npz(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Reads (x_train, y_train, x_test, y_test): images uint8 [n, h, w, c], integer labels [n].
+
+    Raises:
+        InputError: if the file does not exist, or an array is missing or has another type or shape.
+    """
     rule = "An npz data set must hold x_train, y_train, x_test, y_test: uint8 images [n, h, w, c], integer labels [n]"
     try:
         with np.load(path) as file:
@@ -31,4 +36,5 @@ def read_npz(path: str) -> tuple[np.ndarray, ...]:
     if arrays[0].shape[1:] != arrays[2].shape[1:]:
         shapes = f"{arrays[0].shape[1:]} and {arrays[2].shape[1:]}"
         raise InputError(f"{rule}, of one size. Received: {path}: train and test images of {shapes}")
-    return tuple(arrays)
+    x_train, y_train, x_test, y_test = arrays
+    return x_train, y_train, x_test, y_test

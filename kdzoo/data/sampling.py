@@ -1,20 +1,18 @@
-"""Which examples a run sees, and in which order: pure functions of (seed, epoch, index)."""
+"""Sampling: the order of an epoch, and class-balanced subsets of a split."""
 
 import numpy as np
 
 from kdzoo.data.dataset import Split
 from zoo import InputError
 
-# Which image, and how.
-
 
 def order(*, seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
-    """Positions in `indices` in the order in which an epoch (from 0) visits them."""
+    """Returns the order in which an epoch (from 0) visits examples: int64 [n], positions in `indices` [n]."""
     return np.argsort(counter_hash(seed, epoch, indices, stream=0), kind="stable")
 
 
 def counter_hash(seed: int, epoch: int, indices: np.ndarray, *, stream: int) -> np.ndarray:
-    """uint64 [n], as good as random: SplitMix64 (Steele et al., OOPSLA 2014) over the four numbers in turn."""
+    """Hashes (stream, seed, epoch, index) to pseudo-random uint64 [n]: SplitMix64 (Steele et al., OOPSLA 2014)."""
     with np.errstate(over="ignore"):
         state = np.zeros(1, np.uint64)
         for number in (np.uint64(stream), np.uint64(seed), np.uint64(epoch), indices.astype(np.uint64)):
@@ -25,14 +23,19 @@ def counter_hash(seed: int, epoch: int, indices: np.ndarray, *, stream: int) -> 
     return state
 
 
-# Which examples.
-
-
 def balanced(labels: np.ndarray, count: int, *, last: bool = False) -> np.ndarray:
-    """Positions, sorted, of the first (or last) `count` examples that hold every class alike, give or take one.
+    """Selects the first (or last) `count` examples with equally many of every class, give or take one.
+
+    Args:
+        labels: integers [n].
+        count: from 0 to n.
+        last: whether to take the last examples of each class instead of the first.
+
+    Returns:
+        Sorted positions, int64 [count].
 
     Raises:
-        InputError: if some class has too few.
+        InputError: if some class has too few examples.
     """
     classes = np.unique(labels)
     chosen = []
@@ -49,15 +52,18 @@ def balanced(labels: np.ndarray, count: int, *, last: bool = False) -> np.ndarra
 
 
 def split_train(train: Split, *, train_examples: int = 0, val_examples: int = 0) -> tuple[Split, Split]:
-    """Class-balanced training and held-out splits, apart from each other and the same for every seed.
+    """Splits into class-balanced, disjoint training and validation examples, the same for every seed.
 
     Args:
         train: the full training split.
-        train_examples: size of the first; 0: all that are not held out.
-        val_examples: size of the second.
+        train_examples: size of the training subset; 0: all examples that are not held out.
+        val_examples: size of the validation subset.
+
+    Returns:
+        The training and the validation subset.
 
     Raises:
-        InputError: if there are not as many examples.
+        InputError: if the split has too few examples.
     """
     if min(train_examples, val_examples) < 0 or train_examples + val_examples > len(train):
         raise InputError(

@@ -1,7 +1,7 @@
-"""Data sets, and which image is seen when and how: pure functions of (seed, epoch, index), no generator state.
+"""Data sets by the name of their source: TFDS, an .npz file, or the embedded digits.
 
-`index` is an example's place in its training set, and that place is a function of the example's own bytes. So a run is
-the same whether its images came from TFDS or from an .npz file, in whichever order those held them.
+Every source yields its examples in canonical order, a function of their bytes. So a run is the same whether its images
+came from TFDS or from an .npz file, whatever their order there.
 """
 
 from kdzoo.data.dataset import STATISTICS, Dataset, from_arrays
@@ -13,22 +13,20 @@ from zoo import InputError
 NAMES = (*STATISTICS, "digits")
 
 
-# From where.
-
-
 def load(source: str, name: str = "") -> Dataset:
     """Loads a data set: cifar10, cifar100, digits or npz:FILE.
 
-    `cifar10` and `cifar100` come through TFDS, from `$TFDS_DATA_DIR` or `~/tensorflow_datasets`, downloaded there if
-    need be. `digits` is embedded: scikit-learn's 1,797 real handwritten digits, 8x8 enlarged to 32x32x3, 360 of them
-    the test set. An .npz file holds x_train, y_train, x_test, y_test: images uint8 [n, h, w, c], integer labels [n].
+    TFDS reads `cifar10` and `cifar100` from `$TFDS_DATA_DIR` or `~/tensorflow_datasets`, and downloads them if they are
+    not there. `digits` needs no download: scikit-learn's 1,797 handwritten digits, enlarged from 8x8 to 32x32x3, with
+    360 in the test split. An .npz file holds x_train, y_train, x_test, y_test: images uint8 [n, h, w, c], integer
+    labels [n].
 
     Args:
-        source: where from.
-        name: what an .npz file holds, where it is known: "cifar10" gives it that name, mean and standard deviation.
+        source: cifar10, cifar100, digits or npz:FILE.
+        name: the name of the data set in an .npz file: with "cifar10" it takes CIFAR-10's mean and standard deviation.
 
     Raises:
-        InputError: if there is no such data set, it cannot be had, or it is malformed.
+        InputError: if no such data set exists, or it cannot be downloaded or read.
     """
     if source.startswith("npz:"):
         return from_arrays(name or source, *read_npz(source.removeprefix("npz:")))

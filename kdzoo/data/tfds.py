@@ -1,8 +1,9 @@
-"""CIFAR-10 and CIFAR-100 through TFDS."""
+"""CIFAR-10 and CIFAR-100 through TensorFlow Datasets (TFDS)."""
 
 import functools
 import threading
 import urllib.request
+from typing import Any
 
 from kdzoo.data.dataset import Dataset, from_arrays
 from zoo import InputError
@@ -10,6 +11,11 @@ from zoo import InputError
 
 @functools.lru_cache(maxsize=1)  # decoding 60,000 images takes seconds, and one process may run many runs
 def read_tfds(name: str) -> Dataset:
+    """Reads a data set that TFDS has prepared, or downloads and prepares it first.
+
+    Raises:
+        InputError: if TFDS is not installed, or the download fails.
+    """
     try:
         import tensorflow_datasets as tfds
 
@@ -24,34 +30,43 @@ def read_tfds(name: str) -> Dataset:
     return from_arrays(name, *(splits[split][key] for split in ("train", "test") for key in ("image", "label")))
 
 
-def _download(name: str, builder, config) -> None:
-    _check_download(name, builder.data_dir)
+def _download(name: str, builder: Any, config: Any) -> None:
+    check_site(name, builder.data_dir)
     try:
         builder.download_and_prepare(download_config=config)
-    except Exception as error:  # of the network, the site or the disk: TFDS has no one class for them
+    except Exception as error:  # of the network, the site or the disk: TFDS has no common class for them
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{name} could not be downloaded to {builder.data_dir}. Received: {reason}") from error
 
 
-def _check_download(name: str, data_dir: str, *, timeout: float = 8.0) -> None:
-    """Raises InputError unless the data set's site answers in time; TFDS would retry for minutes."""
-    site = "https://www.cs.toronto.edu/~kriz/cifar.html"
-    answer = []
+def check_site(name: str, data_dir: Any, *, timeout: float = 8.0) -> None:
+    """Checks that the data set's site responds before a download, since TFDS retries for minutes.
 
-    def ask():
+    Args:
+        name: the data set.
+        data_dir: the folder of the data set, for the message.
+        timeout: in seconds.
+
+    Raises:
+        InputError: if the site does not respond in time.
+    """
+    site = "https://www.cs.toronto.edu/~kriz/cifar.html"
+    outcome: list[str] = []
+
+    def request() -> None:
         try:
             urllib.request.urlopen(urllib.request.Request(site, method="HEAD"), timeout=timeout).close()
-            answer.append("")
+            outcome.append("")
         except OSError as error:
-            answer.append(f" ({error})")
+            outcome.append(f" ({error})")
 
-    # In a thread, since looking a name up knows no time limit.
-    thread = threading.Thread(target=ask, daemon=True)
+    # In a thread, because the name lookup has no timeout.
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(timeout)
-    if answer != [""]:
+    if outcome != [""]:
         raise InputError(
             f"{name} must be prepared by TFDS, or a network be there to download it: set TFDS_DATA_DIR to the folder"
-            f" that holds {name}/, or give --dataset=npz:FILE. Received: nothing in {data_dir}, no answer from {site}"
-            + (answer[0] if answer else "")
+            f" that holds {name}/, or give --dataset=npz:FILE. Received: nothing in {data_dir}, no response from {site}"
+            + (outcome[0] if outcome else "")
         )

@@ -1,6 +1,6 @@
-"""Distillation in pure Keras: the model that trains a student, its losses, schedules, optimizer and metrics.
+"""Distillation in pure Keras: the model that trains a student, with its losses, schedules, optimizer and metrics.
 
-In: student and teacher as Keras models, loss weights, a temperature.
+In: a student and teachers as Keras models, loss weights and a temperature.
 Out: `Distiller`, a `keras.Model`, and pure functions of logits, stages and epochs.
 """
 

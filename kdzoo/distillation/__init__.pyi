@@ -1,7 +1,11 @@
 from .distiller import Distiller as Distiller
 from .dtype import dtype_policy as dtype_policy
+from .losses import attention_map as attention_map
 from .losses import attention_transfer as attention_transfer
+from .losses import compact_map as compact_map
 from .losses import distillation as distillation
 from .optimizers import CoupledSGD as CoupledSGD
 from .schedules import CosineSchedule as CosineSchedule
+from .schedules import ScaledSchedule as ScaledSchedule
 from .schedules import StepSchedule as StepSchedule
+from .schedules import StoppedSchedule as StoppedSchedule

@@ -1,4 +1,4 @@
-"""The rules that temperature, attention mode and loss weights must keep. Imports no backend."""
+"""Checks of temperature, attention mode and loss weights. Imports no backend."""
 
 from zoo import InputError
 
@@ -12,13 +12,13 @@ def check_temperature(temperature: float) -> None:
 
 
 def check_at_mode(mode: str) -> None:
-    """Raises InputError unless there is such a distance of attention maps."""
+    """Raises InputError unless the mode is one of `AT_MODES`."""
     if mode not in AT_MODES:
         raise InputError(f"at_mode must be one of {', '.join(AT_MODES)}. Received: {mode}")
 
 
 def check_weights(*, ce_weight: float, kd_weight: float, at_weight: float, num_teachers: int) -> None:
-    """Raises InputError if the three loss weights make no loss, or need a teacher where there is none."""
+    """Raises InputError if a weight is negative or infinite, all are 0, or KD or AT has a weight but no teacher."""
     weights = f"ce_weight {ce_weight}, kd_weight {kd_weight}, at_weight {at_weight}"
     if (
         not all(0 <= w < float("inf") for w in (ce_weight, kd_weight, at_weight))

@@ -1,4 +1,4 @@
-"""`Distiller`: a Keras model that trains its student on labels and on what its teachers say."""
+"""`Distiller`: a Keras model that trains its student on labels and teacher outputs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,35 +14,36 @@ _TEACHER_METRICS = ("kd", "at", "agreement", "teacher_kl")
 
 
 class BatchMean(keras.losses.Loss):
-    """Reduces values that are one per example already: Keras's own sample weights, batch mean and replica's share."""
+    """Reduces values that are already one per example, with Keras's sample weights, batch mean and replica share."""
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the values."""
         return y_pred
 
 
 class Distiller(keras.Model):
     """Trains `student` with `ce_weight * CE + kd_weight * KD + at_weight * AT`, plus its own regularisation losses.
 
-    The teachers are frozen, run in inference mode outside the gradient's tape, and see exactly the student's view of
-    each image. Several teachers: KD takes the mean of their logits (the geometric mean of their predictions, Hinton et
-    al., 2015), AT the mean of the terms. Labels may be integers [n] or probabilities [n, classes]. Where the labels
-    come as a dict that already holds "teacher_logits" beside "label", no teacher is run.
+    The teachers are frozen, run in inference mode outside the gradient tape, and see exactly the student's view of each
+    image. With several teachers, KD takes the mean of their logits (the geometric mean of their predictions, Hinton et
+    al., 2015), and AT the mean of its terms. Labels are integers [n] or probabilities [n, classes]. If the labels are a
+    dict with "label" and "teacher_logits", no teacher runs.
 
-    It logs plain means over examples: `accuracy` and `agreement` (same top-1 as the teachers) as fractions, `ce`, `kd`,
-    `at`, and `teacher_kl`, the KL divergence from the teachers at temperature 1, in nats. `evaluate` gives the
-    student's `loss` (cross-entropy and regularisation), `ce` and `accuracy`; `evaluate` and `predict` run no teacher
-    unless asked, and what is saved, loaded or exported is the student.
+    The logs are plain means over examples: `accuracy` and `agreement` (student and teachers predict the same class) as
+    fractions, `ce`, `kd`, `at`, and `teacher_kl`, the KL divergence from the teachers at temperature 1, in nats.
+    `evaluate` returns the student's `loss` (cross-entropy and regularisation), `ce` and `accuracy`; `evaluate` and
+    `predict` run no teacher by default. The saved, loaded or exported model is the student.
 
     Args:
         student: from images to logits; with stages (`zoo.list_stages`) if `at_weight` is not 0.
-        teachers: a model, or several, of the same input and classes. None: the student learns from labels alone.
+        teachers: one or more models with the student's input shape and classes. None: the student learns from labels.
         ce_weight, kd_weight, at_weight: weights of the three terms, at least 0.
         temperature: of the KD term, above 0.
         at_mode: "code" or "paper", see `kdzoo.losses.attention_transfer`.
-        teacher_in_evaluate: whether `evaluate` runs the teachers too, and gives `kd`, `agreement` and `teacher_kl`.
-        outputs_given: whether, in place of teachers, what they say always comes beside the labels: {"label",
-            "teacher_logits"} and, for AT, "teacher_stages", a list of stages, or of their maps, for each teacher. Or
-            else a function that gives it of the images, called in each step.
+        teacher_in_evaluate: whether `evaluate` also runs the teachers and returns `kd`, `agreement` and `teacher_kl`.
+        outputs_given: whether the teacher outputs always come with the labels, in place of teachers: {"label",
+            "teacher_logits"} and, for AT, "teacher_stages", a list of stages or attention maps for each teacher. Or a
+            function from images to {"teacher_logits", ...}, called in each step.
 
     Raises:
         InputError: if the networks or the weights do not fit together.
@@ -61,56 +62,59 @@ class Distiller(keras.Model):
         teacher_in_evaluate: bool = False,
         outputs_given: bool | Callable[[Any], dict[str, Any]] = False,
         name: str = "distiller",
-    ):
+    ) -> None:
         super().__init__(name=name)
         teachers = [teachers] if isinstance(teachers, keras.Model) else list(teachers)
-        taught = len(teachers) or int(bool(outputs_given))
+        num_teachers = len(teachers) or int(bool(outputs_given))
         check_temperature(temperature)
         check_at_mode(at_mode)
-        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, at_weight=at_weight, num_teachers=taught)
+        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, at_weight=at_weight, num_teachers=num_teachers)
         for teacher in teachers:
             check_pair(student, teacher, attention=at_weight > 0)
             teacher.trainable = False
         self.student = student
         self.teachers = teachers
-        self._say = outputs_given if callable(outputs_given) else None
+        self._given_outputs = outputs_given if callable(outputs_given) else None
         self.ce_weight, self.kd_weight, self.at_weight = ce_weight, kd_weight, at_weight
         self.temperature, self.at_mode = temperature, at_mode
         self.teacher_in_evaluate = teacher_in_evaluate
-        self._student_tap = _tap(student) if at_weight else None
-        self._teacher_taps = [_tap(teacher) for teacher in teachers] if at_weight else []
+        self._student_with_stages = with_stages(student) if at_weight else None
+        self._teachers_with_stages = [with_stages(teacher) for teacher in teachers] if at_weight else []
         self._batch_mean = BatchMean()
         self._evaluating = False
         names = ["ce", "accuracy"]
-        if taught:
+        if num_teachers:
             names += [name for name in _TEACHER_METRICS if name != "at" or at_weight]
         self._means = {name: keras.metrics.Mean(name) for name in names}
         self.built = True
 
-    # What the student learns.
+    # The student's training.
 
-    def call(self, inputs, training=None):
-        """Logits [n, classes]; in training with AT, {"logits", "stages"}."""
-        if training and self._student_tap is not None:
-            return self._student_tap(inputs, training=True)
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Computes logits [n, classes]; in training with AT, {"logits", "stages"}."""
+        if training and self._student_with_stages is not None:
+            return self._student_with_stages(inputs, training=True)
         return self.student(inputs, training=training)
 
-    def train_step(self, *args):
-        """Keras's own step, with the teachers' outputs put beside the labels.
+    def train_step(self, *args: Any) -> Any:
+        """Adds the teacher outputs to the labels, then runs Keras's own step.
 
         TensorFlow calls it with (data), JAX with (state, data).
         """
         *state, data = args
         return super().train_step(*state, self.add_teacher_outputs(data, *state))
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
+        """Runs Keras's own step, with teacher outputs if `teacher_in_evaluate` is true."""
         *state, data = args
         if self.teacher_in_evaluate:
             data = self.add_teacher_outputs(data, *state)
         return super().test_step(*state, data)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The weighted sum in training; cross-entropy otherwise. A scalar."""
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Computes the weighted sum of the terms in training, cross-entropy otherwise: a scalar."""
         terms = self._terms(y, y_pred)
         total = terms["ce"]
         if training:
@@ -124,15 +128,16 @@ class Distiller(keras.Model):
             loss += self._aggregate_additional_loss(regularisation)
         return loss
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Updates the means of all terms, and the compiled metrics on the student's logits."""
         for name, values in self._terms(y, y_pred).items():
             self._means[name].update_state(values)
         labels = y["label"] if isinstance(y, dict) else y
         logits = y_pred["logits"] if isinstance(y_pred, dict) else y_pred
         return super().compute_metrics(x, labels, logits, sample_weight)
 
-    def _terms(self, y, y_pred) -> dict[str, Any]:
-        """Every loss and metric that these labels and predictions allow, one value per example."""
+    def _terms(self, y: Any, y_pred: Any) -> dict[str, Any]:
+        """Computes every loss and metric that these labels and predictions allow, one float32 value per example."""
         labels = y["label"] if isinstance(y, dict) else y
         logits = ops.cast(y_pred["logits"] if isinstance(y_pred, dict) else y_pred, "float32")
         predicted = ops.argmax(logits, axis=-1)
@@ -155,75 +160,93 @@ class Distiller(keras.Model):
             ) / len(y["teacher_stages"])
         return {name: ops.cast(values, "float32") for name, values in terms.items()}
 
-    # What the teachers say.
+    # The teachers' outputs.
 
-    def add_teacher_outputs(self, data, state=None):
-        """The batch with the teachers' outputs beside its labels; on JAX, teachers as in this state."""
+    def add_teacher_outputs(self, data: Any, state: Any = None) -> Any:
+        """Returns the batch with the teacher outputs in its labels, unless they are already there.
+
+        Args:
+            data: (x, y) or (x, y, sample_weight).
+            state: on JAX, the step's state: (trainable variables, non-trainable variables, ...).
+        """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        say = self._say or (self._run_teachers if self.teachers else None)
-        if say and not (isinstance(y, dict) and "teacher_logits" in y):
+        compute = self._given_outputs or (self.run_teachers if self.teachers else None)
+        if compute and not (isinstance(y, dict) and "teacher_logits" in y):
             if state is None:
-                outputs = say(x)
-            else:  # on JAX a variable's value is what the step was handed, not what the model holds
+                outputs = compute(x)
+            else:  # on JAX the variables' values are in the step's state, not in the model
                 with keras.StatelessScope(state_mapping=list(zip(self.non_trainable_variables, state[1], strict=True))):
-                    outputs = say(x)
+                    outputs = compute(x)
             y = {"label": y, **outputs}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
-    def _run_teachers(self, x) -> dict[str, Any]:
+    def run_teachers(self, x: Any) -> dict[str, Any]:
+        """Computes the teacher outputs of standardised images.
+
+        Returns:
+            "teacher_logits", the mean over teachers, float32 [n, classes]; with AT also "teacher_stages", for each
+            teacher a list of attention maps, see `kdzoo.losses.compact_map`.
+        """
         if not self.at_weight:
             return {"teacher_logits": _mean([teacher(x, training=False) for teacher in self.teachers])}
-        outputs = [tap(x, training=False) for tap in self._teacher_taps]
+        outputs = [teacher(x, training=False) for teacher in self._teachers_with_stages]
         return {
             "teacher_logits": _mean([output["logits"] for output in outputs]),
             "teacher_stages": [[losses.compact_map(stage) for stage in output["stages"]] for output in outputs],
         }
 
-    # What Keras sees: the student.
+    # The model that Keras logs, saves and exports: the student.
 
     @property
-    def losses(self) -> list:
+    def losses(self) -> list[Any]:
+        """The student's regularisation losses."""
         return self._losses_override or self.student.losses
 
-    def compile(self, optimizer, *, metrics=None, **kwargs):
-        """As `keras.Model.compile`, without a loss: that is the distiller's own."""
+    def compile(self, optimizer: Any, *, metrics: Any = None, **kwargs: Any) -> None:
+        """Compiles as `keras.Model.compile` does, without `loss`.
+
+        Raises:
+            InputError: if a loss is given.
+        """
         if kwargs.get("loss") is not None:
             raise InputError("A Distiller brings its own loss: set ce_weight, kd_weight, at_weight. Received: loss=")
         super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates the student, and the teachers if `teacher_in_evaluate` is true."""
         self._evaluating = True
         try:
             return super().evaluate(*args, **kwargs)
         finally:
             self._evaluating = False
 
-    def get_metrics_result(self) -> dict:
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Returns the logs; in `evaluate`, without the metrics that it does not measure."""
         results = super().get_metrics_result()
         if self._evaluating:
             hidden = {"at"} if self.teacher_in_evaluate else _TEACHER_METRICS
             results = {name: value for name, value in results.items() if name not in hidden}
         return results
 
-    def save(self, *args, **kwargs):
+    def save(self, *args: Any, **kwargs: Any) -> Any:
         """Saves the student."""
         return self.student.save(*args, **kwargs)
 
-    def save_weights(self, *args, **kwargs):
+    def save_weights(self, *args: Any, **kwargs: Any) -> Any:
         """Saves the student's weights."""
         return self.student.save_weights(*args, **kwargs)
 
-    def load_weights(self, *args, **kwargs):
+    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
         """Loads the student's weights."""
         return self.student.load_weights(*args, **kwargs)
 
-    def export(self, *args, **kwargs):
+    def export(self, *args: Any, **kwargs: Any) -> Any:
         """Exports the student."""
         return self.student.export(*args, **kwargs)
 
 
 def check_pair(student: keras.Model, teacher: keras.Model, *, attention: bool) -> None:
-    """Raises InputError if the teacher cannot teach the student: other images, other classes, no common stages."""
+    """Raises InputError if student and teacher differ in image shape, classes or, with attention, number of stages."""
     for what, of_student, of_teacher in (
         ("image shape", student.input_shape[1:], teacher.input_shape[1:]),
         ("number of classes", student.output_shape[-1], teacher.output_shape[-1]),
@@ -238,11 +261,11 @@ def check_pair(student: keras.Model, teacher: keras.Model, *, attention: bool) -
         raise InputError(f"Attention transfer needs layers named stage1, stage2... Received: none in {student.name}")
 
 
-def _tap(model: keras.Model) -> keras.Model:
-    """The same network, giving its stages beside its logits."""
+def with_stages(model: keras.Model) -> keras.Model:
+    """Returns a model with the same layers and the outputs {"logits", "stages"}."""
     stages = [model.get_layer(name).output for name in list_stages(model)]
     return keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages}, name=f"{model.name}_tap")
 
 
-def _mean(tensors: list):
+def _mean(tensors: Sequence[Any]) -> Any:
     return sum(ops.cast(tensor, "float32") for tensor in tensors) / len(tensors)

@@ -1,4 +1,4 @@
-"""The precision in which networks are built."""
+"""Keras's dtype policy as a context manager."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import keras
 
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Builds in this precision what is built inside, in this thread: Keras keeps a policy for each."""
+    """Sets Keras's dtype policy, for example mixed_bfloat16, inside the block; other threads keep theirs."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

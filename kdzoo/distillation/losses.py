@@ -1,6 +1,6 @@
-"""What a student is taught with: pure functions, one value per example, on any Keras backend and on NumPy arrays.
+"""Distillation losses: pure functions on tensors of any Keras backend or NumPy arrays, one value per example.
 
-Cross-entropy is Keras's own. Nothing here reduces over the batch: `kdzoo.Distiller` does, once.
+Cross-entropy is Keras's own. No function here reduces over the batch: `kdzoo.Distiller` does, once.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from zoo import InputError
 
 
 def distillation(*, student_logits: Any, teacher_logits: Any, temperature: float = 4.0) -> Any:
-    """Knowledge distillation: `T^2 * KL(softmax(teacher / T) || softmax(student / T))`.
+    """Computes the knowledge distillation (KD) loss: `T^2 * KL(softmax(teacher / T) || softmax(student / T))`.
 
-    T^2 keeps the gradient's size the same at every temperature. Hinton et al., arXiv:1503.02531, section 2.
+    T^2 keeps the gradient's size equal at all temperatures. Hinton et al., arXiv:1503.02531, section 2.
 
     Args:
         student_logits: [n, classes].
         teacher_logits: [n, classes].
-        temperature: T > 0; 1 gives the plain KL divergence in nats.
+        temperature: T > 0; at 1 the loss is the KL divergence in nats.
 
     Returns:
-        [n], float32, at least 0, summed over classes.
+        float32 [n], at least 0, summed over classes.
 
     Raises:
         InputError: if the temperature is not positive.
@@ -35,21 +35,21 @@ def distillation(*, student_logits: Any, teacher_logits: Any, temperature: float
 
 
 def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequence[Any], mode: str = "code") -> Any:
-    """Attention transfer: distance between normalised maps of where two nets are active, summed over their stages.
+    """Computes the attention transfer (AT) loss: the distance between attention maps, summed over stages.
 
-    The map is `Q = l2_normalise(flatten(mean over channels(x^2)))`; where two differ in size the larger is
+    The map of a stage is `Q = l2_normalise(flatten(mean_channels(x^2)))`. If two maps differ in size, the larger one is
     average-pooled first. Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017 (arXiv:1612.03928).
 
     Args:
-        student_stages: stage outputs [n, h, w, channels], first to last.
-        teacher_stages: as many, or their attention maps [n, h, w]; channels may differ.
+        student_stages: stage outputs [n, h, w, channels], from first to last.
+        teacher_stages: as many stage outputs, or their attention maps [n, h, w]; channels may differ.
         mode: "code", `mean((Q_s - Q_t)^2)` as in the authors' code, or "paper", `||Q_s - Q_t||_2` as in their equation.
 
     Returns:
-        [n], float32, at least 0.
+        float32 [n], at least 0.
 
     Raises:
-        InputError: if the numbers of stages differ, one size is no multiple of the other, or there is no such mode.
+        InputError: if the numbers of stages differ, a size is not a multiple of the other, or the mode is unknown.
     """
     check_at_mode(mode)
     if len(student_stages) != len(teacher_stages):
@@ -57,7 +57,7 @@ def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequenc
             "Attention transfer needs as many stages in the student as in the teacher, for example wrn16-1 and wrn28-4."
             f" Received: {len(student_stages)} and {len(teacher_stages)}"
         )
-    total = 0.0
+    total: Any = 0.0
     for student, teacher in zip(student_stages, teacher_stages, strict=True):
         student, teacher = attention_map(student), attention_map(teacher)
         size = min(tuple(student.shape[1:]), tuple(teacher.shape[1:]))
@@ -66,24 +66,24 @@ def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequenc
     return total
 
 
-def attention_map(stage):
-    """Mean over channels of a stage's squares: [n, h, w, channels] -> [n, h, w]. A map is given back as it is."""
+def attention_map(stage: Any) -> Any:
+    """Averages the squares of a stage [n, h, w, channels] over channels: [n, h, w]. Returns a map as it is."""
     stage = ops.cast(stage, "float32")
     return stage if len(stage.shape) == 3 else ops.mean(ops.square(stage), axis=-1)
 
 
-def compact_map(stage):
-    """A stage's attention map of length 1, as teachers give it and caches keep it: float16 [n, h, w].
+def compact_map(stage: Any) -> Any:
+    """Computes a stage's attention map with L2 norm 1 in float16 [n, h, w], the form that teachers return and cache.
 
-    Attention transfer takes no notice of a map's length, and of its values float16 keeps 11 binary digits.
+    Attention transfer does not depend on the norm of a map, and float16 keeps 11 binary digits of its values.
     """
     attention = attention_map(stage)
     size = tuple(attention.shape[1:])
     return ops.cast(ops.reshape(_normalised(attention, size), (-1, *size)), "float16")
 
 
-def _normalised(attention, size: tuple[int, int]):
-    """[n, h, w] -> [n, size], average-pooled to the size, of length 1."""
+def _normalised(attention: Any, size: tuple[int, ...]) -> Any:
+    """Average-pools maps [n, h, w] to (height, width) and divides by their L2 norm: [n, height * width]."""
     height, width = tuple(attention.shape)[1:]
     if height % size[0] or width % size[1]:
         raise InputError(
@@ -95,7 +95,7 @@ def _normalised(attention, size: tuple[int, int]):
     return ops.normalize(attention, axis=-1, order=2)
 
 
-def _sqrt(x):
-    """Square root whose gradient at 0 is 0, not infinite: two equal maps must not give NaN."""
+def _sqrt(x: Any) -> Any:
+    """Computes a square root with gradient 0 instead of infinity at 0, so that two equal maps do not yield NaN."""
     positive = x > 0
     return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), 0.0)

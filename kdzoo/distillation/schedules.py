@@ -1,9 +1,10 @@
-"""Learning-rate schedules: pure functions of the epoch, so that a resumed run cannot differ from an undisturbed one."""
+"""Learning-rate schedules as pure functions of the epoch, so that a resumed run equals an uninterrupted one."""
 
 import dataclasses
 import math
 import re
 from fractions import Fraction
+from typing import Any
 
 from zoo import InputError
 
@@ -15,7 +16,7 @@ RULE = (
 
 @dataclasses.dataclass(frozen=True)
 class StepSchedule:
-    """`lr * decay ** (epoch // step)` over `epochs` epochs: the paper's k/N, printed k-N."""
+    """`lr * decay ** (epoch // step)` over `epochs` epochs: the paper's k/N. Its name is k-N."""
 
     step: int
     epochs: int
@@ -24,13 +25,13 @@ class StepSchedule:
         return f"{self.step}-{self.epochs}"
 
     def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float = 0.2) -> float:
-        """Learning rate during `epoch`, counted from 0, starting from `lr`."""
+        """Returns the learning rate during `epoch`, counted from 0, starting from `lr`."""
         return lr * decay ** (epoch // self.step)
 
 
 @dataclasses.dataclass(frozen=True)
 class CosineSchedule:
-    """`lr / 2 * (1 + cos(pi * epoch / epochs))`, without restarts: Loshchilov & Hutter, ICLR 2017. Printed cos-N."""
+    """`lr / 2 * (1 + cos(pi * epoch / epochs))`, without restarts: Loshchilov & Hutter, ICLR 2017. Named cos-N."""
 
     epochs: int
 
@@ -38,18 +39,18 @@ class CosineSchedule:
         return f"cos-{self.epochs}"
 
     def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float | None = None) -> float:
-        """Learning rate during `epoch`, counted from 0, starting from `lr`. `decay` has no part in it."""
+        """Returns the learning rate during `epoch`, counted from 0, starting from `lr`; ignores `decay`."""
         return lr / 2 * (1 + math.cos(math.pi * epoch / self.epochs))
 
 
 @dataclasses.dataclass(frozen=True)
 class StoppedSchedule(StepSchedule):
-    """The ImageNet names' bare N (`resnet34_50`): the usual 30-90 shrunk to `epochs`, so a step at every third of it.
+    """The schedule named N, as in `resnet34_50` on ImageNet: 30-90 shrunk to `epochs`, with a step at each third.
 
-    The supplement does not print its ImageNet step size: that it shrinks with N is an assumption.
+    The supplement does not print its ImageNet step size. That the step shrinks with N is an assumption.
     """
 
-    def __init__(self, epochs: int):
+    def __init__(self, epochs: int) -> None:
         super().__init__(step=math.ceil(epochs / 3), epochs=epochs)
 
     def __str__(self) -> str:
@@ -58,24 +59,24 @@ class StoppedSchedule(StepSchedule):
 
 @dataclasses.dataclass(frozen=True)
 class ScaledSchedule:
-    """Another schedule run through in a share of its epochs, at least one: the same curve, sampled more coarsely.
+    """A full schedule compressed into a share of its epochs: the same curve, sampled more coarsely.
 
-    For machines too small for the full one. It prints as its origin with xS, so that nobody takes one for the other.
+    For machines too small for the full schedule. Its name is the full one's with xS, so that the two are not confused.
     """
 
-    full: StepSchedule | CosineSchedule
+    full: "Schedule"
     scale: Fraction  # above 0, below 1
 
     @property
     def epochs(self) -> int:
-        """The full schedule's, scaled and rounded, halves up."""
+        """The full schedule's epochs, scaled and rounded (halves up), at least 1."""
         return max(1, math.floor(self.full.epochs * self.scale + Fraction(1, 2)))
 
     def __str__(self) -> str:
         return f"{self.full}x{float(self.scale)}"
 
-    def learning_rate(self, epoch: int, *, lr: float, decay: float = 0.2) -> float:
-        """Learning rate during `epoch`, counted from 0: the full schedule's at `epoch / scale`, exactly."""
+    def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float = 0.2) -> float:
+        """Returns the learning rate during `epoch`, counted from 0: the full schedule's at `epoch / scale`, exactly."""
         return self.full.learning_rate(Fraction(epoch) / self.scale, lr=lr, decay=decay)
 
 
@@ -83,10 +84,10 @@ Schedule = StepSchedule | CosineSchedule | ScaledSchedule
 
 
 def parse(text: str) -> Schedule:
-    """The schedule that prints as `text`.
+    """Returns the schedule with this name, for example 20-65, cos-65, 50 or 20-65x0.25.
 
     Raises:
-        InputError: if none does.
+        InputError: if the name is not a schedule's.
     """
     match = re.fullmatch(r"(?:(cos|[1-9][0-9]{0,5})-)?([1-9][0-9]{0,5})(?:x(0\.[0-9]{0,3}[1-9]))?", text)
     if match and match[3]:
@@ -102,8 +103,8 @@ def parse(text: str) -> Schedule:
     raise InputError(f"{RULE}. Received: {text}")
 
 
-def callback(schedule: Schedule, *, lr: float, decay: float = 0.2):
-    """`keras.callbacks.LearningRateScheduler` that follows the schedule."""
+def callback(schedule: Schedule, *, lr: float, decay: float = 0.2) -> Any:
+    """Returns a `keras.callbacks.LearningRateScheduler` for the schedule, starting from `lr`."""
     import keras
 
     return keras.callbacks.LearningRateScheduler(lambda epoch, _: schedule.learning_rate(epoch, lr=lr, decay=decay))

@@ -1,7 +1,7 @@
-"""The supplement of "On the Efficacy of Knowledge Distillation" (Cho & Hariharan, ICCV 2019), as data.
+"""The tables of the supplement of "On the Efficacy of Knowledge Distillation" (Cho & Hariharan, ICCV 2019), as data.
 
-arXiv:1910.01348. Its ten tables are table1.csv to table10.csv here, row by row. What is printed once for several rows
-is repeated, what is not printed is empty, and where the print is at odds with itself `notes` says so.
+arXiv:1910.01348. The ten tables are table1.csv to table10.csv in this folder, row by row. A value that is printed once
+for several rows is repeated, a value that is not printed is empty, and `notes` describes contradictions in the print.
 """
 
 import csv
@@ -15,26 +15,26 @@ from zoo import InputError
 
 TABLES = range(1, 11)
 IMAGENET_TABLE = 4
-STUDENT_SCHEDULE = {"step": "60-200", "cosine": "cos-200"}  # the cosine's length is not printed: assumed to be the same
+STUDENT_SCHEDULE = {"step": "60-200", "cosine": "cos-200"}  # the length of the cosine is not printed: an assumption
 _ERRORS = ("teacher_error", "student_error", "student_std")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of a table. Errors are means over runs, in percent of the test images; None where none is printed.
+    """A row of a table. Errors are means over runs, in percent of the test images; None if not printed.
 
     Attributes:
         table: from 1.
-        line: from 1 within the table.
-        student: architecture; None for a network trained by itself, told of in the teacher's columns (table 4).
+        line: from 1, within the table.
+        student: architecture; None in table 4, whose rows describe only teachers.
         teacher: architecture; None for a student from scratch.
-        mode: the teacher's k/N, from scratch the student's own: LR step every k epochs, N in all. Table 4: epochs.
-        method: key of `kdzoo.config.METHODS`.
-        schedule_type: the student's, step or cosine.
-        parameters: the teacher's, in millions, as printed.
-        teacher_error: top-1 where there are two.
-        student_error, student_std: mean and standard deviation.
-        notes: marks and faults of the print, and what had to be assumed.
+        mode: the teacher's k/N (LR step every k of N epochs); from scratch, the student's own; in table 4, epochs.
+        method: a key of `kdzoo.runs.METHODS`.
+        schedule_type: step or cosine, of the student.
+        parameters: of the teacher, in millions, as printed.
+        teacher_error: top-1.
+        student_error, student_std: mean and standard deviation over runs.
+        notes: marks and faults of the print, and assumptions.
     """
 
     table: int
@@ -52,58 +52,60 @@ class Row:
 
     @property
     def teacher_schedule(self) -> str | None:
-        """As `kdzoo.schedules` names it: 20-65; None from scratch."""
+        """Name of the teacher's schedule, for example 20-65; None from scratch."""
         return self.mode.replace("/", "-") if self.teacher else None
 
     @property
     def student_schedule(self) -> str | None:
-        """As `kdzoo.schedules` names it: 60-200 or cos-200; None without a student."""
+        """Name of the student's schedule, 60-200 or cos-200; None without a student."""
         return STUDENT_SCHEDULE[self.schedule_type] if self.student else None
 
     @property
     def dataset(self) -> str:
-        """What the networks learn to tell apart: cifar10 or imagenet."""
+        """The data set: cifar10 or imagenet."""
         return "imagenet" if self.table == IMAGENET_TABLE else "cifar10"
 
     @property
     def label(self) -> str:
-        """What is trained, in a few words: wrn16-1 from wrn16-8 20/65 kd."""
+        """A short description of the run, for example "wrn16-1 from wrn16-8 20/65 kd"."""
         if not self.student:
             return f"{self.teacher} {self.mode}"
-        taught = f"{self.teacher} {self.mode} {self.method}" if self.teacher else "scratch"
-        return f"{self.student} from {taught}" + (" cosine" if self.schedule_type == "cosine" else "")
+        origin = f"{self.teacher} {self.mode} {self.method}" if self.teacher else "scratch"
+        return f"{self.student} from {origin}" + (" cosine" if self.schedule_type == "cosine" else "")
 
     def teacher_flags(self, *, schedule_scale: str = "") -> dict[str, Any] | None:
-        """The teacher, as an entry of a grid: see `kdzoo.sweep.expand`. None from scratch.
+        """Returns the teacher's run as an entry of a grid (`kdzoo.experiments.expand`); None from scratch.
 
         Args:
             schedule_scale: share to shrink every schedule to, for example 0.25; "" for the paper's own.
         """
-        if not self.teacher:
+        schedule = self.teacher_schedule
+        if schedule is None:
             return None
-        return {"model": self.teacher, "schedule": _scaled(self.teacher_schedule, schedule_scale)}
+        return {"model": self.teacher, "schedule": _scaled(schedule, schedule_scale)}
 
     def student_flags(self, *, schedule_scale: str = "") -> dict[str, Any] | None:
-        """The student, as an entry of a grid in which its teacher comes earlier, with seed 0. None without a student.
+        """Returns the student's run as an entry of a grid after its teacher of seed 0; None without a student.
 
         Args:
             schedule_scale: share to shrink every schedule to, for example 0.25; "" for the paper's own.
         """
-        if not self.student:
+        schedule, teacher_schedule = self.student_schedule, self.teacher_schedule
+        if schedule is None:
             return None
-        schedule = _scaled(self.student_schedule, schedule_scale)
-        if not self.teacher:
+        schedule = _scaled(schedule, schedule_scale)
+        if teacher_schedule is None:
             return {"model": self.student, "schedule": schedule}
-        teacher = f"{self.teacher}_{_scaled(self.teacher_schedule, schedule_scale)}_seed0"
+        teacher = f"{self.teacher}_{_scaled(teacher_schedule, schedule_scale)}_seed0"
         return {"student": self.student, "schedule": schedule, "method": self.method, "teacher": teacher}
 
 
 @functools.cache
 def rows(table: int) -> tuple[Row, ...]:
-    """The rows of a table, in its order.
+    """Returns the rows of a table in printed order.
 
     Raises:
-        InputError: if there is no such table.
+        InputError: if the supplement has no such table.
     """
     if table not in TABLES:
         raise InputError(f"table must be one of the supplement's, 1 to 10, for example 7. Received: {table}")
@@ -112,17 +114,17 @@ def rows(table: int) -> tuple[Row, ...]:
 
 
 def architectures(table: int) -> tuple[str, ...]:
-    """The networks a table names, students and teachers, each once.
+    """Returns the architectures of a table, students and teachers, each once.
 
     Raises:
-        InputError: if there is no such table.
+        InputError: if the supplement has no such table.
     """
-    named = (name for row in rows(table) for name in (row.student, row.teacher) if name)
-    return tuple(dict.fromkeys(named))
+    every = (name for row in rows(table) for name in (row.student, row.teacher) if name)
+    return tuple(dict.fromkeys(every))
 
 
 def parameters_match(printed: str, count: int) -> bool:
-    """Whether so many parameters are the printed millions: the paper rounds some counts and cuts others off."""
+    """Returns whether a count matches the printed millions: the paper rounds some counts and truncates others."""
     digits, millions = Decimal(printed), Decimal(count) / 1_000_000
     return any(millions.quantize(digits, rounding) == digits for rounding in (ROUND_HALF_UP, ROUND_DOWN))
 
@@ -130,7 +132,8 @@ def parameters_match(printed: str, count: int) -> bool:
 def _row(table: int, line: int, cells: dict[str, str]) -> Row:
     errors = {name: float(cells[name]) if cells[name] else None for name in _ERRORS}
     names = {name: cells[name] or None for name in ("student", "teacher", "parameters")}
-    return Row(table=table, line=line, **{**cells, **names, **errors})
+    fields: dict[str, Any] = {**cells, **names, **errors}
+    return Row(table=table, line=line, **fields)
 
 
 def _scaled(schedule: str, scale: str) -> str:

@@ -1,7 +1,7 @@
 """One run on disk: its configuration, name, record, weights, checkpoints, event files and progress.
 
-In: what a training run is given and measures.
-Out: files that other rooms read; importing this room loads no backend.
+In: the configuration of a training run and its measurements.
+Out: files in the run's directory, and what other rooms read from them. Importing this room loads no backend.
 """
 
 import lazy_loader

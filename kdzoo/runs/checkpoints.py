@@ -1,7 +1,7 @@
-"""Checkpoints of a run, from which it goes on as if it had never stopped.
+"""Checkpoints of a run, from which it resumes as if it had never stopped.
 
-A checkpoint is one .npz file named `STEP-SHA256.npz`: the step (of the whole run), and the digest of its bytes. It
-holds every variable of a training step under its path, and what else the run remembers as JSON.
+A checkpoint is one .npz file named `STEP-SHA256.npz`: the step of the whole run, and the digest of the file. It holds
+every variable of a training step under its path, and the rest of the training state as JSON.
 """
 
 import hashlib
@@ -31,21 +31,22 @@ def save(workdir: pathlib.Path, *, step: int, arrays: Mapping[str, np.ndarray], 
     Args:
         workdir: the run's directory.
         step: training steps done so far, over all epochs.
-        arrays: by name; any but "meta".
-        meta: what JSON can hold.
+        arrays: by name; the name "meta" is reserved.
+        meta: the rest of the state; JSON must be able to hold it.
 
     Raises:
-        InputError: if it cannot be written; those before are kept.
+        InputError: if it cannot be written; older checkpoints stay.
     """
     directory = workdir / DIRECTORY
     buffer = io.BytesIO()
-    np.savez(buffer, **{_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}, **arrays)
+    contents: dict[str, Any] = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays}
+    np.savez(buffer, **contents)
     content = buffer.getvalue()
     try:
         directory.mkdir(exist_ok=True)
         own = directory / f"{step:09d}-{hashlib.sha256(content).hexdigest()}.npz"
         write_atomically(own, content)
-        # What is of this step or a later one was damaged, or the run would not be here again.
+        # A checkpoint of this step or a later one was damaged: otherwise the run would have resumed from it.
         before = [path for path in _newest_first(workdir) if path.name < own.name[:9]]
         for path in {*_newest_first(workdir), *directory.glob("*.partial")} - {own, *before[: KEEP - 1]}:
             path.unlink()
@@ -54,10 +55,10 @@ def save(workdir: pathlib.Path, *, step: int, arrays: Mapping[str, np.ndarray], 
 
 
 def load(workdir: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """The newest whole checkpoint's arrays and meta; None if the run has none.
+    """Returns arrays and meta of the newest undamaged checkpoint; None if the run has no checkpoint.
 
     Raises:
-        InputError: if there are some, and all are damaged.
+        InputError: if all checkpoints are damaged.
     """
     damaged = []
     for path in _newest_first(workdir):
@@ -72,10 +73,10 @@ def load(workdir: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] 
         with np.load(io.BytesIO(content)) as file:
             arrays = dict(file)
         if damaged:
-            _log.warning("Damaged, so going on from %s: %s", path.name[:9], ", ".join(damaged))
+            _log.warning("Damaged, so resuming from %s: %s", path.name[:9], ", ".join(damaged))
         return arrays, json.loads(arrays.pop(_META).tobytes())
     if damaged:
-        raise InputError(f"A run goes on from a whole checkpoint; restart begins it anew. Received: {damaged[0]}")
+        raise InputError(f"A run resumes from a whole checkpoint; restart begins it anew. Received: {damaged[0]}")
     return None
 
 

@@ -1,4 +1,4 @@
-"""What can be asked for: a run's configuration, and the rules it must keep. Imports no backend."""
+"""The configuration of a run, and the rules that it must keep. Imports no backend."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from kdzoo.distillation.checks import check_at_mode, check_temperature, check_we
 from kdzoo.runs import names
 from zoo import InputError
 
-# method -> weights of the three terms. AT's is the 10^3 of Zagoruyko & Komodakis' code.
+# Method -> weights of the three loss terms. AT's weight is the 10^3 in Zagoruyko & Komodakis' code.
 METHODS = {
     "none": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 0.0},
     "kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 0.0},
@@ -25,34 +25,34 @@ TEACHER_DTYPES = ("auto", "float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Everything a run's result depends on.
+    """Everything that the result of a run depends on.
 
     Attributes:
         model: architecture of the network to train, for example wrn16-1.
-        schedule: its schedule, for example 20-65 or cos-65.
+        schedule: its learning-rate schedule, for example 20-65 or cos-65.
         dataset, dataset_name: see `kdzoo.data.load`.
         seed: of the initial weights, the order and the augmentation.
-        teachers: directories of finished runs, published models, SavedModels or grpc://HOST:PORT/NAME; several teach
-            together.
+        teachers: directories of finished runs, published models, SavedModels or grpc://HOST:PORT/NAME; several form an
+            ensemble.
         ce_weight, kd_weight, at_weight, temperature, at_mode: see `kdzoo.Distiller`.
-        kd_until: share of the epochs in which teachers have a part; from then on it is plain training, cross-entropy
-            alone with weight 1: early-stopped distillation (ESKD), not to be confused with early-stopped teachers.
-        batch_size: images a step, over all replicas.
-        lr: learning rate to start from.
+        kd_until: share of the epochs with distillation; the remaining epochs fine-tune on labels, with cross-entropy of
+            weight 1 alone: early-stopped distillation (ESKD), not to be confused with early-stopped teachers.
+        batch_size: images per step, over all replicas.
+        lr: initial learning rate.
         lr_decay: factor at each step of a step schedule.
-        momentum: of SGD, Nesterov's.
+        momentum: Nesterov momentum of SGD.
         weight_decay: coupled, as in PyTorch's SGD.
-        augment: none, crop, crop_flip, or auto: the data set's usual one.
+        augment: none, crop, crop_flip, or auto: the usual one of the data set.
         train_examples: class-balanced subset to train on; 0: all.
         val_examples: class-balanced subset held out of training.
-        strategy: none, or mirrored: TensorFlow's MirroredStrategy over all GPUs, or all logical CPUs.
-        dtype_policy: Keras's, for student and teachers; auto: the faster of float32 and mixed_bfloat16, as measured.
-        teacher_dtype: in which teachers compute, float32 or bfloat16; auto: as dtype_policy says.
-        fused_steps: on JAX, most training steps in one call of the compiled program; 0: 1 on a CPU, 64 elsewhere.
-        teacher_signature: that a SavedModel or server is asked by; default: serving_default, for AT features.
-        teacher_logits: its output that holds logits; default: the only one, or logits.
-        teacher_input: how it wants images: raw (0 to 255), unit (0 to 1), standardised as the student's; auto: raw
-            where they are integers.
+        strategy: none, or mirrored: TensorFlow's MirroredStrategy over all GPUs or, without one, all logical CPUs.
+        dtype_policy: Keras's, for student and teachers; auto: the faster of float32 and mixed_bfloat16, measured first.
+        teacher_dtype: precision of the teachers, float32 or bfloat16; auto: follows dtype_policy.
+        fused_steps: on JAX, the maximum of training steps in one call; 0: 1 on a CPU, 64 elsewhere.
+        teacher_signature: of a SavedModel or server; default: serving_default, with AT features.
+        teacher_logits: the output of the signature that holds logits; default: the only one, or logits.
+        teacher_input: its images: raw (0 to 255), unit (0 to 1) or standardised like the student's; auto: raw if the
+            signature takes integers.
     """
 
     model: str
@@ -91,18 +91,18 @@ class RunConfig:
 
     @property
     def kd_epochs(self) -> int:
-        """Epochs in which teachers have a part: all of them, without teachers too, unless `kd_until` ends it before."""
+        """Epochs of the distillation phase: the share `kd_until` of all epochs, rounded, at least 1."""
         epochs = schedules.parse(self.schedule).epochs
         return max(1, math.floor(self.kd_until * epochs + 0.5))
 
     @property
     def method(self) -> str:
-        """What the weights amount to: none, kd, at or at+kd."""
+        """The method that the loss weights form: none, kd, at or at+kd."""
         terms = [name for name, weight in (("at", self.at_weight), ("kd", self.kd_weight)) if weight]
         return "+".join(terms) or "none"
 
     def check(self) -> None:
-        """Raises InputError for what is wrong with it by itself, before any data is loaded."""
+        """Raises InputError if a field breaks a rule that needs no data to check."""
         if names.parse(self.model).schedule:
             raise InputError(f"A model to train is an architecture, for example wrn16-2. Received: {self.model}")
         schedules.parse(self.schedule)

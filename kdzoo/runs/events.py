@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, written without TensorFlow."""
+"""TensorBoard event files, written without TensorFlow: a writer, and the tags of a run's history and record."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ from zoo import InputError
 
 EVENTS = "events.out.tfevents.*"
 METRICS = {"error/test": "test error (%)"}
-# history's name -> tag, grouped by what is compared
+# Name in the history -> tag. TensorBoard groups tags by their first part.
 _TAGS = {
     **{f"{split}_error": f"error/{split}" for split in ("train", "val", "test")},
     **{f"{split}_ce": f"cross_entropy/{split}" for split in ("val", "test")},
@@ -28,58 +28,58 @@ _TAGS = {
 
 
 def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """A row of a run's history under TensorBoard's tags; what is no number is left out."""
+    """Maps a row of a run's history to TensorBoard's tags, without missing values."""
     return {tag: row[name] for name, tag in _TAGS.items() if row.get(name) is not None}
 
 
 def hparams_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run is, to sort and filter runs by: `schedule` and `teacher_schedule` are the paper's k/N."""
-    keys = ("model", "schedule", "dataset", "seed", "ce_weight", "kd_weight", "at_weight", "temperature", "kd_until")
-    keys += ("batch_size", "lr", "weight_decay", "augment", "dtype_policy")
+    """Returns the hyperparameters by which TensorBoard sorts and filters runs; schedules are k-N."""
+    keys = ["model", "schedule", "dataset", "seed", "ce_weight", "kd_weight", "at_weight", "temperature", "kd_until"]
+    keys += ["batch_size", "lr", "weight_decay", "augment", "dtype_policy"]
     config = {"kd_until": 1.0, **record["config"]}
-    taught_by = [teacher["name"] for teacher in record["teachers"]]
+    teachers = [teacher["name"] for teacher in record["teachers"]]
     return {key: config[key] for key in keys if key in config} | {
         "method": record["method"],
-        "teacher": ",".join(taught_by) or "none",
-        "teacher_schedule": ",".join(map(_schedule, taught_by)) or "none",
+        "teacher": ",".join(teachers) or "none",
+        "teacher_schedule": ",".join(map(_schedule, teachers)) or "none",
     }
 
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Scalars (tag -> title) to compare runs by while they run: where examples are held out, not yet the test set."""
+    """Returns the scalars (tag -> title) to compare unfinished runs by: of the validation split if there is one."""
     return {"error/val": "validation error (%)"} if record["config"].get("val_examples") else METRICS
 
 
 def _schedule(name: str) -> str:
-    """The schedule in a model's name; unknown for a foreign one."""
+    """Returns the schedule in a model's name; "unknown" for an external model."""
     try:
         return str(names.parse(name.rpartition("/")[2]).schedule or "unknown")
     except InputError:
         return "unknown"
 
 
-def summary_writer(logdir: str) -> "SummaryWriter":
-    """A writer of a new event file in `logdir`; where TensorBoard is not installed, one that writes nothing."""
+def summary_writer(logdir: str) -> "NoSummaryWriter":
+    """Returns a writer of a new event file in `logdir`; without TensorBoard, a writer that does nothing."""
     return SummaryWriter(logdir) if importlib.util.find_spec("tensorboard") else NoSummaryWriter()
 
 
 class NoSummaryWriter:
-    """Takes what a `SummaryWriter` takes, and drops it."""
+    """A writer that does nothing, for use without TensorBoard."""
 
     def scalars(self, values: Mapping[str, float], *, step: int, time: float) -> None:
-        """Writes one point of each scalar, tag -> value, at this time in seconds since 1970."""
+        """Writes one point of each scalar (tag -> value); `time` is in seconds since 1970."""
 
     def hparams(self, hparams: Mapping[str, Any], *, metrics: Mapping[str, str]) -> None:
-        """Writes what the run is: its hyperparameters, and the scalars (tag -> title) to compare runs by."""
+        """Writes the run's hyperparameters, and the scalars (tag -> title) to compare runs by."""
 
     def close(self, *, finished: bool | None) -> None:
-        """Marks the run as finished or failed, or None: neither yet; and closes the file."""
+        """Marks the run as finished (True) or failed (False), or as neither yet (None), and closes the file."""
 
 
 class SummaryWriter(NoSummaryWriter):
     """Appends to an event file."""
 
-    def __init__(self, logdir: str, *, suffix: str = ""):
+    def __init__(self, logdir: str, *, suffix: str = "") -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -90,7 +90,7 @@ class SummaryWriter(NoSummaryWriter):
         self._records = RecordWriter(self._file)
         self._records.write(Event(wall_time=now(), file_version="brain.Event:2").SerializeToString())
 
-    def scalars(self, values, *, step, time):
+    def scalars(self, values: Mapping[str, float], *, step: int, time: float) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
@@ -99,27 +99,27 @@ class SummaryWriter(NoSummaryWriter):
             points.MergeFrom(scalar_pb(tag, value))
         self._add(points, step=step, time=time)
 
-    def hparams(self, hparams, *, metrics):
+    def hparams(self, hparams: Mapping[str, Any], *, metrics: Mapping[str, str]) -> None:
         self.experiment(hparams, metrics=metrics)
         self.trial(hparams, name=self._logdir)
 
     def experiment(self, hparams: Iterable[str], *, metrics: Mapping[str, str], first: Iterable[str] = ()) -> None:
-        """Writes what to compare runs by: hyperparameters, of which `first` come first, and metrics (tag -> title)."""
+        """Writes the columns of the table of runs: hyperparameters, `first` ones first, and metrics (tag -> title)."""
         from tensorboard.plugins.hparams import plugin_data_pb2
         from tensorboard.plugins.hparams import summary_v2 as api  # the package's own `api` imports TensorFlow
 
         columns = [api.Metric(tag, display_name=title) for tag, title in metrics.items()]
         summary = api.hparams_config_pb(hparams=[api.HParam(key) for key in hparams], metrics=columns)
-        first = set(first)
+        leading = set(first)
         plugin = summary.value[0].metadata.plugin_data
         content = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
         for info in content.experiment.hparam_infos:
-            info.differs = info.name in first
+            info.differs = info.name in leading
         plugin.content = content.SerializeToString()
         self._add(summary)
 
     def trial(self, hparams: Mapping[str, Any], *, name: str) -> None:
-        """Writes the run's own hyperparameters, under the name that it has in the table."""
+        """Writes the values of a run's hyperparameters, under its name in the table."""
         from tensorboard.plugins.hparams import summary_v2 as api
 
         values = {key: value if isinstance(value, (bool, int, float)) else str(value) for key, value in hparams.items()}
@@ -140,7 +140,7 @@ class SummaryWriter(NoSummaryWriter):
         self._add(text_pb(tag, markdown))
 
     def layout(self, categories: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        """Writes which scalars the custom-scalars page shows together: category -> chart -> tags."""
+        """Writes the charts of the custom-scalars page: category -> chart -> tags."""
         from tensorboard.plugins.custom_scalar import layout_pb2 as proto
         from tensorboard.plugins.custom_scalar import metadata
 
@@ -161,12 +161,12 @@ class SummaryWriter(NoSummaryWriter):
         values = [layout.SerializeToString()]
         self._add(_strings(metadata.CONFIG_SUMMARY_TAG, values, metadata.create_summary_metadata(), shape=[]))
 
-    def close(self, *, finished):
+    def close(self, *, finished: bool | None) -> None:
         if finished is not None:
             self._add(_session_end(finished))
         self._file.close()
 
-    def _add(self, summary, *, step: int = 0, time: float | None = None) -> None:
+    def _add(self, summary: Any, *, step: int = 0, time: float | None = None) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
         event = Event(wall_time=now() if time is None else time, step=step, summary=summary)
@@ -174,8 +174,8 @@ class SummaryWriter(NoSummaryWriter):
         self._records.flush()
 
 
-def _strings(tag: str, values: Sequence[bytes], metadata: Any, *, shape: Sequence[int]):
-    """A summary of byte strings in an array of this shape."""
+def _strings(tag: str, values: Sequence[bytes], metadata: Any, *, shape: Sequence[int]) -> Any:
+    """Returns a summary of byte strings in an array of this shape."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
@@ -186,7 +186,7 @@ def _strings(tag: str, values: Sequence[bytes], metadata: Any, *, shape: Sequenc
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
 
 
-def _session_end(finished: bool):
+def _session_end(finished: bool) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 

@@ -1,25 +1,22 @@
-"""The machine and the versions of the libraries that a run uses."""
+"""The machine and the library versions of a run."""
 
 import os
 import platform
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import kdzoo
-
-if TYPE_CHECKING:
-    pass
+from kdzoo.version import __version__
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
+    """Returns the versions of kdzoo, Python, Keras, NumPy and the backend, and the backend's name."""
     import keras
     import numpy as np
 
     backend = keras.backend.backend()
     modules = {"keras": keras, "numpy": np, backend: sys.modules[backend]}
     return {
-        "kdzoo": kdzoo.__version__,
+        "kdzoo": __version__,
         "python": platform.python_version(),
         "backend": backend,
         **{name: module.__version__ for name, module in modules.items()},
@@ -27,7 +24,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """What computes: processor, cores this process may use, accelerators."""
+    """Returns the processor, the number of cores that this process may use, and the accelerators."""
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:
@@ -39,7 +36,7 @@ def hardware() -> dict[str, Any]:
 
 
 def _accelerators() -> list[str]:
-    """Their makers' names for them."""
+    """Returns the device names of the backend's accelerators."""
     import keras
 
     if keras.backend.backend() == "jax":

@@ -1,21 +1,22 @@
-"""How far a run has come, told as its reader likes it: not at all, by a bar, a line an epoch, or JSON for a program."""
+"""Progress of a run, and how to show it: a bar, a line per epoch, or JSON for another program."""
 
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """A moment of a run.
+    """How far a run is.
 
     Attributes:
-        epoch: epochs done.
-        epochs: of the whole run.
-        step: steps done of the epoch under way.
-        steps: of an epoch.
-        logs: metrics of the epoch under way so far.
-        row: the history's row of the epoch that has just ended.
+        epoch: finished epochs.
+        epochs: number of epochs of the run.
+        step: finished steps of the current epoch.
+        steps: number of steps per epoch.
+        logs: metrics of the current epoch so far.
+        row: row of the history, for an epoch that has just ended.
     """
 
     epoch: int
@@ -27,40 +28,41 @@ class Progress:
 
 
 def silent(progress: Progress) -> None:
-    """Tells nothing."""
+    """Shows nothing."""
 
 
 def lines() -> Callable[[Progress], None]:
-    """A line an epoch."""
+    """Returns a function that prints a line per epoch."""
 
     def show(progress: Progress) -> None:
         if progress.row:
-            print(_epoch_line(progress), flush=True)
+            print(_epoch_line(progress, progress.row), flush=True)
 
     return show
 
 
 def bar() -> Callable[[Progress], None]:
-    """Keras's progress bar, and a line an epoch."""
+    """Returns a function that updates Keras's progress bar and prints a line per epoch."""
     import keras
 
-    bars = {}
+    bars: dict[int, Any] = {}
 
     def show(progress: Progress) -> None:
         if progress.row:
-            print(f"\r{_epoch_line(progress)}\x1b[K", flush=True)
+            print(f"\r{_epoch_line(progress, progress.row)}\x1b[K", flush=True)
         elif progress.epoch < progress.epochs:
             if progress.epoch not in bars:
                 bars.clear()
                 bars[progress.epoch] = keras.utils.Progbar(progress.steps, stateful_metrics=("loss", "train_error"))
-            values = [(name, progress.logs[name]) for name in ("loss", "train_error") if progress.logs]
+            logs = progress.logs or {}
+            values = [(name, logs[name]) for name in ("loss", "train_error") if logs]
             bars[progress.epoch].update(progress.step, values, finalize=False)
 
     return show
 
 
 def json_lines() -> Callable[[Progress], None]:
-    """A JSON object a line, for the program that started this one."""
+    """Returns a function that prints a JSON object per line, for the program that started this one."""
 
     def show(progress: Progress) -> None:
         print(json.dumps(dataclasses.asdict(progress)), flush=True)
@@ -68,9 +70,8 @@ def json_lines() -> Callable[[Progress], None]:
     return show
 
 
-def _epoch_line(progress: Progress) -> str:
-    row = progress.row
-    said = [f"epoch {progress.epoch}/{progress.epochs}: loss {row['loss']:.4f}"]
+def _epoch_line(progress: Progress, row: Mapping[str, float]) -> str:
+    parts = [f"epoch {progress.epoch}/{progress.epochs}: loss {row['loss']:.4f}"]
     errors = {split: row.get(f"{split}_error") for split in ("train", "val", "test")}
-    said += [f"{split} error {error:.2f} %" for split, error in errors.items() if error is not None]
-    return ", ".join([*said, f"lr {row['lr']:.4g}", f"{row['images_per_second']:.0f} images/s"])
+    parts += [f"{split} error {error:.2f} %" for split, error in errors.items() if error is not None]
+    return ", ".join([*parts, f"lr {row['lr']:.4g}", f"{row['images_per_second']:.0f} images/s"])

@@ -1,26 +1,23 @@
-"""What a run leaves behind: its record and its weights."""
+"""The record of a finished run: record.json in its directory."""
 
 import json
 import math
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kdzoo.files import write_atomically
 from zoo import InputError
-
-if TYPE_CHECKING:
-    pass
 
 RECORD = "record.json"
 TIMING = ("started", "sessions", "wall_seconds", "images_per_second", "time")
 
 
-def read(workdir: str | os.PathLike) -> dict[str, Any]:
-    """The record of a finished run.
+def read(workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads the record of a finished run.
 
     Raises:
-        InputError: if there is none.
+        InputError: if the directory has no record.
     """
     path = pathlib.Path(workdir) / RECORD
     try:
@@ -29,24 +26,24 @@ def read(workdir: str | os.PathLike) -> dict[str, Any]:
             return record
         reason = "not a run's record"
     except (OSError, ValueError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = str(error.strerror if isinstance(error, OSError) else error)
     raise InputError(f"A trained model is the directory of a finished run. Received: {path}: {reason}")
 
 
 def write(workdir: pathlib.Path, record: dict[str, Any]) -> None:
-    """Writes the record, whole or not at all: a run is finished once it has one."""
+    """Writes the record atomically. A run is finished once it has a record."""
     text = json.dumps(_finite(record), indent=1, allow_nan=False)
     write_atomically(workdir / RECORD, f"{text}\n".encode())
 
 
 def result(record: dict[str, Any]) -> dict[str, Any]:
-    """The record without what tells of the clock: what an interrupted run has in common with an undisturbed one."""
+    """Returns the record without times and speeds: an interrupted run has the same as an uninterrupted one."""
     record = {key: value for key, value in record.items() if key not in TIMING}
     return record | {"history": [{k: v for k, v in row.items() if k not in TIMING} for row in record["history"]]}
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for what JSON has no number: a cross-entropy that overflowed must not cost the record."""
+    """Replaces infinities and NaN, which JSON lacks, by None: an overflown cross-entropy must not lose the record."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The network of a run: built from its record, its weights saved and loaded."""
+"""The network of a run: built from its record, with its weights saved and loaded."""
 
 import math
 import os
@@ -6,20 +6,20 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.runs import names
+from kdzoo.runs.records import read
 from zoo import InputError
 
 if TYPE_CHECKING:
     import keras
-from kdzoo.runs.records import read
 
 WEIGHTS = "model.weights.h5"
 
 
-def load_model(workdir: str | os.PathLike) -> "keras.Model":
+def load_model(workdir: str | os.PathLike[str]) -> "keras.Model":
     """Builds the network of a finished run and loads its weights.
 
     Raises:
-        InputError: if the run is not there, or its weights are not those of its network.
+        InputError: if the directory has no record, or no weights of that network.
     """
     model = build(read(workdir))
     path = pathlib.Path(workdir) / WEIGHTS
@@ -32,19 +32,20 @@ def load_model(workdir: str | os.PathLike) -> "keras.Model":
 
 
 def build(record: dict[str, Any]) -> "keras.Model":
-    """The network a record describes, untrained."""
+    """Builds the network that a record describes, untrained."""
     dataset = record["dataset"]
-    shape = tuple(dataset["image_shape"])
+    height, width, channels = dataset["image_shape"]
+    shape = (height, width, channels)
     return names.build(record["config"]["model"], num_classes=dataset["num_classes"], input_shape=shape)
 
 
 def save_weights(workdir: pathlib.Path, model: "keras.Model") -> None:
-    """Writes the weights, whole or not at all."""
+    """Writes the weights; a reader finds a whole file or none."""
     partial = workdir / f"partial.{WEIGHTS}"
     model.save_weights(partial)
     os.replace(partial, workdir / WEIGHTS)
 
 
 def count_parameters(model: "keras.Model") -> int:
-    """Trainable parameters, as papers count them: BatchNorm's moving statistics are none."""
+    """Counts trainable parameters, as papers do: BatchNorm's moving statistics are not among them."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)

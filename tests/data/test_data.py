@@ -11,7 +11,7 @@ from zoo import InputError
 INDICES = np.arange(50_000)
 
 
-def test_order_is_a_permutation_by_seed_and_epoch_alone():
+def test_order_is_a_permutation_of_seed_and_epoch_alone():
     first = sampling.order(seed=1, epoch=2, indices=INDICES)
     np.testing.assert_array_equal(np.sort(first), INDICES)
     np.testing.assert_array_equal(first, sampling.order(seed=1, epoch=2, indices=INDICES))
@@ -41,7 +41,7 @@ def test_views_are_spread_evenly(augment):
         assert abs(chi2 - (number - 1)) < 4 * np.sqrt(2 * (number - 1))
 
 
-def test_every_view_is_what_its_number_says():
+def test_a_view_matches_its_number():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
     padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
@@ -74,7 +74,7 @@ def test_digits():
     assert not both
 
 
-def test_a_data_set_is_the_same_in_whatever_order_it_is_stored(npz, tmp_path):
+def test_a_data_set_does_not_depend_on_its_stored_order(npz, tmp_path):
     with np.load(npz) as file:
         arrays = dict(file)
     shuffled = np.random.default_rng(1).permutation(len(arrays["y_train"]))
@@ -91,7 +91,7 @@ def test_a_data_set_is_the_same_in_whatever_order_it_is_stored(npz, tmp_path):
     np.testing.assert_allclose(one.std, one.train.images.std((0, 1, 2)) / 255, atol=1e-4)
 
 
-def test_subsets_are_balanced_apart_and_nested():
+def test_subsets_are_balanced_disjoint_and_nested():
     train = sources.load("digits").train
     small, held_out = sampling.split_train(train, train_examples=95, val_examples=100)
     large, _ = sampling.split_train(train, train_examples=200, val_examples=100)
@@ -108,7 +108,7 @@ def test_subsets_are_balanced_apart_and_nested():
             sampling.split_train(train, **wrong)
 
 
-def test_batches_show_each_example_once_in_its_view():
+def test_batches_hold_each_example_once_in_its_view():
     digits = sources.load("digits")
     split, _ = sampling.split_train(digits.train, train_examples=100)
     batches = Batches(split, digits, seed=3, epoch=1, batch_size=30, augment="none")
@@ -139,7 +139,7 @@ def test_malformed_npz_is_refused(npz, tmp_path, change, received):
         sources.load(f"npz:{tmp_path}/bad.npz")
 
 
-def test_files_that_are_no_npz_are_refused(tmp_path):
+def test_other_files_than_npz_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("no arrays")
     for path in ("missing.npz", "text.npz", "."):
         with pytest.raises(InputError, match=r"An npz data set must hold .* Received: "):
@@ -151,7 +151,7 @@ def test_unknown_data_set_is_refused():
         sources.load("imagenet")
 
 
-def test_missing_network_is_told_within_10_seconds(monkeypatch, tmp_path):
+def test_a_missing_network_is_reported_within_10_seconds(monkeypatch, tmp_path):
     def stall(*_, **__):
         time.sleep(20)
         raise OSError("too late")
@@ -159,7 +159,7 @@ def test_missing_network_is_told_within_10_seconds(monkeypatch, tmp_path):
     monkeypatch.setattr("urllib.request.urlopen", stall)
     started = time.monotonic()
     with pytest.raises(InputError, match="set TFDS_DATA_DIR"):
-        tfds._check_download("cifar10", tmp_path)
+        tfds.check_site("cifar10", tmp_path)
     assert time.monotonic() - started < 10
 
 

@@ -20,7 +20,7 @@ def network(name: str = "wrn10-1", seed: int = 0, **options) -> keras.Model:
 
 
 def linear(seed: int, regulariser=None) -> keras.Model:
-    """A network without BatchNorm, whose training output does not depend on its neighbours in the batch."""
+    """Builds a network without BatchNorm: its training output for an image does not depend on the rest of the batch."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input(SHAPE)
     x = layers.Conv2D(4, 3, padding="same", name="stage1", kernel_regularizer=regulariser)(inputs)
@@ -32,7 +32,7 @@ def numpy_weights(model: keras.Model) -> list[np.ndarray]:
 
 
 def fit(distiller: kdzoo.Distiller, *args, lr: float = 0.0, **kwargs) -> dict[str, float]:
-    """One step on all of X, by default without moving. Returns the logs."""
+    """Takes one step on all of X, by default with learning rate 0. Returns the logs."""
     distiller.compile(CoupledSGD(lr, coupled_weight_decay=0.0))
     logs = distiller.fit(*(args or (X, Y)), batch_size=64, shuffle=False, verbose=0, **kwargs).history
     return {name: values[-1] for name, values in logs.items()}
@@ -77,7 +77,7 @@ def test_sample_weights_are_respected():
     np.testing.assert_allclose(weighted, first_half / 2, rtol=1e-4)
 
 
-def test_only_the_student_s_regularisation_counts():
+def test_only_the_regularisation_of_the_student_counts():
     student, teacher = linear(0, keras.regularizers.L2(0.1)), linear(1, keras.regularizers.L2(10.0))
     logs = fit(kdzoo.Distiller(student, teacher, ce_weight=1.0, kd_weight=0.0))
     kernel = ops.convert_to_numpy(student.get_layer("stage1").kernel)
@@ -91,14 +91,14 @@ def test_labels_may_be_probabilities():
         assert other == pytest.approx(logs[0], rel=1e-5)
 
 
-def test_given_teacher_outputs_replace_the_teacher():
+def test_teacher_outputs_beside_the_labels_replace_the_teacher():
     student, teacher = linear(0), linear(1)
     live = fit(kdzoo.Distiller(student, teacher))
     given = {"label": Y, "teacher_logits": np.asarray(teacher(X))}
     assert fit(kdzoo.Distiller(student, linear(2)), X, given) == pytest.approx(live, rel=1e-5)
 
 
-def test_training_moves_the_student_and_leaves_the_teacher():
+def test_training_changes_the_student_and_not_the_teacher():
     student, teacher = network(), network("wrn10-2", seed=1)
     before_student, before_teacher = numpy_weights(student), numpy_weights(teacher)
     fit(kdzoo.Distiller(student, teacher, at_weight=1000.0), lr=0.1)
@@ -107,7 +107,7 @@ def test_training_moves_the_student_and_leaves_the_teacher():
     assert all((before != after).any() for before, after in zip(before_student, numpy_weights(student), strict=True))
 
 
-def test_distillation_teaches():
+def test_distillation_reduces_the_kd_term():
     student, teacher = network(), network("wrn10-2", seed=1)
     distiller = kdzoo.Distiller(student, teacher, ce_weight=0.0, kd_weight=1.0)
     distiller.compile(CoupledSGD(0.05))
@@ -116,14 +116,14 @@ def test_distillation_teaches():
 
 
 @pytest.mark.parametrize("teacher_in_evaluate", [False, True])
-def test_evaluate_and_predict_touch_only_the_student(teacher_in_evaluate, monkeypatch):
+def test_evaluate_and_predict_measure_the_student(teacher_in_evaluate, monkeypatch):
     student, teacher = network(), network("wrn10-2", seed=1)
     distiller = kdzoo.Distiller(student, teacher, at_weight=1.0, teacher_in_evaluate=teacher_in_evaluate)
     fit(distiller, lr=0.1)
     before = numpy_weights(student)
     calls = []
-    monkeypatch.setattr(distiller, "_run_teachers", lambda x: calls.append(x) or run_teachers(x))
-    run_teachers = type(distiller)._run_teachers.__get__(distiller)
+    run_teachers = distiller.run_teachers
+    monkeypatch.setattr(distiller, "run_teachers", lambda x: calls.append(x) or run_teachers(x))
     logs = distiller.evaluate(X, Y, batch_size=64, verbose=0, return_dict=True)
     predicted = distiller.predict(X, batch_size=64, verbose=0)
     for one, other in zip(before, numpy_weights(student), strict=True):
@@ -133,8 +133,8 @@ def test_evaluate_and_predict_touch_only_the_student(teacher_in_evaluate, monkey
     ce = np.mean(keras.losses.sparse_categorical_crossentropy(Y, logits, from_logits=True))
     np.testing.assert_allclose([logs["ce"], logs["loss"]], ce, rtol=1e-4)
     assert bool(calls) == teacher_in_evaluate
-    asked = {"kd", "agreement", "teacher_kl"} if teacher_in_evaluate else set()
-    assert logs.keys() == {"loss", "ce", "accuracy"} | asked
+    teacher_metrics = {"kd", "agreement", "teacher_kl"} if teacher_in_evaluate else set()
+    assert logs.keys() == {"loss", "ce", "accuracy"} | teacher_metrics
 
 
 def test_fit_reports_teacher_metrics_of_training_beside_validation():
@@ -157,7 +157,7 @@ def test_user_s_metrics_see_labels_and_logits():
     np.testing.assert_allclose(logs["top2"], [expected], rtol=1e-6)
 
 
-def test_what_is_saved_is_the_student(tmp_path):
+def test_saving_saves_the_student(tmp_path):
     student = network()
     distiller = kdzoo.Distiller(student, network("wrn10-2", seed=1))
     distiller.save(tmp_path / "student.keras")
@@ -171,7 +171,7 @@ def test_what_is_saved_is_the_student(tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports with TensorFlow")
-def test_what_is_exported_is_the_student(tmp_path):
+def test_exporting_exports_the_student(tmp_path):
     import tensorflow as tf
 
     student = network()
@@ -205,6 +205,6 @@ def test_mixed_precision_trains():
         (lambda: kdzoo.Distiller(network(), network(), at_weight=1, at_mode="x"), "at_mode must be one of"),
     ],
 )
-def test_what_does_not_fit_is_refused(make, message):
+def test_mismatched_networks_and_weights_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()

@@ -22,7 +22,7 @@ def test_cosine_curve():
     np.testing.assert_allclose(curve("cos-4"), [0.1, 0.0853553391, 0.05, 0.0146446609], rtol=1e-8)
 
 
-def test_stopped_curve_shrinks_30_90():
+def test_stopped_curve_is_30_90_shrunk():
     np.testing.assert_allclose(curve("5"), [0.1, 0.1, 0.02, 0.02, 0.004], rtol=1e-12)
     assert schedules.parse("90").step == 30
 
@@ -47,7 +47,7 @@ def test_callback_follows_the_schedule():
 
 
 @pytest.mark.parametrize("text", ["20-65", "cos-65", "50", "20-65x0.25", "cos-65x0.1", "50x0.0625"])
-def test_schedules_print_as_they_are_written(text):
+def test_a_parsed_schedule_prints_its_name(text):
     assert str(schedules.parse(text)) == text
 
 
@@ -73,6 +73,6 @@ def test_schedules_print_as_they_are_written(text):
         "x0.5",
     ],
 )
-def test_what_is_no_schedule_is_refused(text):
+def test_invalid_schedules_are_refused(text):
     with pytest.raises(InputError, match="Received: "):
         schedules.parse(text)

@@ -10,7 +10,7 @@ import pytest
 import kdzoo
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
 from kdzoo.data import augmentation, sources
-from kdzoo.distillation import metrics
+from kdzoo.distillation import distiller, metrics
 from kdzoo.hub import cards, models
 from kdzoo.runs import records
 from zoo import InputError
@@ -78,7 +78,7 @@ def test_the_savedmodel_needs_neither_keras_nor_kdzoo_and_load_gives_the_same(pu
     card = cards.read_card(published / NAME)
     statistics = {key: tuple(card["dataset"][key]) for key in ("mean", "std")}
     model = kdzoo.load(NAME, path=published)
-    tap = kdzoo.Distiller(model, model, at_weight=1.0)._teacher_taps[0]
+    tap = distiller.with_stages(model)
     ours = tap.predict(augmentation.standardise(images, **statistics), verbose=0)
     np.testing.assert_allclose(answers["logits"], ours["logits"], atol=1e-5)
     np.testing.assert_allclose(answers["features_logits"], ours["logits"], atol=1e-5)

@@ -1,4 +1,4 @@
-"""The published tables as data: what they say, that it can be run, and that each of its command lines does run."""
+"""The printed tables as data: their values, their grids of runs, and one step of each kind of run."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 
 from kdzoo.data import sources
 from kdzoo.distillation import schedules
-from kdzoo.experiments import sweep
+from kdzoo.experiments.grid import Run, expand
 from kdzoo.paper import printed as printed_module
 from kdzoo.runs import records, weights
 from kdzoo.runs.config import METHODS
@@ -16,13 +16,13 @@ from test_zoo import PARAMETERS  # of every network, as built
 from zoo import InputError
 
 ROWS = [row for table in printed_module.TABLES for row in printed_module.rows(table)]
-# (table, architecture) -> parameters as printed that are not the network's; table 9 has it right.
+# (table, architecture) -> printed parameters that differ from the network's; table 9 prints the right number.
 MISPRINTS = {(8, "wrn28-8"): "23.25"}
 ONE_EPOCH = "0.005"  # share of 200 epochs; a shorter schedule has one too
 
 
 def grid(rows, *, scale: str = "", **common) -> dict:
-    """A grid of these rows: teachers first, each run once."""
+    """Returns a grid of these rows: teachers first, each run once."""
     entries = [row.teacher_flags(schedule_scale=scale) for row in rows]
     entries += [row.student_flags(schedule_scale=scale) for row in rows]
     runs = [entry for i, entry in enumerate(entries) if entry and entry not in entries[:i]]
@@ -69,7 +69,7 @@ def test_rows(table, line, label, parameters, teacher_error, student_error, stud
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.table}.{row.line}")
-def test_a_row_is_possible(row):
+def test_a_row_is_valid(row):
     for schedule in filter(None, (row.teacher_schedule, row.student_schedule)):
         assert str(schedules.parse(schedule)) == schedule
     assert row.method in METHODS
@@ -84,7 +84,7 @@ def test_a_row_is_possible(row):
         assert matches or "misprint" in row.notes
 
 
-def test_a_teacher_s_error_is_the_same_wherever_it_is_printed():
+def test_a_teacher_has_the_same_error_in_all_tables():
     printed: dict = {}
     for row in ROWS:
         if row.teacher_error is not None:
@@ -95,7 +95,7 @@ def test_a_teacher_s_error_is_the_same_wherever_it_is_printed():
 @pytest.mark.parametrize("table", printed_module.TABLES)
 @pytest.mark.parametrize("scale", ["", "0.25"])
 def test_a_table_is_a_grid(table, scale):
-    runs = {run.name: run for run in sweep.expand(grid(printed_module.rows(table), scale=scale))}
+    runs = {run.name: run for run in expand(grid(printed_module.rows(table), scale=scale))}
     suffix = f"x{scale}" if scale else ""
     for row in printed_module.rows(table):
         teacher = f"{row.teacher}_{row.teacher_schedule}{suffix}_seed0"
@@ -125,16 +125,16 @@ def test_parameters_match(printed, count, matches):
 
 
 @pytest.mark.parametrize("table", [0, 11])
-def test_a_table_that_is_not_there_is_refused(table):
+def test_unknown_tables_are_refused(table):
     with pytest.raises(InputError, match=f"1 to 10, for example 7. Received: {table}$"):
         printed_module.rows(table)
 
 
-# Each command line: one step of it.
+# One step of each kind of run.
 
 
 def commands() -> list:
-    """A row for each way to train a network; only those of ImageNet's and of CIFAR-10's smallest are not slow."""
+    """Returns a row for each way to train a network; all are slow but the smallest of tables 4 and 7."""
     ways = {(row.student, row.teacher, row.method, row.schedule_type): row for row in reversed(ROWS)}
     quick = {min(printed_module.rows(table), key=size).label for table in (4, 7)}
     return [
@@ -149,7 +149,7 @@ def size(row: printed_module.Row) -> int:
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory) -> dict[str, str]:
-    """Data set of the paper -> one of its number of classes, two images of noise for training and two for testing."""
+    """Maps each data set of the paper to one with as many classes: two training and two test images of noise."""
     folder, rng = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
     for name, size, classes in (("cifar10", 32, 10), ("imagenet", 64, 1000)):  # from 64 a ResNet has ImageNet's stem
         images, labels = rng.integers(0, 256, (4, size, size, 3), np.uint8), np.array([0, classes - 1])
@@ -157,22 +157,22 @@ def noise(tmp_path_factory) -> dict[str, str]:
     return {name: f"npz:{folder / name}.npz" for name in ("cifar10", "imagenet")}
 
 
-def write_untrained(run: sweep.Run) -> None:
-    """What looks like the finished run, its network as it is drawn."""
+def write_untrained(run: Run) -> None:
+    """Writes the record and the initial weights of a run as if it were finished."""
     dataset = sources.load(run.config.dataset)
-    about = {"name": dataset.name, "fingerprint": dataset.fingerprint, "num_classes": dataset.num_classes}
-    about |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
+    description = {"name": dataset.name, "fingerprint": dataset.fingerprint, "num_classes": dataset.num_classes}
+    description |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
     record = {"name": run.name, "method": "none", "seed": 0, "parameters": 0, "test_error_last": 0.0}
-    record |= {"config": {"model": run.config.model}, "dataset": about}
+    record |= {"config": {"model": run.config.model}, "dataset": description}
     run.workdir.mkdir(parents=True)
     weights.save_weights(run.workdir, weights.build(record))
     records.write(run.workdir, record)
 
 
 @pytest.mark.parametrize("row", commands())
-def test_its_command_line_runs_one_step(row, noise, tmp_path):
+def test_a_run_of_this_row_takes_one_step(row, noise, tmp_path):
     flags = {"dataset": noise[row.dataset], "batch_size": 2}
-    *teachers, run = sweep.expand(grid([row], scale=ONE_EPOCH, **flags) | {"workdir": str(tmp_path)})
+    *teachers, run = expand(grid([row], scale=ONE_EPOCH, **flags) | {"workdir": str(tmp_path)})
     for teacher in teachers:
         write_untrained(teacher)
     record = train.run(run.config, run.workdir)

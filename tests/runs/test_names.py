@@ -48,6 +48,6 @@ def test_names_are_parsed_and_printed(name, parsed):
         "wrn16-2" + "0" * 10_000,
     ],
 )
-def test_what_is_no_name_is_refused(name):
+def test_invalid_names_are_refused(name):
     with pytest.raises(InputError, match=r"for example .*Received: "):
         names.parse(name)

@@ -49,7 +49,7 @@ PARAMETERS = {
 
 
 def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """What `tests/golden/make_golden.py` draws for a weight or the image of this name."""
+    """Draws the values that `tests/golden/make_golden.py` draws for a weight or the image of this name."""
     numbers = np.random.RandomState(zlib.crc32(name.encode())).normal(size=shape)
     kind = name.split("/")[-1]
     if kind == "image":
@@ -75,7 +75,7 @@ def test_parameters(name):
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_logits_are_pytorch_s(name):
+def test_logits_equal_pytorch(name):
     size = 64 if name == "resnet18" else 32  # the ResNet with its ImageNet stem
     model = kdzoo.build(name, input_shape=(size, size, 3))
     for weight in model.weights:
@@ -99,7 +99,7 @@ def test_stages(name, input_shape, stages):
 
 
 @pytest.mark.parametrize("name", ["wrn15-1", "wrn4-1", "dn41-12", "resnet20", "wrn16-2_20-65"])
-def test_impossible_networks_are_refused(name):
+def test_invalid_architectures_are_refused(name):
     with pytest.raises(InputError, match="Received: "):
         kdzoo.build(name)
 
@@ -113,16 +113,16 @@ def test_stage_outputs_come_before_the_next_batch_norm():
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_fused_batch_norm_is_keras_batch_norm(policy):
+def test_fused_batch_norm_equals_keras_batch_norm(policy):
     x = np.random.default_rng(0).normal(3, 2, (16, 8, 8, 4)).astype("float32")
     options = {"momentum": 0.9, "epsilon": 1e-5, "dtype": policy}
     tolerance = 1e-5 if policy == "float32" else 2e-2
-    ours, keras_own = BatchNormalization(**options), keras.layers.BatchNormalization(**options)
+    fused, composed = BatchNormalization(**options), keras.layers.BatchNormalization(**options)
     for training in (True, True, False):
-        outputs = [np.asarray(keras.ops.cast(layer(x, training=training), "float32")) for layer in (ours, keras_own)]
+        outputs = [np.asarray(keras.ops.cast(layer(x, training=training), "float32")) for layer in (fused, composed)]
         np.testing.assert_allclose(*outputs, atol=tolerance, rtol=tolerance)
-    for mine, theirs in zip(ours.weights, keras_own.weights, strict=True):
-        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-5 if policy == "float32" else 5e-3)
+    for one, other in zip(fused.weights, composed.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5 if policy == "float32" else 5e-3)
 
 
 @pytest.mark.parametrize("policy", ["float64", "bfloat16"])
@@ -148,7 +148,7 @@ def test_logits_stay_in_float32_under_a_mixed_policy():
     assert model.output.dtype == "float32"
 
 
-def test_strided_convolution_is_padded_alike_on_all_sides():
+def test_strided_convolution_is_padded_equally_on_all_sides():
     from zoo.layers import conv
 
     image = np.zeros((1, 4, 4, 1), "float32")
@@ -168,11 +168,11 @@ def test_a_saved_network_loads_again(tmp_path):
     np.testing.assert_array_equal(model(image), keras.models.load_model(tmp_path / "model.keras")(image))
 
 
-def test_a_seed_means_the_same_network_everywhere():
+def test_a_seed_gives_the_same_network_on_every_backend():
     keras.utils.set_random_seed(3)
     model = kdzoo.build("wrn10-1")
     kernels = [np.asarray(weight) for weight in model.weights if weight.name == "kernel"]
-    # Python's and NumPy's frozen generators give these, whatever the backend.
+    # From Python's and NumPy's frozen generators, on every backend.
     np.testing.assert_allclose(kernels[0].ravel()[:3], [-0.105635449, -0.083025135, 0.259070367], rtol=1e-6)
     for kernel in kernels:
         np.testing.assert_allclose(kernel.std(), (2 / np.prod(kernel.shape[:-1])) ** 0.5, rtol=0.1)
