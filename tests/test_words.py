@@ -77,7 +77,8 @@ def test_code_is_in_the_words_of_the_field(path):
 def test_pages_are_in_the_words_of_the_field(path):
     lines = enumerate(path.read_text().splitlines(), start=1)
     allowed = ALLOWED.get(name_of(path), set())
-    found = [f"{i}: {match[0]}" for i, line in lines for match in LOST_IN_TEXT.finditer(line) if match[0] not in allowed]
+    matches = ((i, match[0]) for i, line in lines for match in LOST_IN_TEXT.finditer(line))
+    found = [f"{i}: {word}" for i, word in matches if word not in allowed]
     assert not found
 
 

@@ -1,4 +1,4 @@
-"""How teacher outputs reach a training step: three ways with one interface, chosen in one place (`choose`).
+"""How teacher outputs reach a training step: three ways with one interface, chosen in one place (`choose_delivery`).
 
 * `InStep`: the teacher is part of the step, as a Keras model on accelerators and replicas, as a compiled program for a
   small teacher on a processor.
@@ -125,7 +125,7 @@ class FromCache(ComputedAhead):
         self.cache_folder = str(cache.folder)
 
 
-def choose(inputs: RunInputs, cache: Cache | None) -> Delivery:
+def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     """The way for a run: in the step where that is fastest and nothing is kept, else ahead, from the cache if any."""
     config, ensemble = inputs.config, inputs.ensemble
     accelerated = strategy.is_accelerated(config)

@@ -46,7 +46,7 @@ class RunInputs:
         return identity | {"teachers": [teacher.digest for teacher in self.ensemble.teachers]}
 
 
-def prepare(config: RunConfig, workdir: pathlib.Path, *, restart: bool, deadline: float) -> RunInputs:
+def prepare_inputs(config: RunConfig, workdir: pathlib.Path, *, restart: bool, deadline: float) -> RunInputs:
     """Loads the data, resolves the configuration and finds the teachers. Writes nothing.
 
     Args:

@@ -11,7 +11,9 @@ from kdzoo.runs import records, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.runs.progress import Progress, silent
 from kdzoo.teachers import base, output_cache
-from kdzoo.training import build, checkpointing, delivery, inputs, record, strategy, workdirs
+from kdzoo.training import build, checkpointing, record, strategy, workdirs
+from kdzoo.training.delivery import Delivery, choose_delivery
+from kdzoo.training.inputs import RunInputs, prepare_inputs
 from kdzoo.training.loop import TrainingLoop
 from kdzoo.training.phases import Phases
 from kdzoo.training.state import TrainingState
@@ -63,11 +65,11 @@ def run(
     strategy.make_deterministic()
     workdir = pathlib.Path(workdir)
     workdirs.check(workdir, restart=restart)
-    run_inputs = inputs.prepare(config, workdir, restart=restart, deadline=teacher_deadline)
-    with contextlib.closing(delivery.choose(run_inputs, cache)) as way:
+    inputs = prepare_inputs(config, workdir, restart=restart, deadline=teacher_deadline)
+    with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
         return _train(
-            run_inputs,
-            way,
+            inputs,
+            delivery,
             workdir,
             restart=restart,
             checkpoint_seconds=60 * checkpoint_minutes,
@@ -77,27 +79,27 @@ def run(
 
 
 def _train(
-    run_inputs: inputs.RunInputs,
-    way: delivery.Delivery,
+    inputs: RunInputs,
+    delivery: Delivery,
     workdir: pathlib.Path,
     *,
     restart: bool,
     **options: Any,
 ) -> dict[str, Any]:
     """Builds the networks, resumes or begins, loops over the epochs, finishes. Returns the record."""
-    model = build.build_distiller(run_inputs, way)
-    phases = Phases(model, run_inputs, way)
-    test_logits = functools.cache(lambda: way.test_logits(model, run_inputs.dataset))
+    model = build.build_distiller(inputs, delivery)
+    phases = Phases(model, inputs, delivery)
+    test_logits = functools.cache(lambda: delivery.test_logits(model, inputs.dataset))
     with workdirs.locked(workdir, restart=restart):
-        state = checkpointing.resume(workdir, phases, run_inputs.identity) or TrainingState()
-        state.begin_session(cache_folder=way.cache_folder)
-        result = record.describe_run(run_inputs, model, started=state.started)
+        state = checkpointing.resume(workdir, phases, inputs.identity) or TrainingState()
+        state.begin_session(cache_folder=delivery.cache_folder)
+        result = record.describe_run(inputs, model, started=state.started)
         with (
             record.event_file(workdir, result, state) as events,
-            checkpointing.CheckpointWriter(workdir, phases, state, run_inputs.identity) as checkpoint,
+            checkpointing.CheckpointWriter(workdir, phases, state, inputs.identity) as checkpoint,
         ):
             loop = TrainingLoop(
-                run_inputs,
+                inputs,
                 phases,
                 state,
                 teacher_test_logits=test_logits,
@@ -107,8 +109,8 @@ def _train(
             )
             loop.run()
             result |= record.summarise(state)
-            if way.rows is not None:
-                state.sessions[-1]["teacher_rows"] = way.rows
+            if delivery.rows is not None:
+                state.sessions[-1]["teacher_rows"] = delivery.rows
             result |= {key: state.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": state.sessions}
             weights.save_weights(workdir, model)
             records.write(workdir, result)
