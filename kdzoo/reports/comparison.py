@@ -40,7 +40,7 @@ def compare(
         out: a directory, made if need be.
         curves: shell patterns of the labels of the runs whose learning curves to draw, as means over seeds; none: the
             student from scratch and with the biggest teacher, at most five curves.
-        logdir: where to rebuild TensorBoard's event files; see `kdzoo.reports.tensorboard.rebuild`.
+        logdir: a directory for TensorBoard, built anew by `kdzoo.reports.tensorboard.rebuild`; None: none is built.
 
     Raises:
         InputError: if there are no runs, a pattern matches none, or a directory cannot be written.

@@ -80,10 +80,10 @@ def comparison_csv(groups: Sequence[Group]) -> str:
 
 
 def _describe_teacher(teacher: Record, groups: Sequence[Group]) -> str:
-    """Returns the name, the method and teachers of a distilled teacher, and the seed if the groups have several."""
+    """Returns a teacher's name; of a distilled one its method and teachers; its seed if the groups have several."""
     method = teacher.get("method")
-    its = ", ".join(_describe_teacher(one, groups) for one in teacher.get("teachers", ()))
-    distilled = f" ({method}{f' by {its}' if its else ''})" if method not in (None, "none") else ""
+    teachers = ", ".join(_describe_teacher(one, groups) for one in teacher.get("teachers", ()))
+    distilled = f" ({method}{f' by {teachers}' if teachers else ''})" if method not in (None, "none") else ""
     seeds = {one.get("seed") for group in groups for one in group.teachers if one["name"] == teacher["name"]}
     return f"{teacher['name']}{distilled}" + (f" seed {teacher.get('seed')}" if len(seeds) > 1 else "")
 

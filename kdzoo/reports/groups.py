@@ -208,7 +208,7 @@ def _teacher_identity(teacher: Record, *, merge: bool) -> list[Any]:
     identity = [str(name), teacher.get("method")]
     if not merge:
         identity += [teacher.get("seed"), teacher.get("test_error_last")]
-    return [identity, [_teacher_identity(its, merge=merge) for its in teacher.get("teachers", ())]]
+    return [identity, [_teacher_identity(one, merge=merge) for one in teacher.get("teachers", ())]]
 
 
 def _make_group(runs: Sequence[Record]) -> Group:

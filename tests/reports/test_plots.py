@@ -201,10 +201,10 @@ def test_labels_do_not_overlap(size):
         for ticked in (axes, *axes.child_axes):
             labels = [label for label in ticked.get_xticklabels() if label.get_text()]
             boxes = [label.get_window_extent() for label in labels]
-            turned = labels[0].get_rotation()
+            rotated = labels[0].get_rotation()
             for one, other in itertools.pairwise(boxes):
-                # Turned boxes may overlap where their texts, side by side, do not.
-                assert (other.x0 - one.x0 if turned else other.x0 - one.x1) > 0.7 * labels[0].get_fontsize()
+                # Boxes of rotated labels may overlap although their texts, side by side, do not.
+                assert (other.x0 - one.x0 if rotated else other.x0 - one.x1) > 0.7 * labels[0].get_fontsize()
         legend = figure.legends[0].get_window_extent()
         assert not legend.overlaps(axes.get_tightbbox())
         assert figure.bbox.y0 <= legend.y0

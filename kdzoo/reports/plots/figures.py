@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class NothingToShow(Exception):
-    """A plot would be empty, or of one point. The message gives the reason."""
+    """A plot would be empty, or of one point. The message states the reason."""
 
 
 def new_figure(width: float, height: float) -> "Figure":
