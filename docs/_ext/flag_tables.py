@@ -37,7 +37,9 @@ print(json.dumps({"description": module.__doc__, "flags": described}))
 
 def describe(command: str) -> dict:
     """A command's docstring and flags."""
-    done = subprocess.run([sys.executable, "-c", _CODE, command], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", _CODE, command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"apps.{command} cannot be imported:\n{done.stderr}")
     return json.loads(done.stdout)
 
 

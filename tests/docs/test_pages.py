@@ -50,5 +50,5 @@ def test_each_module_that_moved_is_listed_in_the_changelog():
     rows = re.findall(r"^  \| `(kdzoo[\w.]*)` \| (.+) \|$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert len(rows) > 25
     moved_to = [module for _, modules in rows for module in re.findall(r"`([\w.]+)`", modules)]
-    missing = [module for module in moved_to if not (ROOT / f"{module.replace('.', '/')}.py").exists()]
-    assert not missing
+    paths = {module: ROOT / module.replace(".", "/") for module in moved_to}
+    assert not [module for module, path in paths.items() if not (path.is_dir() or path.with_suffix(".py").exists())]
