@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from apps import run_config, run_flags, runs_display, signals
-from kdzoo.experiments import sweep
+from kdzoo.experiments import local_scheduler
+from kdzoo.experiments.grid import Run
 
 
 def define_flags() -> None:
@@ -24,7 +25,7 @@ def define_flags() -> None:
     run_flags.define_cache_flags()
 
 
-def run_all(runs: Sequence[sweep.Run], finished: Callable[[sweep.Run], None] = lambda run: None) -> int:
+def run_all(runs: Sequence[Run], finished: Callable[[Run], None] = lambda run: None) -> int:
     """Makes the unfinished runs as the flags describe, and prints how each ended. Returns the exit code.
 
     Args:
@@ -36,7 +37,7 @@ def run_all(runs: Sequence[sweep.Run], finished: Callable[[sweep.Run], None] = l
     display = runs_display.Display(budget)
     reported: set[str] = set()
 
-    def show(runs: Sequence[sweep.Run]) -> None:
+    def show(runs: Sequence[Run]) -> None:
         display(runs)
         for run in runs:
             if run.state == "finished" and run.name not in reported:
@@ -44,7 +45,7 @@ def run_all(runs: Sequence[sweep.Run], finished: Callable[[sweep.Run], None] = l
                 finished(run)
 
     with signals.stop_signals() as received:
-        sweep.run_all(
+        local_scheduler.run_all(
             runs,
             command=command,
             jobs=args.jobs,
@@ -56,7 +57,7 @@ def run_all(runs: Sequence[sweep.Run], finished: Callable[[sweep.Run], None] = l
     return runs_display.summarise(runs)
 
 
-def command(run: sweep.Run) -> list[str]:
+def command(run: Run) -> list[str]:
     """Returns the command that makes this run."""
     args = flags.FLAGS
     cache = [f"--{name}={args[name].value}" for name in ("teacher_cache", "cache_gb") if args[name].present]

@@ -18,8 +18,9 @@ from absl import flags
 
 from apps import command, many_runs, quiet_import, run_flags
 from kdzoo.data import sources
-from kdzoo.experiments import paper_runs, paper_tables, sweep
-from kdzoo.reports.tables import compare
+from kdzoo.experiments import cost, paper_rows, paper_runs, paper_tables
+from kdzoo.experiments.grid import Run
+from kdzoo.reports.comparison import compare
 from kdzoo.runs import records
 from kdzoo.runs.config import RunConfig
 from zoo import InputError
@@ -74,7 +75,7 @@ def main() -> int:
     if args.dry_run:
         return 0
 
-    def write_reports(_: sweep.Run) -> None:
+    def write_reports(_: Run) -> None:
         for number, of_table in planned.items():
             paper_tables.write(of_table, root / "tables", name=f"table{number}")
 
@@ -103,7 +104,7 @@ def _root(numbers: Sequence[int]) -> pathlib.Path:
         raise InputError(
             "Table 4 is of ImageNet: give --dataset=npz:FILE --dataset_name=imagenet. Received: " + args.dataset
         )
-    return pathlib.Path(args.workdir) / paper_tables.folder(pathlib.Path(dataset).stem, args.schedule_scale)
+    return pathlib.Path(args.workdir) / paper_runs.folder(pathlib.Path(dataset).stem, args.schedule_scale)
 
 
 def _plan(
@@ -116,7 +117,7 @@ def _plan(
     variants += [paper_runs.Variant(via=tuple(chain.split("+"))) for chain in args.via]
     return {
         number: paper_runs.plan(
-            paper_runs.choose(number, args.rows),
+            paper_rows.choose(number, args.rows),
             root=root,
             seeds=range(args.seeds),
             common=shared,
@@ -127,7 +128,7 @@ def _plan(
     }
 
 
-def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[str, Any]) -> list[sweep.Run]:
+def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[str, Any]) -> list[Run]:
     """Measures the machine, puts the runs in order and prints the plan with its estimate. Returns the runs."""
     seeds = range(flags.FLAGS.seeds)
     architectures = {
@@ -136,8 +137,8 @@ def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[
     speed = quiet_import.import_quietly("kdzoo.experiments.speed")
     machine = speed.measure(architectures, RunConfig(**{"model": "wrn16-1", "schedule": "1-1", **shared}))
     runs = paper_runs.order(every, seeds, machine.seconds)
-    seconds = paper_runs.estimate(runs, machine)
-    print(paper_tables.describe_plan(every, runs, lambda run: seconds[run.name]))
+    seconds = cost.estimate(runs, machine)
+    print(cost.describe_plan(every, runs, lambda run: seconds[run.name]))
     return runs
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from kdzoo.experiments import sweep
+from kdzoo.experiments.grid import Run
 from kdzoo.reports import tables
 from kdzoo.runs import records
 
@@ -23,15 +23,15 @@ class Display:
         self._states: dict[str, str] = {}
         self._drawn, self._last = 0, 0.0
 
-    def __call__(self, runs: Sequence[sweep.Run]) -> None:
+    def __call__(self, runs: Sequence[Run]) -> None:
         now, terminal = time.monotonic(), sys.stdout.isatty()
         changed = [run for run in runs if self._states.get(run.name, "waiting") != run.state]
         self._states = {run.name: run.state for run in runs}
         if not changed and now - self._last < (1 if terminal else 60):
             return
         self._last = now
-        lines = [f"{run.state:8} {run.name}" + (f": {run.said}" if run.said else "") for run in changed]
-        running = [f"  {run.name}: {run.said}" for run in runs if run.state == "running"]
+        lines = [f"{run.state:8} {run.name}" + (f": {run.detail}" if run.detail else "") for run in changed]
+        running = [f"  {run.name}: {run.detail}" for run in runs if run.state == "running"]
         if terminal:
             erase = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""
             block = [self._total(runs, now), *running]
@@ -41,22 +41,22 @@ class Display:
         else:
             print("\n".join([*lines, *([] if changed else [self._total(runs, now), *running])]), flush=True)
 
-    def _total(self, runs: Sequence[sweep.Run], now: float) -> str:
+    def _total(self, runs: Sequence[Run], now: float) -> str:
         counts = collections.Counter(run.state for run in runs)
         minutes = (now - self._began) / 60
         left = "" if self._budget is None else f", {max(0.0, self._budget / 60 - minutes):.1f} of the budget left"
         return f"{_counts(counts, len(runs))}; {minutes:.1f} minutes{left}"
 
 
-def summarise(runs: Sequence[sweep.Run]) -> int:
+def summarise(runs: Sequence[Run]) -> int:
     """Prints how each run ended. Returns the exit code: 0 if all are finished, 1 if some failed, 75 otherwise."""
     finished = [run for run in runs if run.state == "finished"]
     if finished:
         labels = [run.name for run in finished]
-        print(f"\n{tables.table([records.read(run.workdir) for run in finished], labels=labels)}\n")
+        print(f"\n{tables.run_table([records.read(run.workdir) for run in finished], labels=labels)}\n")
     for run in runs:
         if run.state != "finished":
-            print(f"{run.state}: {run.name}" + (f": {run.said}" if run.said else ""))
+            print(f"{run.state}: {run.name}" + (f": {run.detail}" if run.detail else ""))
     counts = collections.Counter(run.state for run in runs)
     print(_counts(counts, len(runs)))
     if counts["failed"]:

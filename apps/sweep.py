@@ -16,7 +16,7 @@ or a signal left some unfinished.
 from absl import flags
 
 from apps import command, many_runs, run_flags
-from kdzoo.experiments import sweep
+from kdzoo.experiments import grid
 
 flags.DEFINE_string(
     "grid", None, "JSON file of the runs, as described above. Example: apps/grids/digits.json. Required.", required=True
@@ -27,7 +27,7 @@ for module in (many_runs, run_flags):
 
 
 def main() -> int:
-    runs = sweep.read_grid(flags.FLAGS.grid)
+    runs = grid.read_grid(flags.FLAGS.grid)
     if flags.FLAGS.dry_run:
         print("\n".join(" ".join(many_runs.command(run)[1:]) for run in runs))
         return 0

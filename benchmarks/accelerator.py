@@ -35,7 +35,7 @@ import kdzoo
 from kdzoo.data import augmentation
 from kdzoo.data.dataset import STATISTICS, Dataset, Split
 from kdzoo.distillation.optimizers import CoupledSGD
-from kdzoo.experiments import sweep
+from kdzoo.experiments import machine_share
 from kdzoo.runs import machine
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.training import backends, steps
@@ -267,8 +267,8 @@ def processes_seconds(pair: str, policy: str, args, count: int) -> float:
     command += [f"--batch={args.batch}", f"--steps={args.steps}"]
     workers = []
     for slot in range(count):
-        env, cores = sweep.share(slot, jobs=count)
-        with sweep.on_cores(cores):
+        env, cores = machine_share.share(slot, jobs=count)
+        with machine_share.on_cores(cores):
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             workers.append(subprocess.Popen(command, env=env, **pipes))
     for process in workers:

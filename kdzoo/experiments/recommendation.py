@@ -1,115 +1,22 @@
-"""What a search recommends: trials ranked by validation error, a table, and the runs to make next."""
+"""What a search recommends: its best trials, the runs to train with all examples, and the cost so far."""
 
 import dataclasses
 import json
-import math
 import pathlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdzoo import files
-from kdzoo.experiments.search_space import (
-    NONE,
-    Search,
-    count_candidates,
-    describe,
-    name_teacher,
-    run_name,
-    student_config,
-    teacher_config,
-)
-from kdzoo.experiments.trials import FINAL, TEACHERS, TRIAL_RUNS, progress_of
+from kdzoo.experiments.outcomes import Outcome, count_ties, rank, standard_error
+from kdzoo.experiments.search_directory import FINAL, TEACHERS, TRIAL_RUNS, read_progress
+from kdzoo.experiments.search_space import NONE, Search, count_candidates
+from kdzoo.experiments.trial_configs import describe, name_teacher, run_name, student_config, teacher_config
 from kdzoo.reports import tables
 from kdzoo.runs.config import RunConfig
 
 RECOMMENDATION = "recommendation"
 SHOWN = 10  # best trials in the table
-
-
-# What comes of it.
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """A trial, as far as it is.
-
-    Attributes:
-        trial: its ID.
-        values: its hyperparameters.
-        status: KerasTuner's: COMPLETED, FAILED or RUNNING.
-        val_error: in percent, of one that is completed.
-        epochs: that it trained to.
-        message: why it failed.
-    """
-
-    trial: str
-    values: Mapping[str, Any]
-    status: str
-    val_error: float | None
-    epochs: int
-    message: str = ""
-
-    @property
-    def origin(self) -> str | None:
-        """The trial it went on from."""
-        return self.values.get("tuner/trial_id")
-
-
-def rank(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Completed trials, the best first: those that trained longest, by their error. Of one run's stages the last."""
-    completed = [outcome for outcome in outcomes if outcome.status == "COMPLETED"]
-    gone_on = {outcome.origin for outcome in completed}
-    last = [outcome for outcome in completed if outcome.trial not in gone_on]
-    return sorted(last, key=lambda outcome: (-outcome.epochs, outcome.val_error, outcome.trial))
-
-
-def standard_error(val_error: float, examples: int) -> float:
-    """Of an error in percent on so many examples: the binomial's, with one error and one hit more, so never 0."""
-    share = (val_error / 100 * examples + 1) / (examples + 2)
-    return 100 * math.sqrt(share * (1 - share) / examples)
-
-
-def count_ties(ranked: Sequence[Outcome], examples: int) -> int:
-    """Trials after the first, trained as long, that are no worse than chance may make them."""
-    best = ranked[0]
-
-    def chance(other: Outcome) -> float:
-        return math.hypot(standard_error(best.val_error, examples), standard_error(other.val_error, examples))
-
-    rivals = [other for other in ranked[1:] if other.epochs == best.epochs]
-    return sum(other.val_error - best.val_error <= chance(other) for other in rivals)
-
-
-def count_cost(search: Search, outcomes: Sequence[Outcome], workdir: pathlib.Path) -> dict[str, float]:
-    """Epochs trained, each once, and the minutes they took."""
-    cost = {"trials": len(outcomes), "student_epochs": 0, "teachers": 0, "teacher_epochs": 0, "minutes": 0.0}
-    for outcome in outcomes:
-        history, seconds = progress_of(workdir / TRIAL_RUNS / outcome.trial)
-        inherited, before = progress_of(workdir / TRIAL_RUNS / outcome.origin) if outcome.origin else ([], 0.0)
-        cost["student_epochs"] += max(0, len(history) - len(inherited))
-        cost["minutes"] += max(0.0, seconds - before) / 60
-    trained = {run_name(config) for outcome in outcomes if (config := teacher_config(search, outcome.values))}
-    for name in trained:
-        history, seconds = progress_of(workdir / TEACHERS / name)
-        cost["teachers"] += bool(history)
-        cost["teacher_epochs"] += len(history)
-        cost["minutes"] += seconds / 60
-    return cost
-
-
-def final_runs(
-    search: Search, values: Mapping[str, Any], workdir: pathlib.Path
-) -> list[tuple[RunConfig, pathlib.Path]]:
-    """What to run after the search, with the held-out examples trained on too: the teacher, if need be, the student."""
-    whole = dataclasses.replace(search, student=dataclasses.replace(search.student, val_examples=0))
-    runs, where = [], values["teacher"]
-    if teacher := teacher_config(whole, values):
-        where = str(workdir / FINAL / run_name(teacher))
-        runs.append((teacher, pathlib.Path(where)))
-    name = "" if where == NONE else f"_{values['method']}_{pathlib.PurePath(where.rstrip('/')).name}"
-    student = student_config(whole, values, where)
-    return [*runs, (student, workdir / FINAL / f"{student.model}_{student.schedule}{name}_seed{student.seed}")]
 
 
 def recommend(
@@ -120,14 +27,14 @@ def recommend(
     finished: bool,
     command: Callable[[RunConfig, pathlib.Path], Sequence[str]],
 ) -> dict[str, Any]:
-    """What the search amounts to so far, as JSON: the best trials, what to run, how sure that is, what it cost.
+    """Returns the best trials, the commands to run next, the uncertainty and the cost, as JSON.
 
     Args:
-        search: what `prepare` gave.
+        search: the search, from `search_state.prepare`.
         outcomes: its trials.
         workdir: its directory.
-        finished: whether it is at its end.
-        command: the words after `python -m` that make a run.
+        finished: whether the search is finished.
+        command: returns the words after `python -m` that train a run in a directory.
     """
     ranked, examples = rank(outcomes), search.student.val_examples
     result: dict[str, Any] = {
@@ -142,21 +49,53 @@ def recommend(
     if not ranked:
         return result | {"best": None, "commands": []}
     best = ranked[0]
-    alone = next((outcome for outcome in ranked if outcome.values["teacher"] == NONE), None)
+    scratch = next((outcome for outcome in ranked if outcome.values["teacher"] == NONE), None)
     runs = final_runs(search, best.values, workdir)
     return result | {
         "best": best.trial,
-        "standard_error": standard_error(best.val_error, examples),
+        "standard_error": standard_error(best.error, examples),
         "ties": count_ties(ranked, examples),
-        "without_teacher": {"val_error": alone.val_error, "epochs": alone.epochs} if alone else None,
+        "without_teacher": {"val_error": scratch.val_error, "epochs": scratch.epochs} if scratch else None,
         "commands": [shlex.join(["python", "-m", *command(config, directory)]) for config, directory in runs],
     }
 
 
+def count_cost(search: Search, outcomes: Sequence[Outcome], workdir: pathlib.Path) -> dict[str, float]:
+    """Counts the epochs that were trained, each once, and their minutes."""
+    cost = {"trials": len(outcomes), "student_epochs": 0, "teachers": 0, "teacher_epochs": 0, "minutes": 0.0}
+    for outcome in outcomes:
+        history, seconds = read_progress(workdir / TRIAL_RUNS / outcome.trial)
+        inherited, before = read_progress(workdir / TRIAL_RUNS / outcome.origin) if outcome.origin else ([], 0.0)
+        cost["student_epochs"] += max(0, len(history) - len(inherited))
+        cost["minutes"] += max(0.0, seconds - before) / 60
+    trained = {run_name(config) for outcome in outcomes if (config := teacher_config(search, outcome.values))}
+    for name in trained:
+        history, seconds = read_progress(workdir / TEACHERS / name)
+        cost["teachers"] += bool(history)
+        cost["teacher_epochs"] += len(history)
+        cost["minutes"] += seconds / 60
+    return cost
+
+
+def final_runs(
+    search: Search, values: Mapping[str, Any], workdir: pathlib.Path
+) -> list[tuple[RunConfig, pathlib.Path]]:
+    """Returns the runs to train after the search, on all examples: the teacher if need be, and the student."""
+    whole = dataclasses.replace(search, student=dataclasses.replace(search.student, val_examples=0))
+    runs, teacher = [], values["teacher"]
+    if config := teacher_config(whole, values):
+        directory = workdir / FINAL / run_name(config)
+        runs.append((config, directory))
+        teacher = str(directory)
+    name = "" if teacher == NONE else f"_{values['method']}_{pathlib.PurePath(teacher.rstrip('/')).name}"
+    student = student_config(whole, values, teacher)
+    return [*runs, (student, workdir / FINAL / f"{student.model}_{student.schedule}{name}_seed{student.seed}")]
+
+
 def render(result: Mapping[str, Any]) -> str:
-    """What `recommend` gives, as Markdown."""
+    """Returns a result of `recommend` as Markdown."""
     trials, cost = result["trials"], result["cost"]
-    state = "finished" if result["finished"] else "not finished: the same command goes on"
+    state = "finished" if result["finished"] else "not finished: the same command resumes it"
     lines = [
         f"Search {state}. {cost['trials']} trials of {result['candidates']} candidates:"
         f" {cost['student_epochs']} epochs of the student, {cost['teacher_epochs']} of {cost['teachers']} teachers,"
@@ -170,28 +109,28 @@ def render(result: Mapping[str, Any]) -> str:
     best = trials[0]
     lines += ["", _table(trials[:SHOWN]), ""]
     if best["epochs"] < result["epochs"]:
-        lines += [f"No trial has come to the end of the schedule, {result['epochs']} epochs, yet.", ""]
+        lines += [f"No trial has reached the end of the schedule, {result['epochs']} epochs, yet.", ""]
     if result["ties"]:
         lines += [
             f"The best {result['ties'] + 1} are no further apart than chance makes them on {result['val_examples']}"
             f" held-out examples (standard error {result['standard_error']:.2f} points each): more val_examples, or"
-            " runs of several seeds, would tell them apart.",
+            " runs of several seeds, would separate them.",
             "",
         ]
-    alone = result["without_teacher"]
-    if best["values"]["teacher"] == NONE:
-        lines += ["No teacher that was tried helps this student.", ""]
-    elif alone and alone["epochs"] == best["epochs"]:
-        gain = alone["val_error"] - best["val_error"]
-        lines += [f"Without a teacher the error is {alone['val_error']:.2f} %, {gain:+.2f} points.", ""]
-    elif alone:
-        lines += [
-            f"Without a teacher it came to {alone['val_error']:.2f} % by epoch {alone['epochs']}, no further.",
-            "",
-        ]
-    said = describe(best["values"])
-    lines += [f"Recommended: {said}. With the held-out examples trained on as well:", "", "```"]
+    lines += _compare_with_scratch(best, result["without_teacher"])
+    lines += [f"Recommended: {describe(best['values'])}. With the held-out examples trained on as well:", "", "```"]
     return "\n".join([*lines, *result["commands"], "```"])
+
+
+def _compare_with_scratch(best: Mapping[str, Any], scratch: Mapping[str, Any] | None) -> list[str]:
+    if best["values"]["teacher"] == NONE:
+        return ["No teacher that was tried helps this student.", ""]
+    if not scratch:
+        return []
+    error, epochs = scratch["val_error"], scratch["epochs"]
+    if epochs == best["epochs"]:
+        return [f"Without a teacher the error is {error:.2f} %, {error - best['val_error']:+.2f} points.", ""]
+    return [f"Without a teacher it reached {error:.2f} % by epoch {epochs}, and was not trained further.", ""]
 
 
 def _table(trials: Sequence[Mapping[str, Any]]) -> str:
@@ -207,7 +146,7 @@ def _table(trials: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write(result: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    """Leaves what `recommend` gave in the search's directory, for people and for programs."""
+    """Writes a result of `recommend` into the search's directory, as Markdown and as JSON."""
     path = workdir / RECOMMENDATION
     files.write_atomically(path.with_suffix(".json"), f"{json.dumps(result, indent=1)}\n".encode())
     files.write_atomically(path.with_suffix(".md"), f"{render(result)}\n".encode())

@@ -1,48 +1,45 @@
-"""The state of a search on disk, and the part that each of several processes has in it."""
+"""A search before it starts: completes it from its data, and compares it with the one in its directory."""
 
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
 
 from kdzoo.data import sampling, sources
+from kdzoo.data.dataset import Dataset
+from kdzoo.experiments import search_directory
 from kdzoo.experiments.search_space import Search
-from kdzoo.experiments.trials import STATE
 from kdzoo.runs import names, records
+from kdzoo.runs.config import RunConfig
 from zoo import InputError
-
-DESCRIPTION = "search.json"
-# KerasTuner's environment variables, of each process of several.
-ENV = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
-
-
-# The search itself.
-
-
-def role() -> str:
-    """What KerasTuner's environment variables make of this process: chief, worker, or single where there are none.
-
-    Raises:
-        InputError: if only some are set.
-    """
-    given = [name for name in ENV if os.environ.get(name)]
-    if not given:
-        return "single"
-    if len(given) < len(ENV):
-        raise InputError(f"{', '.join(ENV)} must be set together, or not at all. Received: {', '.join(given)}")
-    return "chief" if "chief" in os.environ[ENV[0]] else "worker"
 
 
 def prepare(search: Search, workdir: pathlib.Path) -> tuple[Search, dict[str, Any]]:
-    """The search with what its data tell, and its description, if it can be made in this directory. Writes nothing.
+    """Checks that the search is possible in this directory. Writes nothing.
+
+    Returns:
+        The search with its number of held-out examples, and its description for `search_directory.DESCRIPTION`.
 
     Raises:
-        InputError: if it cannot, or the directory holds another one.
+        InputError: if it is impossible, or the directory holds another search.
     """
     search.check()
-    student = search.student
-    dataset = sources.load(student.dataset, student.dataset_name)
+    dataset = sources.load(search.student.dataset, search.student.dataset_name)
+    prepared = dataclasses.replace(search, student=_hold_out(search.student, dataset))
+    description = describe_search(prepared, dataset.fingerprint)
+    path = workdir / search_directory.STATE / search_directory.DESCRIPTION
+    if path.exists():
+        _check_same(path, workdir, description)
+    elif (workdir / records.RECORD).exists() or (workdir.exists() and not workdir.is_dir()):
+        raise InputError(f"workdir must be a directory for a search alone. Received: {workdir}")
+    else:
+        for model in (search.student.model, *search.architectures):  # raises InputError for an impossible depth
+            names.build(model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
+    return prepared, description
+
+
+def _hold_out(student: RunConfig, dataset: Dataset) -> RunConfig:
+    """Returns the student's run with a tenth of the examples held out, unless it holds out its own number."""
     if not student.val_examples:
         tenth = (student.train_examples or len(dataset.train)) // 10
         student = dataclasses.replace(student, val_examples=max(1, tenth))
@@ -53,43 +50,28 @@ def prepare(search: Search, workdir: pathlib.Path) -> tuple[Search, dict[str, An
         raise InputError(
             f"batch_size must be at most the {len(train)} training examples. Received: {student.batch_size}"
         )
-    prepared = dataclasses.replace(search, student=student)
-    path = workdir / STATE / DESCRIPTION
-    described = describe_search(prepared, dataset.fingerprint)
-    if path.exists():
-        theirs = read_json(path)
-        changed = [
-            f"{key} {theirs.get(key)}, now {value}" for key, value in described.items() if theirs.get(key) != value
-        ]
-        if changed:
-            raise InputError(
-                "workdir must hold no search, or this one, with the same space, data and seed."
-                f" Received: {workdir}: {'; '.join(changed)}"
-            )
-    elif (workdir / records.RECORD).exists() or (workdir.exists() and not workdir.is_dir()):
-        raise InputError(f"workdir must be a directory for a search alone. Received: {workdir}")
-    else:
-        for model in (student.model, *search.architectures):  # a depth that there is none of is told now
-            names.build(model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
-    return prepared, described
+    return student
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """What a search has written, whole, of itself.
-
-    Raises:
-        InputError: if it is damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"A search's state must be as it was written. Received: {path}: {error}") from None
+def _check_same(path: pathlib.Path, workdir: pathlib.Path, description: dict[str, Any]) -> None:
+    theirs = search_directory.read_json(path)
+    changed = [
+        f"{key} {theirs.get(key)}, now {value}" for key, value in description.items() if theirs.get(key) != value
+    ]
+    if changed:
+        raise InputError(
+            "workdir must hold no search, or this one, with the same space, data and seed."
+            f" Received: {workdir}: {'; '.join(changed)}"
+        )
 
 
 def describe_search(search: Search, fingerprint: str) -> dict[str, Any]:
-    """All that trials, their order and their results depend on, as JSON: max_trials, so, may be raised later."""
-    described = dataclasses.asdict(search)
-    described |= {f"student {name}": value for name, value in described.pop("student").items()}
+    """Returns all that trials, their order and their results depend on, as JSON.
+
+    `max_trials` is not part of it, so that it can be raised later.
+    """
+    description = dataclasses.asdict(search)
+    description |= {f"student {name}": value for name, value in description.pop("student").items()}
     for name in ("max_trials", "student dataset", "student teachers"):
-        described.pop(name)
-    return json.loads(json.dumps(described | {"student data set's fingerprint": fingerprint}))
+        description.pop(name)
+    return json.loads(json.dumps(description | {"student data set's fingerprint": fingerprint}))

@@ -1,4 +1,4 @@
-"""How fast this machine trains the networks of an experiment: measured on a few of them."""
+"""Measures how fast this machine trains the networks of an experiment."""
 
 import dataclasses
 import math
@@ -8,29 +8,29 @@ import numpy as np
 
 from kdzoo.data import sampling, sources
 from kdzoo.data.dataset import Dataset
-from kdzoo.experiments.paper_runs import Machine
+from kdzoo.experiments.cost import MachineSpeed
 from kdzoo.runs import names
 from kdzoo.runs.config import RunConfig
 from kdzoo.training import precision
 
-SECONDS = 3.0  # a network, beside compilation
-SMALL_BATCH = 32  # of the biggest networks, whose batches of 128 take seconds
+SECONDS = 3.0  # of each measurement, without compilation
+SMALL_BATCH = 32  # of the biggest networks, which take seconds for a batch of 128
 
 
-def measure(architectures: Iterable[str], config: RunConfig) -> Machine:
-    """Times training steps of the smallest and the biggest network of each family; those between lie between.
+def measure(architectures: Iterable[str], config: RunConfig) -> MachineSpeed:
+    """Measures training steps of the smallest and the biggest network of each family, and interpolates the others.
 
     Args:
-        architectures: that are to be trained, or to teach.
-        config: of any run: its data set, precision and batch size.
+        architectures: networks to train, and their teachers.
+        config: configuration of any run: its data set, precision and batch size.
     """
     dataset = sources.load(config.dataset, config.dataset_name)
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
     work = {name: multiplications(name, dataset) for name in sorted(set(architectures))}
-    seconds = {}
+    seconds: dict[str, float] = {}
     for family in {names.parse(name).family for name in work}:
-        of_family = sorted((name for name in work if names.parse(name).family == family), key=work.get)
+        of_family = sorted((name for name in work if names.parse(name).family == family), key=work.__getitem__)
         measured = {}
         for name in dict.fromkeys((of_family[0], of_family[-1])):
             batch = config.batch_size if name == of_family[0] else min(config.batch_size, SMALL_BATCH)
@@ -41,11 +41,11 @@ def measure(architectures: Iterable[str], config: RunConfig) -> Machine:
     train, _ = sampling.split_train(
         dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
     )
-    return Machine(seconds, len(train), len(dataset.test))
+    return MachineSpeed(seconds, len(train), len(dataset.test))
 
 
 def multiplications(model: str, dataset: Dataset) -> int:
-    """Of one image's way forward through convolutions and dense layers."""
+    """Number of multiplications in convolutions and dense layers of one image's forward pass."""
     network = names.build(model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
     kernels = ((layer.kernel.shape, layer.output.shape[1:-1]) for layer in network.layers if hasattr(layer, "kernel"))
-    return sum(math.prod(kernel) * math.prod(places) for kernel, places in kernels)
+    return sum(math.prod(kernel) * math.prod(positions) for kernel, positions in kernels)

@@ -1,26 +1,23 @@
-"""One trial of a search: its teacher trained once for all trials, then its student, each resumed where it stopped."""
+"""One trial of a search: trains its teacher once for all trials, then its student. Both resume after a stop."""
 
-import contextlib
 import os
 import pathlib
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from kdzoo import files
-from kdzoo.experiments.search_space import Search, run_name, student_config, teacher_config
+from kdzoo.experiments import search_directory
+from kdzoo.experiments.locks import exclusive
+from kdzoo.experiments.search_space import Search
+from kdzoo.experiments.trial_configs import run_name, student_config, teacher_config
 from kdzoo.runs import checkpoints, records
 from kdzoo.runs.config import RunConfig
+from kdzoo.runs.progress import Progress
+from kdzoo.training.state import Stopped
 from zoo import InputError
 
-STATE, TEACHERS, TRIAL_RUNS, FINAL = "search", "teachers", "trials", "final"
-FAILURE = "failed.txt"
-# In what is said of the machine's, the network's or a server's fault: no reason to give a trial up.
-_PASSING = ("teacher_deadline", "must have room", "can be written", "in use by another", "sent whole", "downloaded")
-
-
-# Running one.
+# Parts of messages about a fault of the machine, the network or a server. Such a trial is tried again.
+TEMPORARY = ("teacher_deadline", "must have room", "can be written", "in use by another", "sent whole", "downloaded")
 
 
 def run_trial(
@@ -30,72 +27,68 @@ def run_trial(
     workdir: pathlib.Path,
     *,
     stopping: Callable[[], bool],
-    say: Callable[[str], None],
-    **options,
+    log: Callable[[str], None],
+    **options: Any,
 ) -> float:
-    """Trains a trial's student, from where it is, and its teacher first if that is to be trained and is not yet.
+    """Trains a trial's student, resumed if it has started; before it the teacher, unless that is trained.
 
     Args:
-        search: what `prepare` gave.
-        trial: its ID, which names its directory.
-        values: its hyperparameters; Hyperband's "tuner/epochs" says how far it goes, and "tuner/trial_id" which trial
-            it goes on from.
-        workdir: the search's.
-        stopping: whether to stop: see `training.run`.
-        say: told when a teacher is trained.
-        **options: of `training.run`.
+        search: the search, from `search_state.prepare`.
+        trial: the trial's ID, which names its directory.
+        values: its hyperparameters. Hyperband's "tuner/epochs" is its last epoch, "tuner/trial_id" the trial whose
+            checkpoints it resumes from.
+        workdir: directory of the search.
+        stopping: see `kdzoo.training.run`.
+        log: receives a line when a teacher's training starts and ends.
+        **options: arguments of `kdzoo.training.run`.
 
     Returns:
-        Its error on the held-out examples after its last epoch, in percent.
+        The error on the held-out examples after the trial's last epoch, in percent.
 
     Raises:
         InputError: if it cannot be trained.
-        training.Stopped: if it was stopped; it is saved.
+        kdzoo.training.Stopped: if `stopping` returned true; the trial is saved.
     """
     epochs = values.get("tuner/epochs", search.epochs)
-    directory = workdir / TRIAL_RUNS / trial
-    # The last epoch's checkpoint is not yet the end of a whole run: weights and record follow.
-    whole = epochs == search.epochs
-    if not ((directory / records.RECORD).exists() if whole else len(progress_of(directory)[0]) >= epochs):
+    directory = workdir / search_directory.TRIAL_RUNS / trial
+    if not _is_finished(directory, epochs, whole=epochs == search.epochs):
         if origin := values.get("tuner/trial_id"):
-            go_on_from(workdir / TRIAL_RUNS / origin, directory)
-        where = values["teacher"]
-        if teacher := teacher_config(search, values):
-            where = str(workdir / TEACHERS / run_name(teacher))
-            train_once(teacher, pathlib.Path(where), workdir, stopping=stopping, say=say, **options)
-        train_until(student_config(search, values, where), directory, epochs, stopping=stopping, **options)
-    return progress_of(directory)[0][epochs - 1]["val_error"]
+            copy_checkpoints(workdir / search_directory.TRIAL_RUNS / origin, directory)
+        teacher = values["teacher"]
+        if config := teacher_config(search, values):
+            teacher_directory = workdir / search_directory.TEACHERS / run_name(config)
+            train_once(config, teacher_directory, workdir, stopping=stopping, log=log, **options)
+            teacher = str(teacher_directory)
+        train_until(student_config(search, values, teacher), directory, epochs, stopping=stopping, **options)
+    return search_directory.read_progress(directory)[0][epochs - 1]["val_error"]
 
 
-def progress_of(directory: pathlib.Path) -> tuple[list[dict[str, float]], float]:
-    """History and seconds of a run, finished or not; nothing of one that has not started."""
-    if (directory / records.RECORD).exists():
-        record = records.read(directory)
-        return record["history"], record["wall_seconds"]
-    found = checkpoints.load(directory)
-    return (found[1]["place"]["history"], found[1]["place"]["seconds"]) if found else ([], 0.0)
+def _is_finished(directory: pathlib.Path, epochs: int, *, whole: bool) -> bool:
+    # The last epoch's checkpoint does not end a whole run: weights and record follow.
+    if whole:
+        return (directory / records.RECORD).exists()
+    return len(search_directory.read_progress(directory)[0]) >= epochs
 
 
 def train_until(
-    config: RunConfig, directory: pathlib.Path, epochs: int, *, stopping: Callable[[], bool], **options
+    config: RunConfig, directory: pathlib.Path, epochs: int, *, stopping: Callable[[], bool], **options: Any
 ) -> None:
-    """Trains a run, from where it is, to the end of this epoch; the learning rate is the whole schedule's.
+    """Trains a run, resumed if it has started, to the end of this epoch. The learning rate is the whole schedule's.
 
     Raises:
-        training.Stopped: if `stopping` said so before.
+        kdzoo.training.Stopped: if `stopping` returned true before.
     """
-    from kdzoo.training import loop
     from kdzoo.training.train import run
 
     reached = False
 
-    def note(progress) -> None:
+    def note(progress: Progress) -> None:
         nonlocal reached
         reached = progress.epoch >= epochs
 
     try:
         run(config, directory, progress=note, stopping=lambda: reached or stopping(), **options)
-    except loop.Stopped:
+    except Stopped:
         if not reached:
             raise
 
@@ -106,67 +99,37 @@ def train_once(
     workdir: pathlib.Path,
     *,
     stopping: Callable[[], bool],
-    say: Callable[[str], None],
-    **options,
+    log: Callable[[str], None],
+    **options: Any,
 ) -> None:
-    """Trains a run that several trials need, unless it is finished; others wait until it is."""
+    """Trains a run that several trials need, unless it is finished; other processes wait until it is."""
     from kdzoo.training.train import run
 
-    with turn(workdir, directory.name, stopping):
+    with exclusive(search_directory.lock_directory(workdir, directory.name), stopping):
         if not (directory / records.RECORD).exists():
-            say(f"teacher {directory.name}: training")
+            log(f"teacher {directory.name}: training")
             record = run(config, directory, stopping=stopping, **options)
             minutes = record["wall_seconds"] / 60
-            say(
-                f"teacher {directory.name}: val error {record['history'][-1]['val_error']:.2f} %, {minutes:.1f} minutes"
-            )
+            error = record["history"][-1]["val_error"]
+            log(f"teacher {directory.name}: val error {error:.2f} %, {minutes:.1f} minutes")
 
 
-def go_on_from(origin: pathlib.Path, directory: pathlib.Path) -> None:
-    """Gives a run that has not started another's checkpoints, whole or not at all.
+def copy_checkpoints(origin: pathlib.Path, directory: pathlib.Path) -> None:
+    """Copies the checkpoints of one trial to another that has not started, whole or not at all.
 
     Raises:
-        InputError: if that one failed.
+        InputError: if the first trial failed.
     """
     if directory.exists():
         return
-    if (origin / FAILURE).exists():
-        raise InputError(f"A trial must go on from one that did not fail. Received: {origin.name}")
+    if (origin / search_directory.FAILURE).exists():
+        raise InputError(f"A trial must resume from one that did not fail. Received: {origin.name}")
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(origin / checkpoints.DIRECTORY, partial / checkpoints.DIRECTORY)
     os.replace(partial, directory)
 
 
-def is_passing(error: InputError) -> bool:
-    """Whether what kept a trial from its end may be gone when it is tried again."""
-    return any(part in str(error) for part in _PASSING)
-
-
-def lock_of(workdir: pathlib.Path, name: str) -> pathlib.Path:
-    """The directory that a process locks while it is at a trial, or at a teacher."""
-    return workdir / STATE / "locks" / name
-
-
-@contextlib.contextmanager
-def turn(workdir: pathlib.Path, name: str, stopping: Callable[[], bool]) -> Iterator[None]:
-    """Waits until no other process is at the trial or teacher of this name, and keeps others waiting meanwhile.
-
-    Raises:
-        training.Stopped: if `stopping` said so before.
-    """
-    from kdzoo.training import loop
-
-    directory = lock_of(workdir, name)
-    directory.mkdir(parents=True, exist_ok=True)
-    while True:
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(files.locked(directory))
-            except InputError:
-                if stopping():
-                    raise loop.Stopped(f"waiting for {name}") from None
-                time.sleep(0.2)
-                continue
-            yield
-            return
+def is_temporary(error: InputError) -> bool:
+    """Whether the cause of an error may have passed when the trial is tried again."""
+    return any(part in str(error) for part in TEMPORARY)

@@ -1,0 +1,79 @@
+"""The cost of runs: their time on a machine of known speed, and a plan of what is left to run."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from kdzoo.experiments.grid import Run
+from kdzoo.experiments.paper_runs import Experiment, epochs, is_finished, networks
+from kdzoo.reports import tables
+
+VIEWS = 162  # of an image: pad-4 crop and flip
+
+
+@dataclasses.dataclass(frozen=True)
+class MachineSpeed:
+    """How fast a machine trains on a data set.
+
+    Attributes:
+        forward_seconds: architecture -> seconds of one image's forward pass. A training step counts as three passes.
+        train_examples: training examples of the data set.
+        test_examples: test examples of the data set.
+    """
+
+    forward_seconds: Mapping[str, float]
+    train_examples: int
+    test_examples: int
+
+    def seconds(self, run: Run, *, before: int = 0) -> float:
+        """Estimates the seconds of a whole run that has the machine to itself.
+
+        Args:
+            run: the run.
+            before: epochs of earlier runs with the same teachers. A teacher computes each view of an image once.
+        """
+        student, *teachers = networks(run)
+        forward = epochs(run) * (3 * self.train_examples + self.test_examples)
+        views = _distinct(before + run.config.kd_epochs) - _distinct(before)
+        passes = views * self.train_examples + self.test_examples
+        return forward * self.forward_seconds[student] + sum(passes * self.forward_seconds[name] for name in teachers)
+
+
+def _distinct(epochs: int) -> float:
+    """Average number of an image's views that occurred in so many epochs."""
+    return VIEWS * (1 - (1 - 1 / VIEWS) ** epochs)
+
+
+def estimate(runs: Sequence[Run], machine: MachineSpeed) -> dict[str, float]:
+    """Returns the seconds of each run, by name, if they run in this order."""
+    seconds: dict[str, float] = {}
+    before: dict[tuple[str, ...], int] = {}
+    for run in runs:
+        teachers = run.config.teachers
+        seconds[run.name] = machine.seconds(run, before=before.get(teachers, 0))
+        before[teachers] = before.get(teachers, 0) + run.config.kd_epochs
+    return seconds
+
+
+def describe_plan(experiments: Sequence[Experiment], runs: Sequence[Run], seconds: Callable[[Run], float]) -> str:
+    """Returns as Markdown the runs that are missing, in order, with their rows and their cost.
+
+    Args:
+        experiments: all experiments.
+        runs: all their runs, in order.
+        seconds: estimates the seconds of a run.
+    """
+    missing = [run for run in runs if not is_finished(run)]
+    if not missing:
+        return f"All {len(runs)} runs are finished."
+    rows_of: dict[str, dict[str, None]] = {run.name: {} for run in runs}
+    for one in experiments:
+        for run in (*one.teachers, *one.students.values()):
+            rows_of[run.name][f"{one.row.table}.{one.line}"] = None
+    rows = [("run", "for table.line", "epochs", "minutes")]
+    for run in missing:
+        rows.append((run.name, ", ".join(rows_of[run.name]), f"{epochs(run)}", f"{seconds(run) / 60:.1f}"))
+    hours = sum(map(seconds, missing)) / 3600
+    return (
+        f"{tables.markdown(rows, words=2)}\n\n{len(missing)} of {len(runs)} runs are missing:"
+        f" {sum(map(epochs, missing)):,} epochs, about {hours:.1f} hours on this machine, as just measured"
+    )

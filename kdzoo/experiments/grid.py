@@ -1,0 +1,139 @@
+"""The runs of a grid: each choice of its flags becomes a run with a name, a directory and a RunConfig."""
+
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.teachers import resolve
+from zoo import InputError
+
+_RULE = (
+    'A grid must be {"workdir": DIRECTORY, "common": {FLAG: VALUE}, "runs": [{FLAG: VALUE or [VALUES]}]}, each with a'
+    ' schedule and either model or student, for example {"student": "wrn16-1", "schedule": "60-200", "seed": [0, 1]}'
+)
+_FIELDS = {field.name for field in dataclasses.fields(RunConfig)} - {"teachers"}
+_NAMED_IF_SET = ("kd_until",)  # two runs that differ in it use different methods
+_NAMED = ("model", "student", "schedule", "teacher", "method", "seed")
+
+
+@dataclasses.dataclass
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        name: name of its directory within the sweep's.
+        workdir: its directory.
+        config: its configuration.
+        needs: names of the runs that must finish first, its teachers.
+        state: waiting, running, finished, failed or stopped.
+        detail: its progress, or the cause of a failure.
+    """
+
+    name: str
+    workdir: pathlib.Path
+    config: RunConfig
+    needs: tuple[str, ...] = ()
+    state: str = "waiting"
+    detail: str = ""
+
+
+def read_grid(path: str | os.PathLike[str]) -> list[Run]:
+    """Returns the runs of a grid file (JSON), in its order: see `expand`.
+
+    Raises:
+        InputError: if the file cannot be read, or is no grid.
+    """
+    try:
+        grid = json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{_RULE}. Received: {path}: {error}") from None
+    return expand(grid)
+
+
+def expand(grid: Mapping[str, Any]) -> list[Run]:
+    """Returns every run of a grid.
+
+    "common" and each entry of "runs" hold flags of `apps.train` (with "model") or `apps.distill` (with "student"). A
+    list stands for a run with each of its values. A "teacher" is a run named earlier in the grid, or any other teacher;
+    commas separate the teachers of an ensemble. The name of a run consists of its model, schedule, method and teacher,
+    kd_until if it is set, the other flags that its entry varies, and its seed.
+
+    Raises:
+        InputError: if it is no grid, or a run of it is impossible.
+    """
+    kinds = {"workdir": str, "common": dict, "runs": list}
+    if not isinstance(grid, dict) or "runs" not in grid or any(type(grid[key]) is not kinds.get(key) for key in grid):
+        raise InputError(f"{_RULE}. Received: {str(grid)[:200]}")
+    root = pathlib.Path(grid.get("workdir", "runs"))
+    runs: dict[str, Run] = {}
+    for entry in grid["runs"]:
+        if not isinstance(entry, dict):
+            raise InputError(f"{_RULE}. Received: {entry}")
+        flags = entry | {flag: value for flag, value in grid.get("common", {}).items() if flag not in entry}
+        choices = [value if isinstance(value, list) else [value] for value in flags.values()]
+        varied = [flag for flag, values in zip(flags, choices, strict=True) if len(values) > 1 and flag not in _NAMED]
+        for values in itertools.product(*choices):
+            run = make_run(dict(zip(flags, values, strict=True)), root, runs, varied)
+            if run.name in runs:
+                raise InputError(f"The runs of a grid must differ in what names them. Received: two {run.name}")
+            runs[run.name] = run
+    return list(runs.values())
+
+
+def make_run(
+    flags: Mapping[str, Any], root: pathlib.Path, earlier: Mapping[str, Run], varied: Sequence[str] = ()
+) -> Run:
+    """Returns the run of one choice of flags: see `expand`.
+
+    Args:
+        flags: flags of `apps.train` or `apps.distill`.
+        root: directory of the sweep.
+        earlier: the runs that can teach it, by name.
+        varied: further flags for its name.
+
+    Raises:
+        InputError: if the flags are not those of a run, or the run is impossible.
+    """
+    flags = dict(flags)
+    unknown = flags.keys() - _FIELDS - {"student", "teacher", "method"}
+    if unknown or ("model" in flags) == ("student" in flags) or "schedule" not in flags:
+        raise InputError(f"{_RULE}. Received: {json.dumps(flags)}")
+    named = [*varied, *(flag for flag in _NAMED_IF_SET if flag in flags and flag not in varied)]
+    extra = [f"{flag}{str(flags[flag]).replace('/', '-')}" for flag in named]
+    teachers = [teacher for teacher in str(flags.pop("teacher", "")).split(",") if teacher]
+    method = flags.pop("method", "kd" if teachers else "none")
+    if method not in METHODS or (method != "none") != bool(teachers):
+        raise InputError(f"method must be one of {', '.join(METHODS)}, none without a teacher. Received: {method}")
+    model = flags.pop("student", None) or flags.pop("model")
+    config = _make_config(model, _teacher_specs(teachers, root, earlier), {**METHODS[method], **flags}, flags)
+    parts = [f"{model}_{config.schedule}", *([method] if teachers else []), *(pathlib.Path(t).name for t in teachers)]
+    name = "_".join([*parts, *extra, f"seed{config.seed}"])
+    return Run(name, root / name, config, tuple(teacher for teacher in teachers if teacher in earlier))
+
+
+def _teacher_specs(teachers: Sequence[str], root: pathlib.Path, earlier: Mapping[str, Run]) -> tuple[str, ...]:
+    """Returns the directories of teachers that are earlier runs, and the specs of the others if they exist."""
+    specs = tuple(str(root / teacher) if teacher in earlier else teacher for teacher in teachers)
+    for spec, teacher in zip(specs, teachers, strict=True):
+        if teacher not in earlier:
+            try:
+                resolve.check_exists(spec)
+            except InputError as error:
+                raise InputError(f"A teacher must be an earlier run of the grid, or else exist. {error}") from None
+    return specs
+
+
+def _make_config(
+    model: str, teachers: tuple[str, ...], fields: Mapping[str, Any], flags: Mapping[str, Any]
+) -> RunConfig:
+    try:
+        config = RunConfig(model=model, teachers=teachers, **fields)
+        config.check()
+    except TypeError as error:
+        raise InputError(f"A run's flags must be those of apps.train. Received: {flags}: {error}") from None
+    return config

@@ -1,0 +1,69 @@
+"""Schedules runs as processes on this machine, several at a time.
+
+The runs' own directories hold all state. So the same command resumes a sweep that was killed, and several sweeps can
+share a grid.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from kdzoo.experiments import machine_share
+from kdzoo.experiments.grid import Run
+from kdzoo.experiments.process_stop import StopSignals
+from kdzoo.experiments.run_process import RunProcess
+from kdzoo.experiments.run_queue import RunQueue
+
+
+def run_all(
+    runs: Sequence[Run],
+    *,
+    command: Callable[[Run], list[str]],
+    jobs: int = 1,
+    budget_seconds: float | None = None,
+    checkpoint_seconds: float = 300.0,
+    show: Callable[[Sequence[Run]], None] = lambda runs: None,
+    stopping: Callable[[], bool] = lambda: False,
+    poll_seconds: float = 0.2,
+) -> None:
+    """Trains the unfinished runs in order, a run after its teachers, and sets the state of each.
+
+    A run that ends badly is marked as failed, its students keep waiting, and the others continue. At the end of the
+    budget, or if `stopping` returns true, the running processes receive SIGTERM and save before they end.
+
+    Args:
+        runs: the runs, from `grid.expand`.
+        command: returns the command of a run. It prints `kdzoo.runs.progress.json_lines`, resumes, and saves on
+            SIGTERM.
+        jobs: processes at a time, at least 1. Each has a share of the GPUs, or without a GPU of the cores.
+        budget_seconds: None for any time. A run that would not reach a checkpoint in time does not start.
+        checkpoint_seconds: longest time between a run's checkpoints.
+        show: called with the runs every `poll_seconds`.
+        stopping: whether to stop.
+        poll_seconds: seconds between two checks of the processes.
+    """
+    queue = RunQueue(runs, budget_seconds=budget_seconds, checkpoint_seconds=checkpoint_seconds)
+    slots: list[RunProcess | None] = [None] * jobs
+    stop_signals = StopSignals()
+    while True:
+        _free_slots(slots, queue)
+        late = stopping() or queue.is_over_budget()
+        for slot in range(jobs):
+            ready = None if late or slots[slot] else queue.next()
+            if ready:
+                slots[slot] = RunProcess(ready, command(ready), *machine_share.share(slot, jobs=jobs))
+        running = [process for process in slots if process]
+        if late and running and (signal := stop_signals.next()):
+            for process in running:
+                process.stop(signal)
+        show(runs)
+        if not running and (late or not queue.waits_for_others()):
+            return
+        time.sleep(poll_seconds)
+
+
+def _free_slots(slots: list[RunProcess | None], queue: RunQueue) -> None:
+    for slot, process in enumerate(slots):
+        if process and process.has_ended():
+            slots[slot] = None
+        if process and process.first_checkpoint:
+            queue.note_first_checkpoint(process.run, process.first_checkpoint)

@@ -1,0 +1,45 @@
+"""Locks by which processes share a directory."""
+
+import contextlib
+import importlib.util
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+from kdzoo import files
+from kdzoo.training.state import Stopped
+from zoo import InputError
+
+SUPPORTED = importlib.util.find_spec("fcntl") is not None  # not on Windows
+
+
+@contextlib.contextmanager
+def exclusive(directory: pathlib.Path, stopping: Callable[[], bool]) -> Iterator[None]:
+    """Waits until no other process holds the lock of this directory, then holds it. Creates the directory.
+
+    Raises:
+        kdzoo.training.Stopped: if `stopping` returns true while this process waits.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    while True:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(files.locked(directory))
+            except InputError:
+                if stopping():
+                    raise Stopped(f"waiting for {directory.name}") from None
+                time.sleep(0.2)
+                continue
+            yield
+            return
+
+
+def is_locked(directory: pathlib.Path) -> bool:
+    """Whether a process holds the lock of this directory, which need not exist."""
+    if not directory.exists():
+        return False
+    try:
+        with files.locked(directory):
+            return False
+    except InputError:
+        return True

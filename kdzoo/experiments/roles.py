@@ -1,0 +1,31 @@
+"""The role of a process in a search: KerasTuner's environment variables make it the chief or a worker of several."""
+
+import os
+
+from zoo import InputError
+
+VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+
+
+def role() -> str:
+    """Returns chief or worker, or single without KerasTuner's environment variables.
+
+    Raises:
+        InputError: if only some of them are set.
+    """
+    present = [name for name in VARIABLES if os.environ.get(name)]
+    if not present:
+        return "single"
+    if len(present) < len(VARIABLES):
+        raise InputError(f"{', '.join(VARIABLES)} must be set together, or not at all. Received: {', '.join(present)}")
+    return "chief" if "chief" in os.environ[VARIABLES[0]] else "worker"
+
+
+def chief_address() -> str:
+    """Returns the chief's HOST:PORT from the environment variables."""
+    return ":".join(os.environ[name] for name in VARIABLES[1:])
+
+
+def worker_environment(worker: int, port: int) -> dict[str, str]:
+    """Returns the environment variables of a worker whose chief is on this machine."""
+    return dict(zip(VARIABLES, (f"worker{worker}", "127.0.0.1", str(port)), strict=True))

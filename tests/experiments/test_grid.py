@@ -1,0 +1,82 @@
+"""The runs of a grid."""
+
+import pytest
+
+from conftest import ROOT
+from kdzoo.experiments.grid import expand, read_grid
+from zoo import InputError
+
+
+def names(grid: dict) -> list[str]:
+    return [run.name for run in expand(grid)]
+
+
+def test_a_list_stands_for_a_run_with_each_value():
+    grid = {
+        "workdir": "runs/x",
+        "common": {"dataset": "digits", "lr": 0.05},
+        "runs": [
+            {"model": ["wrn10-2", "wrn16-2"], "schedule": ["10-35", "20-65"], "lr": [0.1, 0.2]},
+            {"student": "wrn10-1", "schedule": "60-200", "seed": [0, 1]},
+        ],
+    }
+    runs = expand(grid)
+    assert [run.name for run in runs] == [
+        *(f"{m}_{s}_lr{lr}_seed0" for m in ("wrn10-2", "wrn16-2") for s in ("10-35", "20-65") for lr in (0.1, 0.2)),
+        "wrn10-1_60-200_seed0",
+        "wrn10-1_60-200_seed1",
+    ]
+    assert runs[-1].config.lr == 0.05
+    assert runs[-1].config.method == "none"
+    assert str(runs[-1].workdir) == "runs/x/wrn10-1_60-200_seed1"
+
+
+def test_a_student_waits_for_its_teachers(teacher_run):
+    teacher = "wrn10-2_1-2_seed0"
+    grid = {
+        "runs": [
+            {"model": "wrn10-2", "schedule": "1-2"},
+            {"student": "wrn10-1", "schedule": "1-2", "teacher": [teacher, f"{teacher},{teacher_run}"]},
+            {"student": "wrn10-1", "schedule": "1-2", "teacher": str(teacher_run), "method": ["at", "at+kd"]},
+        ]
+    }
+    _, one, two, *others = expand(grid)
+    assert (one.name, one.needs, one.config.teachers) == (
+        f"wrn10-1_1-2_kd_{teacher}_seed0",
+        (teacher,),
+        (f"runs/{teacher}",),
+    )
+    assert (two.needs, two.config.teachers) == ((teacher,), (f"runs/{teacher}", str(teacher_run)))
+    assert [run.config.method for run in others] == ["at", "at+kd"]
+    assert others[0].needs == ()
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([], "A grid must be"),
+        ({"runs": [{"model": "wrn10-1"}]}, "A grid must be"),
+        ({"runs": [{"model": "wrn10-1", "student": "wrn10-1", "schedule": "1-2"}]}, "A grid must be"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "sed": 1}]}, "A grid must be .*sed"),
+        ({"runs": [3]}, "A grid must be"),
+        ({"jobs": 2, "runs": []}, "A grid must be"),
+        ({"common": 3, "runs": []}, "A grid must be"),
+        ({"runs": [{"model": "vgg16", "schedule": "1-2"}]}, "for example wrn16-2"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "2-1"}]}, "A schedule must be"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "seed": "0"}]}, "flags must be those of apps.train"),
+        ({"runs": [{"student": "wrn10-1", "schedule": "1-2", "method": "kd"}]}, "none without a teacher"),
+        (
+            {"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": "nobody"}]},
+            "A teacher must be an earlier run",
+        ),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2"}] * 2}, "two wrn10-1_1-2_seed0"),
+    ],
+)
+def test_impossible_grids_are_refused(grid, message):
+    with pytest.raises(InputError, match=message):
+        expand(grid)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("apps/grids/*.json")), ids=lambda path: path.stem)
+def test_the_packaged_grids_are_valid(path):
+    assert read_grid(path)
