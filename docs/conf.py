@@ -17,7 +17,7 @@ release = version = importlib.import_module("kdzoo.version").__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docstrings", "flag_tables", "rooms"]
 exclude_patterns = ["_build"]
-nitpicky = False
+smartquotes = False  # would make dashes of the "--" of flags
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
