@@ -302,9 +302,9 @@ def ours(
                 if way == "warm" or share == 1
                 else np.random.default_rng(1).permutation(rows)[: int(share * len(rows))]
             )
-            for voice in answers.voices:
+            for cached in answers.teachers:
                 for part in np.array_split(rows, -(-len(rows) // 4096)):
-                    voice.tables["logits"].write(part, np.zeros((len(part), classes), np.float32))
+                    cached.tables["logits"].write(part, np.zeros((len(part), classes), np.float32))
     keras.utils.set_random_seed(0)
     network = kdzoo.build(student, num_classes=classes)
     weights = {"ce_weight": config.ce_weight, "kd_weight": config.kd_weight}

@@ -1,7 +1,7 @@
 """The gRPC server of published models (TensorFlow Serving's PredictionService).
 
 In: cards of published models.
-Out: a running server that answers prediction requests.
+Out: a running server that responds to prediction requests.
 """
 
 import lazy_loader

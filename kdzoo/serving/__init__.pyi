@@ -1,2 +1,2 @@
-from .server import load as load
+from .models import load as load
 from .server import start as start

@@ -1,3 +1,6 @@
 from .base import Teacher as Teacher
+from .output_cache import Cache as Cache
+from .outputs import TeacherOutputs as TeacherOutputs
+from .precompute import precompute as precompute
 from .resolve import Ensemble as Ensemble
 from .resolve import find as find

@@ -1,5 +1,6 @@
 """The interface of a teacher."""
 
+import abc
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -11,56 +12,57 @@ from zoo import InputError
 
 _log = logging.getLogger(__name__)
 
-DEADLINE = 60.0  # seconds in which a server must answer
+DEADLINE = 60.0  # seconds in which a server must respond
 
 
-class Teacher:
-    """Who teaches in a run.
+class Teacher(abc.ABC):
+    """One teacher of a run.
 
     Attributes:
-        where: as it was asked for.
-        digest: by which an interrupted run knows it again.
-        record: what the student's record keeps of it: name, method, seed, parameters, test_error_last in percent, and
-            where they are known its calibration error, test_ece_last from 0 to 1, and its own teachers' records.
-        ahead: how many calls may be under way while steps run; 0: it takes the same cores, so it is asked when needed.
-        test_logits: [n, classes] of the test set, if checking it has taken them.
+        spec: its name, directory or address, as in the run's configuration.
+        digest: identifies the teacher when an interrupted run is resumed.
+        record: its entry in the student's record: name, method, seed, parameters, test_error_last in percent, and
+            where known its calibration error test_ece_last, from 0 to 1, and the records of its own teachers.
+        max_calls_ahead: how many calls of `compute` may run while the student trains. 0 for a teacher on the student's
+            cores, where a call ahead would only slow the steps down.
+        test_logits: [n, classes] of the test set, if the checks computed them.
     """
 
     spec: str
     digest: str
     record: dict[str, Any]
-    max_calls_ahead = 0
+    max_calls_ahead: int = 0
     test_logits: np.ndarray | None = None
 
+    @abc.abstractmethod
     def check(self, dataset: Dataset) -> None:
-        """Raises InputError unless it can teach on this data set."""
-        raise NotImplementedError
+        """Raises InputError unless the teacher fits the data set. Call it before `compute`."""
 
     def compare_with_float32(self, dataset: Dataset) -> None:
-        """Tells, and notes in its record, how far what it computes in bfloat16 is from what it would in float32.
+        """Logs, and adds to the record, how far its logits in bfloat16 are from those in float32.
 
         Raises:
-            InputError: if its precision is its own affair.
+            InputError: if the precision of this teacher cannot be chosen.
         """
         raise InputError(
             f"teacher_dtype must be auto for a teacher that is no run or published model. Received: {self.spec}"
         )
 
+    @abc.abstractmethod
     def compute(self, images: np.ndarray) -> dict[str, Any]:
-        """What it says of uint8 images [n, h, w, c]: "logits" float32 [n, classes], and with AT "maps".
+        """The outputs for uint8 images [n, h, w, c]: "logits" float32 [n, classes] and "maps", empty without AT.
 
-        A map, float16 [n, h, w], is a stage's `kdzoo.losses.compact_map`, one channel in place of all the stage has.
+        Each map, float16 [n, h, w], is the `kdzoo.losses.compact_map` of one stage.
         """
-        raise NotImplementedError
 
     def key(self, dataset: Dataset) -> dict[str, Any]:
-        """All that its answers to a data set's images depend on, but for the machine: see `kdzoo.teacher_cache`."""
+        """All that its outputs for a data set depend on, except for the machine: see `output_cache.computed_by`."""
         statistics = {"mean": dataset.mean, "std": dataset.std}
         return {"teacher": self.digest, "dataset": dataset.fingerprint, **statistics}
 
 
 def check_fits(spec: str, record: Mapping[str, Any], dataset: Dataset) -> None:
-    """Raises InputError unless a run's network takes the data set's images and knows its classes."""
+    """Raises InputError unless the image shape and the number of classes in a model's record are the data set's."""
     theirs = record["dataset"]
     for what, received, needed in (
         ("number of classes", theirs["num_classes"], dataset.num_classes),

@@ -1,6 +1,7 @@
-"""Teachers that are external models, known by their signature alone."""
+"""Teachers that are external models: only their signature is known."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +16,18 @@ QUERY_BATCH = 500
 
 
 class ExternalTeacher(Teacher):
-    """Somebody else's model, known by its signature alone.
+    """A model that was not built here, used through its signature.
 
     Args:
-        where: as it was asked for.
-        name: to call it by.
-        digest: of its files or, behind a server, None: it is then known again by its name and error.
-        signature: that it is asked by.
-        call: given the images as the signature wants them, the outputs by their names.
+        spec: directory or address, as in the run's configuration.
+        name: for the student's record.
+        digest: of its files; None for a model behind a server, which is identified by its name and test error.
+        signature: the function of the model to call.
+        call: computes the outputs, by name, for images in the dtype of the signature.
         config: the run's.
+
+    Raises:
+        InputError: if the signature takes no numbers, or `teacher_input` must be set.
     """
 
     max_calls_ahead = 4
@@ -37,7 +41,7 @@ class ExternalTeacher(Teacher):
         call: Callable[[np.ndarray], dict[str, np.ndarray]],
         config: RunConfig,
     ):
-        self.spec, self.digest, self._name = spec, digest, name
+        self.spec, self.digest, self._name = spec, digest or "", name
         self._signature, self._call, self._input = signature, call, config.teacher_input
         self._logits = logits_of(signature, config, spec)
         self._stages = stages_of(signature) if config.at_weight else []
@@ -48,26 +52,31 @@ class ExternalTeacher(Teacher):
         if self._input == "auto":
             if not signature.dtype.startswith(("int", "uint")):
                 raise InputError(
-                    "teacher_input must say how a teacher of floating-point images wants them: raw (0 to 255), unit"
-                    f" (0 to 1) or standardised. Received: {self._input} for {signature.dtype} of {spec}"
+                    "teacher_input must be set for a teacher of floating-point images: raw (0 to 255), unit (0 to 1) or"
+                    f" standardised. Received: {self._input} for {signature.dtype} of {spec}"
                 )
             self._input = "raw"
 
-    def check(self, dataset):
-        for what, received, needed in (
-            ("image shape", self._signature.image_shape, dataset.image_shape),
-            ("number of classes", (self._signature.outputs[self._logits] or (None,))[-1:], (dataset.num_classes,)),
-        ):
-            if received is not None and (
-                len(received) != len(needed) or any(r not in (None, n) for r, n in zip(received, needed, strict=True))
-            ):
-                raise InputError(
-                    f"A teacher must have the data set's {what}: {needed}. Received: {received} from {self.spec}"
-                )
+    def check(self, dataset: Dataset) -> None:
+        classes = (self._signature.outputs[self._logits] or (None,))[-1:]
+        self._check_shape("image shape", self._signature.image_shape, dataset.image_shape)
+        self._check_shape("number of classes", classes, (dataset.num_classes,))
         self._statistics = {"mean": dataset.mean, "std": dataset.std}
 
+    def _check_shape(self, what: str, received: tuple[int | None, ...] | None, needed: tuple[int, ...]) -> None:
+        if received is not None and (
+            len(received) != len(needed) or any(r not in (None, n) for r, n in zip(received, needed, strict=True))
+        ):
+            raise InputError(
+                f"A teacher must have the data set's {what}: {needed}. Received: {received} from {self.spec}"
+            )
+
     def measure(self, dataset: Dataset) -> None:
-        """Takes its test error, and refuses who does not know what the data set shows."""
+        """Computes its test logits, and from them its test error and record.
+
+        Raises:
+            InputError: if the outputs are no logits of the data set's classes, or hardly better than chance.
+        """
         images = dataset.test.images
         parts = [self.compute(images[i : i + QUERY_BATCH])["logits"] for i in range(0, len(images), QUERY_BATCH)]
         self.test_logits = logits = np.concatenate(parts)
@@ -79,12 +88,12 @@ class ExternalTeacher(Teacher):
         error = 100 * float(np.mean(logits.argmax(-1) != dataset.test.labels))
         if (logits >= 0).all() and np.allclose(logits.sum(-1), 1, atol=1e-3):
             raise InputError(
-                "A teacher must give logits: name its output by teacher_logits."
+                "A teacher must output logits: name the output by teacher_logits."
                 f" Received: probabilities, {self._logits} of {self._signature.name} of {self.spec}"
             )
         if not np.isfinite(logits).all() or error >= 100 * (1 - 1.5 / dataset.num_classes):
             raise InputError(
-                f"A teacher must know the classes of {dataset.name}, in the same order, from images as it wants them"
+                f"A teacher must know the classes of {dataset.name}, in the same order, from images in its own range"
                 f" (teacher_input={self._input}). Received: test error {error:.2f} % from {self.spec}"
             )
         self.record = {
@@ -96,10 +105,10 @@ class ExternalTeacher(Teacher):
         }
         self.digest = self.digest or f"{self._name} of test error {error:.2f} %"
 
-    def key(self, dataset):
+    def key(self, dataset: Dataset) -> dict[str, Any]:
         return super().key(dataset) | {"signature": self._signature.name, "output": self._logits, "input": self._input}
 
-    def compute(self, images):
+    def compute(self, images: np.ndarray) -> dict[str, Any]:
         if self._input == "unit":
             images = images / 255
         elif self._input == "standardised":
@@ -108,13 +117,13 @@ class ExternalTeacher(Teacher):
         logits = np.asarray(outputs[self._logits], np.float32)
         if logits.ndim != 2 or len(logits) != len(images):
             raise InputError(
-                f"A teacher must give logits [{len(images)}, classes]. Received: {logits.shape} from {self.spec}"
+                f"A teacher must output logits [{len(images)}, classes]. Received: {logits.shape} from {self.spec}"
             )
         return {"logits": logits, "maps": [_map(outputs[stage]) for stage in self._stages]}
 
 
-def _map(stage) -> np.ndarray:
-    """A stage's attention map, by the very operations that a training step would make it with."""
+def _map(stage: np.ndarray) -> np.ndarray:
+    """The attention map of a stage, by the same operations as in a training step."""
     import keras
 
     from kdzoo.distillation import losses

@@ -1,10 +1,10 @@
-"""What teachers said, kept on disk, so that each is paid for once: a table with a row for every view of every image.
+"""Teacher outputs on disk, so that each is computed once: a table with a row for every view of every image.
 
-Pad-4 crop and flip give an image 162 views and no more, so what a teacher says of a data set is a finite table. Rows
-are written when they are first needed, and read by every later epoch, seed, student, temperature and loss weight. A row
-holds a checksum of its values and its number: one that was torn, damaged or never written does not match, and counts as
-missing. Rows are read and written at their offsets rather than mapped into memory: a full disk or a file cut short is
-then an error that can be handled, and the process does not swell by what it has read.
+Pad-4 crop and flip make 162 views of an image and no more, so a teacher's outputs for a data set are a finite table.
+A row is written when it is first needed, and read by every later epoch, seed, student, temperature and loss weight.
+It holds a checksum of its values and its row number: a row that is torn, damaged or not yet written does not match its
+checksum and counts as missing. The tables are read and written at offsets and not mapped into memory: a full disk or a
+truncated file then raises an error that can be handled, and the process does not grow by what it has read.
 """
 
 import contextlib
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from kdzoo import files
-from kdzoo.hub import remote
+from kdzoo.hub import folders
+from kdzoo.runs import machine
 from zoo import InputError
 
 _log = logging.getLogger(__name__)
@@ -33,23 +34,23 @@ CARD, ROWS = "card.json", "rows"
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """Where tables are kept, and how much room they may take.
+    """A folder of tables, of limited size.
 
     Attributes:
-        folder: of the tables.
-        gigabytes: that all tables together may take, in 10^9 bytes; those least recently used make room.
+        folder: holds one directory for each table.
+        gigabytes: largest size of all tables together, in 10^9 bytes. The least recently used tables are evicted.
     """
 
     folder: pathlib.Path
     gigabytes: float = CACHE_GB
 
     def table(self, key: Mapping[str, Any], *, rows: int, describe: Callable[[], "RowType"]) -> "Table | None":
-        """The table of this key, made if need be; None, with a warning, where it cannot be had.
+        """The table of this key, created if there is none; None, with a warning, if that fails.
 
         Args:
-            key: all that its values depend on, as JSON can hold it.
-            rows: how many it has when full.
-            describe: tells what a row of a new table holds; may take long.
+            key: all that its values depend on, as JSON values. Its digest names the table's directory.
+            rows: number of rows of the full table.
+            describe: returns the type of a new table's rows; may take long.
         """
         directory = self.folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
         try:
@@ -58,20 +59,20 @@ class Cache:
                 table = self._open(directory, rows)
             if table:
                 return table
-            row = describe()  # not under the lock: it may ask the teacher
+            row = describe()  # not under the lock: it may run the teacher
             with files.locked(self.folder, wait=True):
-                table = self._open(directory, rows)  # another process may have been as quick
+                table = self._open(directory, rows)  # another process may have created it meanwhile
                 if table:
                     return table
-                self._make_room(directory, rows * row.record.itemsize)
+                self._evict(directory, rows * row.record.itemsize)
                 _create(directory, key, rows, row)
                 return self._open(directory, rows)
         except (OSError, InputError) as error:
-            _log.warning("The teacher runs live, since its answers cannot be kept: %s", error)
+            _log.warning("The teacher runs live, since its outputs cannot be cached: %s", error)
             return None
 
     def _open(self, directory: pathlib.Path, rows: int) -> "Table | None":
-        """The table that is there, if it is whole; a damaged one is removed."""
+        """The existing table, if it is undamaged; a damaged one is removed."""
         if not directory.exists():
             return None
         try:
@@ -79,19 +80,19 @@ class Cache:
             row = RowType(tuple(card["shape"]), card["dtype"], card["about"])
             size = rows * row.record.itemsize
             if card["format"] != FORMAT or (directory / ROWS).stat().st_size != size:
-                raise ValueError("its size is not what its card says")
+                raise ValueError("the size of its rows is not that of its card")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            _log.warning("Damaged, so made anew: %s: %s", directory, error)
+            _log.warning("Damaged, so rebuilt: %s: %s", directory, error)
             _remove(directory)
             return None
-        self._make_room(directory, size)
+        self._evict(directory, size)
         return Table(directory, rows, row)
 
-    def _make_room(self, directory: pathlib.Path, size: int) -> None:
-        """Removes tables that nobody has open, least recently used first, until `directory` may grow to this size.
+    def _evict(self, directory: pathlib.Path, size: int) -> None:
+        """Removes tables that no process has open, least recently used first, until `directory` may grow to this size.
 
         Raises:
-            InputError: if there is not as much room.
+            InputError: if the tables in use leave less than that.
         """
         budget = 1e9 * self.gigabytes
         if size > budget:
@@ -110,15 +111,18 @@ class Cache:
 
 @dataclasses.dataclass(frozen=True)
 class RowType:
-    """What a row holds: an array of this shape and type. `about` is told again by whoever opens the table."""
+    """The type of a row: an array of this shape and dtype.
+
+    `metadata` is any JSON value. The table's card keeps it.
+    """
 
     shape: tuple[int, ...]
     dtype: str
-    about: Any = None
+    metadata: Any = None
 
     @property
     def record(self) -> np.dtype:
-        """A row as it lies in the file."""
+        """The layout of a row in the file."""
         return np.dtype([("values", self.dtype, self.shape), ("check", "<u4")])
 
 
@@ -126,8 +130,9 @@ class Table:
     """An open table. Any number of threads and processes may read and write it at once.
 
     Attributes:
-        rows: how many it has when full.
-        row: what each holds.
+        directory: of the table.
+        rows: number of rows of the full table.
+        row: type of the rows.
     """
 
     def __init__(self, directory: pathlib.Path, rows: int, row: RowType):
@@ -140,7 +145,7 @@ class Table:
         os.utime(directory / CARD)
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values [n, *shape] of these rows [n], and which of them are there, bool [n]; what is not holds anything."""
+        """Values [n, *shape] of these rows [n], and which of them are present, bool [n]. Others have any values."""
         size = self.row.record.itemsize
         if len(rows) > 1 and (np.diff(rows) == 1).all():
             content = os.pread(self._file, size * len(rows), size * int(rows[0])).ljust(size * len(rows), b"\0")
@@ -149,7 +154,7 @@ class Table:
         return self._checked(content, rows)
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Keeps values [n, *shape] of these rows [n]. Once the disk has no room left it says so, and keeps no more."""
+        """Writes values [n, *shape] of these rows [n]. After a write fails, a warning is logged and none is tried."""
         if not self._writable:
             return
         records = np.empty(len(rows), self.row.record)
@@ -162,10 +167,10 @@ class Table:
                     raise OSError("no room left")
         except OSError as error:
             self._writable = False
-            _log.warning("What the teacher says is no longer kept: %s: %s", self.directory, error)
+            _log.warning("Teacher outputs are no longer cached: %s: %s", self.directory, error)
 
     def close(self) -> None:
-        """Lets others remove it."""
+        """Closes the table. From then on it may be evicted."""
         with contextlib.suppress(OSError):
             os.utime(self.directory / CARD)
         os.close(self._file)
@@ -176,7 +181,7 @@ class Table:
         return np.array(records["values"]), records["check"] == self._checksums(records["values"], rows)
 
     def _checksums(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """uint32 [n], never 0: multilinear hashing, in which two contents agree by chance once in 2^32.
+        """uint32 [n], never 0: multilinear hashing, by which two contents agree by chance once in 2^32.
 
         Lemire & Kaser, "Strongly universal string hashing is fast", The Computer Journal 57(11), 2014.
         """
@@ -189,23 +194,23 @@ class Table:
 
 
 def _create(directory: pathlib.Path, key: Mapping[str, Any], rows: int, row: RowType) -> None:
-    """A table without rows; the card comes last, and without it there is no table."""
+    """Creates a table without rows. The card is written last, since a directory without it counts as no table."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     with open(directory / ROWS, "wb") as file:
-        file.truncate(rows * row.record.itemsize)  # takes no room on the disk yet
-    card = {"format": FORMAT, "key": key, "rows": rows, **dataclasses.asdict(row)}
+        file.truncate(rows * row.record.itemsize)  # a sparse file: it takes no space yet
+    card = {"format": FORMAT, "key": key, "rows": rows, "shape": row.shape, "dtype": row.dtype, "about": row.metadata}
     files.write_atomically(directory / CARD, json.dumps(card, indent=1).encode())
 
 
 def _remove(directory: pathlib.Path) -> None:
-    """Removes a table; raises InputError if some process has it open."""
+    """Removes a table. Raises InputError if a process has it open."""
     with files.locked(directory):
         shutil.rmtree(directory)
 
 
 def _bytes_of(directory: pathlib.Path) -> int:
-    """What a table takes of the disk or, if some process has it open, may come to take."""
+    """The size of a table on disk, in bytes; its full size if a process has it open and may fill it."""
     try:
         with files.locked(directory):
             return 512 * (directory / ROWS).stat().st_blocks
@@ -217,40 +222,42 @@ def _mtime(path: pathlib.Path) -> float:
     return path.stat().st_mtime if path.exists() else 0.0
 
 
-def find(spec: str, gigabytes: float = CACHE_GB) -> Cache | None:
-    """The cache that `--teacher_cache` asks for: auto ($KDZOO_CACHE or the user's cache folder), off, or a folder.
+def find(source: str, gigabytes: float = CACHE_GB) -> Cache | None:
+    """The cache that `--teacher_cache` names: auto ($KDZOO_CACHE or the user's cache folder), off (None), or a folder.
+
+    Args:
+        source: auto, off, or the folder's path.
+        gigabytes: see `Cache`.
 
     Raises:
-        InputError: if it is no folder, or its size is none.
+        InputError: if the path is no folder, or the size is not positive.
     """
     if not gigabytes > 0:
         raise InputError(f"cache_gb must be above 0, for example {CACHE_GB:g}. Received: {gigabytes}")
-    if spec == "off":
+    if source == "off":
         return None
-    folder = remote.cache_folder() / "teachers" if spec == "auto" else pathlib.Path(spec)
-    if not spec or (folder.exists() and not folder.is_dir()):
-        raise InputError(f"teacher_cache must be auto, off or a folder. Received: {spec}")
+    folder = folders.cache_folder() / "teachers" if source == "auto" else pathlib.Path(source)
+    if not source or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"teacher_cache must be auto, off or a folder. Received: {source}")
     return Cache(folder, gigabytes)
 
 
 def computed_by() -> dict[str, Any]:
-    """What the last bits of a network's output depend on, beside its weights and images.
+    """What the last bits of a network's outputs depend on, apart from its weights and images: libraries and processor.
 
-    Tables are kept apart by it: so a run gives the same numbers whatever filled the table, or how far.
+    It is part of each table's key, so a run computes the same numbers whether a table is empty, partly filled or full.
     """
     import keras
 
-    from kdzoo.runs import machine as machine_module
-
-    now, hardware = machine_module.versions(), machine_module.hardware()
-    said = {key: now[key] for key in ("keras", "backend", now["backend"])}
-    said |= {name: os.environ[name] for name in ("TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS") if name in os.environ}
-    said["floatx"] = keras.config.floatx()
-    return said | {"on": hardware["accelerators"] or [hardware["processor"], _instructions()]}
+    now, hardware = machine.versions(), machine.hardware()
+    setup = {key: now[key] for key in ("keras", "backend", now["backend"])}
+    setup |= {name: os.environ[name] for name in ("TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS") if name in os.environ}
+    setup["floatx"] = keras.config.floatx()
+    return setup | {"on": hardware["accelerators"] or [hardware["processor"], _instructions()]}
 
 
 def _instructions() -> str:
-    """Digest of the processor's instruction sets, where it tells: two that give other bits may bear one name."""
+    """Digest of the processor's instruction sets, "" if unknown: processors of one name may compute other last bits."""
     try:
         with open("/proc/cpuinfo") as file:
             flags = next(line for line in file if line.startswith(("flags", "Features")))

@@ -1,8 +1,4 @@
-"""Whoever teaches: a run, a published model, anybody's SavedModel, a model behind a server.
-
-All of them can be *asked*: given raw images, on the host, before the step that needs the answer (`kdzoo.answers`). A
-network of ours may run inside the training step instead.
-"""
+"""From teacher specs to teachers: runs, published models, SavedModels, and models behind a gRPC server."""
 
 from kdzoo.data.dataset import Dataset
 from kdzoo.hub import models
@@ -19,9 +15,16 @@ GRPC = "grpc://"
 class Ensemble:
     """The teachers of a run.
 
+    Args:
+        config: the run's.
+        deadline: seconds in which a server must respond.
+
     Attributes:
-        teachers: of the run.
-        foreign: whether there are some that are no networks of ours, and so cannot run inside a training step.
+        teachers: in the order of the configuration.
+        has_external: whether any is an external model, which cannot run inside a training step.
+
+    Raises:
+        InputError: see `find`.
     """
 
     def __init__(self, config: RunConfig, *, deadline: float = DEADLINE):
@@ -29,7 +32,7 @@ class Ensemble:
         self.has_external = any(isinstance(teacher, ExternalTeacher) for teacher in self.teachers)
 
     def check(self, dataset: Dataset) -> None:
-        """Raises InputError unless all of them can teach on this data set; strangers say what they know of it."""
+        """Raises InputError unless all teachers fit the data set. Measures the test error of external models."""
         for teacher in self.teachers:
             teacher.check(dataset)
             if isinstance(teacher, ExternalTeacher):
@@ -37,15 +40,16 @@ class Ensemble:
 
 
 def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher:
-    """The teacher a configuration names, by what it is: see `apps.distill`.
+    """The teacher that a spec names.
 
     Args:
-        where: one of `config.teachers`.
+        spec: one of `config.teachers`: directory of a run, published model or SavedModel; published name; address
+            https://..., hf://... or grpc://HOST:PORT/NAME.
         config: the run's.
-        deadline: seconds in which a server must answer.
+        deadline: seconds in which a server must respond.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or its signature does not fit the configuration.
     """
     attention = bool(config.at_weight)
     if spec.startswith(GRPC):
@@ -68,6 +72,6 @@ def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher
 
 
 def check_exists(spec: str) -> None:
-    """Raises InputError unless there is such a teacher, as far as can be told without a network or TensorFlow."""
+    """Raises InputError if a local spec names no teacher. Needs no network and no TensorFlow: skips addresses."""
     if not spec.startswith((GRPC, *models.REMOTES)) and find_saved_model(spec) is None:
         models.resolve(spec)

@@ -1,4 +1,4 @@
-"""Teachers that are SavedModels."""
+"""SavedModels: finding, loading and calling them."""
 
 import hashlib
 import os
@@ -14,7 +14,10 @@ from zoo import InputError
 
 
 def find_saved_model(spec: str) -> pathlib.Path | None:
-    """Directory of the SavedModel that lies there and is none of ours; of several versions the newest."""
+    """Directory of the external SavedModel at this path, its newest version if there are several.
+
+    None if there is no SavedModel, or if the directory holds a run or a published model.
+    """
     path = pathlib.Path(spec)
     if "\0" in spec or not os.path.isdir(path) or any((path / own).exists() for own in (cards.CARD, records.RECORD)):
         return None
@@ -27,7 +30,11 @@ def find_saved_model(spec: str) -> pathlib.Path | None:
 def load_saved_model(
     directory: pathlib.Path,
 ) -> tuple[dict[str, Signature], Callable[[Signature, np.ndarray], dict[str, np.ndarray]]]:
-    """A SavedModel's signatures that take one tensor, and what calls one.
+    """Loads a SavedModel.
+
+    Returns:
+        The signatures that take one tensor, by name, and a function that calls one of them on images [n, h, w, c]. It
+        returns the outputs by name, and raises InputError if the model does not take such images.
 
     Raises:
         InputError: if it cannot be loaded.
@@ -38,15 +45,15 @@ def load_saved_model(
         raise InputError(f"A SavedModel as teacher needs TensorFlow. Received: {directory}: {error}") from None
     try:
         model = tf.saved_model.load(str(directory))
-    except Exception as error:  # of reading, parsing, or making a graph: TensorFlow has no one class for them
+    except Exception as error:  # TensorFlow has no common class for errors of reading, parsing and graph building
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"A SavedModel must be one that loads. Received: {directory}: {reason}") from None
     signatures = {}
     for name, function in model.signatures.items():
         _, inputs = function.structured_input_signature
         if len(inputs) == 1:
-            (key, image), outputs = *inputs.items(), function.structured_outputs
-            shapes = {output: inner_shape(spec.shape) for output, spec in outputs.items()}
+            ((key, image),) = inputs.items()
+            shapes = {output: inner_shape(spec.shape) for output, spec in function.structured_outputs.items()}
             signatures[name] = Signature(name, key, image.dtype.name, inner_shape(image.shape), shapes)
 
     def call(signature: Signature, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -63,7 +70,7 @@ def load_saved_model(
 
 
 def digest_saved_model(directory: pathlib.Path) -> str:
-    """SHA-256 over all files of a SavedModel."""
+    """SHA-256 over the names and contents of all files of a SavedModel."""
     digest = hashlib.sha256()
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         digest.update(path.relative_to(directory).as_posix().encode() + b"\0")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from kdzoo.runs.config import RunConfig
 from zoo import InputError
@@ -9,9 +10,16 @@ from zoo import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """One function of a SavedModel: names of its input and outputs, and what goes in.
+    """One function of a SavedModel that takes a batch of images.
 
-    Shapes are without the batch; None where a side is free.
+    Shapes are without the batch dimension. A dimension of any size is None; so is a shape that the model leaves open.
+
+    Attributes:
+        name: of the function, for example serving_default.
+        input: name of its only input.
+        dtype: of the images, by NumPy's name.
+        image_shape: (height, width, channels).
+        outputs: name of each output -> its shape.
     """
 
     name: str
@@ -22,30 +30,34 @@ class Signature:
 
 
 def choose_signature(signatures: Mapping[str, Signature], config: RunConfig, spec: str) -> Signature:
-    """The signature a configuration asks for.
+    """The signature that a configuration needs, with only the outputs that it needs.
 
     Raises:
-        InputError: if it is not there, or does not take images and give logits and, for attention transfer, stages.
+        InputError: if there is none of that name, or it lacks the logits or, for attention transfer, the stages.
     """
     name = config.teacher_signature or ("features" if config.at_weight else "serving_default")
     if name not in signatures:
         raise InputError(
-            f"teacher_signature must be one of {', '.join(sorted(signatures)) or 'none there is'}."
+            f"teacher_signature must be one of {', '.join(sorted(signatures)) or 'none (the model has no signature)'}."
             f" Received: {name} of {spec}"
         )
     signature = signatures[name]
     logits = logits_of(signature, config, spec)
     if config.at_weight and "stage1" not in signature.outputs:
         raise InputError(
-            "For attention transfer a teacher's signature must give stage1, stage2...; features does of a published"
-            f" model. Received: {', '.join(sorted(signature.outputs))} of {name} of {spec}"
+            "For attention transfer a teacher's signature must have outputs stage1, stage2..., as features of a"
+            f" published model has. Received: {', '.join(sorted(signature.outputs))} of {name} of {spec}"
         )
     wanted = {logits, *(stages_of(signature) if config.at_weight else ())}
     return dataclasses.replace(signature, outputs={key: signature.outputs[key] for key in wanted})
 
 
 def logits_of(signature: Signature, config: RunConfig, spec: str) -> str:
-    """Name of the output that holds the logits."""
+    """Name of the output that holds the logits.
+
+    Raises:
+        InputError: if there is no such output.
+    """
     if not config.teacher_logits and len(signature.outputs) == 1:
         return next(iter(signature.outputs))
     name = config.teacher_logits or "logits"
@@ -62,6 +74,6 @@ def stages_of(signature: Signature) -> list[str]:
     return [stage for stage in stages if stage in signature.outputs]
 
 
-def inner_shape(shape) -> tuple[int | None, ...] | None:
-    """Of a TensorFlow shape: the sides but for the batch, None for one that is free; None if nothing is known."""
+def inner_shape(shape: Any) -> tuple[int | None, ...] | None:
+    """A `tf.TensorShape` without the batch dimension; None if its rank is unknown."""
     return None if shape.rank is None else tuple(shape.as_list()[1:])

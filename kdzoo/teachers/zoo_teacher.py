@@ -1,11 +1,12 @@
-"""Teachers that are trained zoo models."""
+"""Teachers that are trained zoo models, and the program that computes their outputs."""
 
 import functools
 import logging
 import math
+import pathlib
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,29 +17,38 @@ from kdzoo.runs import machine, weights
 from kdzoo.teachers.base import Teacher, check_fits
 from zoo import InputError, list_stages
 
+if TYPE_CHECKING:
+    import keras
+
 _log = logging.getLogger(__name__)
 
-COMPARED = 1000  # test images, of a network in another precision
+COMPARED = 1000  # test images on which two precisions are compared
+# From standardised images [n, h, w, c] to logits [n, classes] and attention maps [n, h, w], one for each stage.
+Program = Callable[[Any], tuple[Any, list[Any]]]
 
 
 class ZooTeacher(Teacher):
-    """A trained network of ours.
+    """A trained zoo model: a run or a published model.
 
     Args:
-        trained: the network.
-        policy: Keras's, in whose precision it computes.
-        attention: whether it is asked for maps.
+        trained: the model.
+        policy: Keras's dtype policy in which it computes.
+        attention: whether it computes attention maps too.
+
+    Attributes:
+        directory: of the run or published model.
     """
 
     def __init__(self, trained: models.Trained, policy: str, *, attention: bool):
         self.spec, self.digest = trained.spec, trained.digest()
         self._trained, self._policy, self._attention = trained, policy, attention
-        told = ("name", "method", "seed", "parameters", "test_error_last", "test_ece_last", "teachers")
-        self.record = {key: trained.record[key] for key in told if key in trained.record}
-        if "expected_calibration_error" in trained.record:  # a card
+        kept = ("name", "method", "seed", "parameters", "test_error_last", "test_ece_last", "teachers")
+        self.record = {key: trained.record[key] for key in kept if key in trained.record}
+        if "expected_calibration_error" in trained.record:  # a published model's card
             self.record["test_ece_last"] = trained.record["expected_calibration_error"]
-        self.directory = trained.directory
-        self._program, self._lock = None, threading.Lock()
+        self.directory: pathlib.Path = trained.directory
+        self._program: Program | None = None
+        self._lock = threading.Lock()
         self.max_calls_ahead = int(bool(machine.hardware()["accelerators"]))
 
     def check(self, dataset: Dataset) -> None:
@@ -52,36 +62,37 @@ class ZooTeacher(Teacher):
             )
         self._statistics = {"mean": dataset.mean, "std": dataset.std}
 
-    def build(self):
-        """The Keras model."""
+    def build(self) -> "keras.Model":
+        """The Keras model with its weights, in the teacher's precision."""
         return self._build(self._policy)
 
-    def _build(self, policy: str):
+    def _build(self, policy: str) -> "keras.Model":
         from kdzoo.distillation.dtype import dtype_policy
 
         with dtype_policy(policy):
             return self._trained.build()
 
-    def key(self, dataset):
+    def key(self, dataset: Dataset) -> dict[str, Any]:
         return super().key(dataset) | {"dtype": self._policy}
 
-    def check_pair(self, student) -> None:
-        """Raises InputError unless student and teacher have as many stages, for attention transfer."""
+    def check_pair(self, student: "keras.Model") -> None:
+        """Raises InputError unless attention transfer to this student is possible: both have as many stages."""
         from kdzoo.distillation import distiller
 
         distiller.check_pair(student, weights.build(self._trained.record), attention=True)
 
-    def compare_with_float32(self, dataset):
+    def compare_with_float32(self, dataset: Dataset) -> None:
         images = augmentation.standardise(dataset.test.images[:COMPARED], **self._statistics)
         logits = []
         for policy in ("float32", self._policy):
-            program = compiled(self._build(policy), attention=False)
+            program = compile_program(self._build(policy), attention=False)
             logits.append(np.concatenate([program(images[i : i + 100])[0] for i in range(0, len(images), 100)]))
         agreement = 100 * float(np.mean(logits[0].argmax(-1) == logits[1].argmax(-1)))
         apart = float(np.abs(logits[0] - logits[1]).max())
         self.record |= {"bfloat16_agreement": agreement, "bfloat16_logits_apart": apart}
         _log.warning(
-            "%s in bfloat16 names the class that it does in float32 for %.2f %% of %d test images, logits %.3f apart",
+            "%s in bfloat16 predicts the class that it predicts in float32 for %.2f %% of %d test images; its logits"
+            " differ by at most %.3f",
             self.spec,
             agreement,
             len(images),
@@ -90,26 +101,31 @@ class ZooTeacher(Teacher):
 
     @property
     def activations(self) -> int:
-        """How many numbers its layers give of one image, all together."""
+        """Number of activations of all layers for one image."""
         return sum(math.prod(layer.output.shape[1:]) for layer in weights.build(self._trained.record).layers)
 
     @property
-    def program(self) -> Callable[[Any], tuple[Any, list[Any]]]:
-        """See `compiled`."""
+    def program(self) -> Program:
+        """The compiled program of the model: see `compile_program`. It is built when first needed."""
         with self._lock:
-            if self._program is None:  # a run whose tables are full never builds it
-                self._program = compiled(self.build(), attention=self._attention)
-        return self._program
+            if self._program is None:
+                self._program = compile_program(self.build(), attention=self._attention)
+            return self._program
 
-    def compute(self, images):
+    def compute(self, images: np.ndarray) -> dict[str, Any]:
         logits, maps = self.program(augmentation.standardise(images, **self._statistics))
-        return {"logits": np.asarray(logits), "maps": [np.asarray(one) for one in maps]}
+        return {"logits": np.asarray(logits), "maps": [np.asarray(stage_map) for stage_map in maps]}
 
 
-def compiled(model, *, attention: bool) -> Callable[[Any], tuple[Any, list[Any]]]:
-    """From standardised images to a teacher's logits and, with `attention`, its maps: a program of its own.
+def compile_program(model: "keras.Model", *, attention: bool) -> Program:
+    """A teacher's forward pass as a compiled program of its own.
 
-    On TensorFlow it stays one, of the same last bits, where a training step calls it.
+    On TensorFlow a training step that calls the program does not inline it, so the last bits of the outputs are the
+    same inside a step and outside.
+
+    Args:
+        model: a zoo model.
+        attention: whether the program returns the stages' attention maps; without, the list of maps is empty.
     """
     import keras
 
@@ -118,33 +134,47 @@ def compiled(model, *, attention: bool) -> Callable[[Any], tuple[Any, list[Any]]
     stages = [model.get_layer(name).output for name in list_stages(model)] if attention else []
     pool, head = model.get_layer("pool"), model.get_layer("logits")
     tap = keras.Model(model.inputs, {"features": pool.input, "stages": stages})
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    average = _average if on_tensorflow else pool
 
-    def say(outputs):
+    def forward(images: Any) -> tuple[Any, list[Any]]:
+        outputs = tap(images, training=False)
         logits = head(average(outputs["features"]))
         return keras.ops.cast(logits, "float32"), [losses.compact_map(stage) for stage in outputs["stages"]]
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    return _compile_for_tensorflow(forward, model) if on_tensorflow else _compile_for_jax(forward, model)
 
-        def average(features):
-            # As the pool layer, whose mean goes by an image's place in the batch where channels are no multiple of 8.
-            return tf.squeeze(tf.nn.avg_pool2d(features, features.shape[1:3], 1, "VALID"), (1, 2))
 
-        images = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
-        return tf.function(
-            lambda images: say(tap(images, training=False)),
-            input_signature=[images],
-            autograph=False,
-            experimental_attributes={"_noinline": True},
-        )
+def _average(features: Any) -> Any:
+    """The mean over all positions, [n, h, w, channels] -> [n, channels].
+
+    The pool layer's own mean depends on the image's place in the batch if the channels are no multiple of 8.
+    """
+    import tensorflow as tf
+
+    return tf.squeeze(tf.nn.avg_pool2d(features, features.shape[1:3], 1, "VALID"), (1, 2))
+
+
+def _compile_for_tensorflow(forward: Program, model: "keras.Model") -> Program:
+    import tensorflow as tf
+
+    return tf.function(
+        forward,
+        input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)],
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
+
+
+def _compile_for_jax(forward: Program, model: "keras.Model") -> Program:
     import jax
+    import keras
 
-    average = pool
     variables = model.variables
 
     @jax.jit
-    def call(values, images):
+    def call(values: list[Any], images: Any) -> tuple[Any, list[Any]]:
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            return say(tap(images, training=False))
+            return forward(images)
 
     return functools.partial(call, [variable.value for variable in variables])

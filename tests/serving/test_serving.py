@@ -1,4 +1,4 @@
-"""Teachers behind gRPC: our server with our client, and with TensorFlow Serving's own messages."""
+"""Teachers behind gRPC: the server with the client, and with TensorFlow Serving's own messages."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,8 @@ from tensorflow_serving.apis import (  # noqa: E402
     prediction_service_pb2_grpc,
 )
 
-from kdzoo.serving.server import load, start  # noqa: E402
+from kdzoo.serving.models import load  # noqa: E402
+from kdzoo.serving.server import start  # noqa: E402
 from kdzoo.teachers.grpc import Client  # noqa: E402
 
 NAME = "quarters/wrn10-1_2-3"
@@ -62,8 +63,8 @@ def config(npz) -> RunConfig:
 
 
 @pytest.fixture
-def directly(published, images) -> dict[str, np.ndarray]:
-    """What the model says of the images without a server."""
+def local_outputs(published, images) -> dict[str, np.ndarray]:
+    """The model's outputs for the images without a server."""
     signatures, call = saved_model.load_saved_model(published / NAME / cards.VERSION)
     return call(signatures["serving_default"], images)
 
@@ -72,34 +73,34 @@ def signature_of(client) -> signature.Signature:
     return client.signatures()["serving_default"]
 
 
-def test_the_client_gets_what_the_model_says(models, images, directly):
+def test_the_client_returns_the_outputs_of_the_model(models, images, local_outputs):
     with served(models) as target:
         client = Client(target, NAME)
         signatures = client.signatures()
         assert signatures.keys() == {"serving_default", "features"}
         assert signatures["serving_default"].image_shape == (16, 16, 3)
         assert signatures["serving_default"].outputs == {"logits": (4,), "probabilities": (4,)}
-        answers = client.predict(signatures["serving_default"], images)  # in three requests
+        outputs = client.predict(signatures["serving_default"], images)  # in three requests
         assert client.predict(signatures["features"], images[:3])["stage1"].shape == (3, 16, 16, 16)
         assert client.predict(signatures["serving_default"], images[:0])["logits"].shape == (0, 4)
-    np.testing.assert_allclose(answers["logits"], directly["logits"], atol=1e-5)
-    np.testing.assert_allclose(answers["probabilities"], directly["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(outputs["logits"], local_outputs["logits"], atol=1e-5)
+    np.testing.assert_allclose(outputs["probabilities"], local_outputs["probabilities"], atol=1e-5)
 
 
-def test_a_thousand_requests_at_once_are_all_answered(models, images, directly):
+def test_the_server_responds_to_a_thousand_requests_at_once(models, images, local_outputs):
     with served(models) as target:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(target))
         requests = [_request(images=images[i % 300][None], outputs=["logits"]) for i in range(1000)]
         pending = [stub.Predict.future(request, timeout=120) for request in requests]
-        answers = [tf.make_ndarray(future.result().outputs["logits"]) for future in pending]
-    np.testing.assert_allclose(np.concatenate(answers), directly["logits"][np.arange(1000) % 300], atol=1e-5)
+        logits = [tf.make_ndarray(future.result().outputs["logits"]) for future in pending]
+    np.testing.assert_allclose(np.concatenate(logits), local_outputs["logits"][np.arange(1000) % 300], atol=1e-5)
 
 
-def test_a_server_of_small_requests_gets_smaller_ones(models, images, directly):
+def test_the_client_splits_requests_that_are_too_large(models, images, local_outputs):
     with served(models, request_mb=0.01) as target:  # thirteen images
         client = Client(target, NAME)
-        answers = client.predict(signature_of(client), images)
-    np.testing.assert_allclose(answers["logits"], directly["logits"], atol=1e-5)
+        outputs = client.predict(signature_of(client), images)
+    np.testing.assert_allclose(outputs["logits"], local_outputs["logits"], atol=1e-5)
 
 
 def _request(**changes):
@@ -119,7 +120,7 @@ def _request(**changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "code", "said"),
+    ("changes", "code", "message"),
     [
         ({"name": "wrn16-8_20-65"}, "NOT_FOUND", f"Model must be one of {NAME}. Received: wrn16-8_20-65"),
         ({"name": "x" * 10_000}, "NOT_FOUND", "Received: xxx"),
@@ -130,18 +131,18 @@ def _request(**changes):
         ({"images": np.zeros((1, 16, 16, 3), np.float32)}, "INVALID_ARGUMENT", "Received: float32 [1, 16, 16, 3]"),
         ({"images": np.zeros((1, 32, 32, 3), np.uint8)}, "INVALID_ARGUMENT", "Received: uint8 [1, 32, 32, 3]"),
         ({"images": np.zeros((16, 16, 3), np.uint8)}, "INVALID_ARGUMENT", "Received: uint8 [16, 16, 3]"),
-        ({"dims": [2, 16, 16, 3]}, "INVALID_ARGUMENT", "as many values as its shape says"),
+        ({"dims": [2, 16, 16, 3]}, "INVALID_ARGUMENT", "as many values as its shape needs"),
         ({"dims": [-1, 16, 16, 3]}, "INVALID_ARGUMENT", "Received: uint8 [-1, 16, 16, 3]"),
         ({"dims": [2**40, 16, 16, 3]}, "RESOURCE_EXHAUSTED", "A request must be of at most"),
         ({"images": np.zeros((3000, 16, 16, 3), np.uint8)}, "RESOURCE_EXHAUSTED", ""),
     ],
 )
-def test_a_request_that_cannot_be_answered_is_told_why(server_at, changes, code, said):
+def test_an_invalid_request_is_refused_with_its_reason(server_at, changes, code, message):
     stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server_at))
     with pytest.raises(grpc.RpcError) as refused:
         stub.Predict(_request(**changes), timeout=30)
     assert refused.value.code().name == code
-    assert said in refused.value.details()
+    assert message in refused.value.details()
     assert stub.Predict(_request(), timeout=30).outputs.keys() == {"logits", "probabilities"}
 
 
@@ -151,7 +152,7 @@ def server_at(models):
         yield target
 
 
-def test_metadata_status_and_health_are_told_as_by_tensorflow_serving(server_at):
+def test_metadata_status_and_health_are_those_of_tensorflow_serving(server_at):
     channel = grpc.insecure_channel(server_at)
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -164,8 +165,8 @@ def test_metadata_status_and_health_are_told_as_by_tensorflow_serving(server_at)
     assert definitions.signature_def["serving_default"].method_name == "tensorflow/serving/predict"
     status = get_model_status_pb2.GetModelStatusRequest()
     status.model_spec.name = NAME
-    answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status, timeout=30)
-    assert [version.state for version in answer.model_version_status] == [30]
+    response = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status, timeout=30)
+    assert [version.state for version in response.model_version_status] == [30]
     health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
 
@@ -179,73 +180,73 @@ def losses(record: dict) -> list[dict]:
     return [{key: row[key] for key in ("loss", "ce", "kd", "at", "test_ce")} for row in record["history"]]
 
 
-def test_train_publish_serve_distil_is_as_distilling_from_the_run(config, teacher_run, models, tmp_path):
-    """Through KD and attention transfer."""
+def test_distilling_from_a_server_equals_distilling_from_the_run(config, teacher_run, models, tmp_path):
+    """With KD and attention transfer."""
     run = train.run(dataclasses.replace(config, teachers=(str(teacher_run),)), tmp_path / "run")
     with served(models) as target:
-        taught = dataclasses.replace(config, teachers=(f"grpc://{target}/{NAME}",))
-        away = train.run(taught, tmp_path / "away")
+        config = dataclasses.replace(config, teachers=(f"grpc://{target}/{NAME}",))
+        away = train.run(config, tmp_path / "away")
     for one, other in zip(losses(run), losses(away), strict=True):
         assert other == pytest.approx(one, rel=1e-4)
     assert away["test_agreement_last"] == run["test_agreement_last"]
     assert away["teachers"][0]["test_error_last"] == run["teachers"][0]["test_error_last"]
 
 
-def test_a_server_that_restarts_is_waited_for(config, models, tmp_path):
+def test_the_client_waits_for_a_server_that_restarts(config, models, tmp_path):
     server, port = start(models, host="127.0.0.1", port=0)
-    where = f"grpc://127.0.0.1:{port}/{NAME}"
-    # Of 20 epochs more is to be asked than was asked ahead in the first.
-    taught = dataclasses.replace(config, schedule="1-20", teachers=(where,), **METHODS["kd"])
-    train.run(taught, tmp_path / "away", teacher_cache="off")
+    address = f"grpc://127.0.0.1:{port}/{NAME}"
+    # In 20 epochs more outputs are needed than are computed ahead in the first one.
+    config = dataclasses.replace(config, schedule="1-20", teachers=(address,), **METHODS["kd"])
+    train.run(config, tmp_path / "away", teacher_cache="off")
     stopped, back = [], []
 
     def restart(progress) -> None:
-        """After the first epoch the server goes; a second later another is there."""
+        """Stops the server after the first epoch, and starts another one a second later."""
         if progress.epoch == 1 and not stopped:
             stopped.append(server.stop(None).wait())
             timer = threading.Timer(1, lambda: back.append(start(models, host="127.0.0.1", port=port)[0]))
             timer.start()
 
-    train.run(taught, tmp_path / "interrupted", progress=restart, teacher_cache="off")
+    train.run(config, tmp_path / "interrupted", progress=restart, teacher_cache="off")
     assert back
     back[0].stop(None).wait()
     pair = [weights.load_model(tmp_path / name).get_weights() for name in ("away", "interrupted")]
     assert all((a == b).all() for a, b in zip(*pair, strict=True))
 
 
-def test_a_run_whose_teacher_is_gone_saves_and_goes_on_later(config, models, tmp_path):
+def test_a_run_whose_server_stops_is_saved_and_resumed(config, models, tmp_path):
     server, port = start(models, host="127.0.0.1", port=0)
-    taught = dataclasses.replace(config, schedule="1-4", teachers=(f"grpc://127.0.0.1:{port}/{NAME}",))
+    config = dataclasses.replace(config, schedule="1-4", teachers=(f"grpc://127.0.0.1:{port}/{NAME}",))
 
     def stop(progress) -> None:
         if progress.epoch == 2:
             server.stop(None).wait()
 
-    with pytest.raises(InputError, match="must be there and answer within 1 s") as gone:
-        train.run(taught, tmp_path / "run", teacher_deadline=1.0, progress=stop)
+    with pytest.raises(InputError, match="must respond within 1 s") as gone:
+        train.run(config, tmp_path / "run", teacher_deadline=1.0, progress=stop)
     assert "\n" not in str(gone.value)
-    with served(models) as target:  # elsewhere
-        taught = dataclasses.replace(taught, teachers=(f"grpc://{target}/{NAME}",))
-        record = train.run(taught, tmp_path / "run")
+    with served(models) as target:  # on another port
+        config = dataclasses.replace(config, teachers=(f"grpc://{target}/{NAME}",))
+        record = train.run(config, tmp_path / "run")
         assert record["sessions"][1]["epoch"] >= 2
-        train.run(taught, tmp_path / "undisturbed")
-    pair = [weights.load_model(tmp_path / name).get_weights() for name in ("run", "undisturbed")]
+        train.run(config, tmp_path / "uninterrupted")
+    pair = [weights.load_model(tmp_path / name).get_weights() for name in ("run", "uninterrupted")]
     assert all((a == b).all() for a, b in zip(*pair, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("where", "message"),
+    ("spec", "message"),
     [
-        ("grpc://127.0.0.1:9/wrn10-1_2-3", "at 127.0.0.1:9 must be there and answer within 2 s"),
+        ("grpc://127.0.0.1:9/wrn10-1_2-3", "at 127.0.0.1:9 must respond within 2 s"),
         ("grpc://localhost/wrn10-1_2-3", "must be grpc://HOST:PORT/NAME"),
         ("grpc://localhost:8500", "must be grpc://HOST:PORT/NAME"),
         ("grpc://{target}/wrn16-8_20-65", "NOT_FOUND: Model must be one of"),
     ],
 )
-def test_a_server_that_is_not_there_or_has_no_such_model_is_said(config, server_at, tmp_path, where, message):
-    taught = dataclasses.replace(config, teachers=(where.format(target=server_at),))
+def test_a_missing_server_or_model_is_reported(config, server_at, tmp_path, spec, message):
+    config = dataclasses.replace(config, teachers=(spec.format(target=server_at),))
     with pytest.raises(InputError, match=message):
-        train.run(taught, tmp_path / "run", teacher_deadline=2.0)
+        train.run(config, tmp_path / "run", teacher_deadline=2.0)
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,4 @@
-"""Whoever teaches: a run, a published model, anybody's SavedModel, several of them; and who is refused."""
+"""The kinds of teachers: a run, a published model, an external SavedModel, an ensemble; and invalid ones."""
 
 import dataclasses
 import json
@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
-from kdzoo.experiments import sweep
+from kdzoo.experiments.grid import expand
 from kdzoo.runs import records, weights
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers import resolve
-from kdzoo.training import loop, train
+from kdzoo.training import train
+from kdzoo.training.state import Stopped
 from zoo import InputError
 
 tf = pytest.importorskip("tensorflow")
@@ -26,12 +27,12 @@ def config(npz) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def foreign(published, tmp_path_factory) -> pathlib.Path:
-    """Somebody else's SavedModel of the same network: other names, images from 0 to 1, two versions."""
+def external(published, tmp_path_factory) -> pathlib.Path:
+    """An external SavedModel of the same network: other names, images from 0 to 1, two versions."""
     import kdzoo
     from kdzoo.hub import cards
 
-    path = tmp_path_factory.mktemp("foreign") / "theirs"
+    path = tmp_path_factory.mktemp("external") / "theirs"
     model = kdzoo.load(NAME, path=published)
     dataset = cards.read_card(published / NAME)["dataset"]
     mean, std = np.float32(dataset["mean"]), np.float32(dataset["std"])
@@ -59,8 +60,8 @@ def losses(record: dict) -> list[dict]:
 def test_a_published_model_teaches_as_its_run_does(config, teacher_run, published, monkeypatch, tmp_path):
     monkeypatch.setenv("KDZOO_HOME", str(published))
     runs = {}
-    for name, where in (("run", str(teacher_run)), ("name", NAME), ("path", str(published / NAME))):
-        record = train.run(dataclasses.replace(config, teachers=(where,)), tmp_path / name)
+    for name, spec in (("run", str(teacher_run)), ("name", NAME), ("path", str(published / NAME))):
+        record = train.run(dataclasses.replace(config, teachers=(spec,)), tmp_path / name)
         runs[name] = weights.load_model(tmp_path / name).get_weights(), record
     assert all((a == b).all() for a, b in zip(runs["run"][0], runs["name"][0], strict=True))
     assert all((a == b).all() for a, b in zip(runs["run"][0], runs["path"][0], strict=True))
@@ -69,13 +70,13 @@ def test_a_published_model_teaches_as_its_run_does(config, teacher_run, publishe
     assert teacher["test_error_last"] == records.read(teacher_run)["test_error_last"]
 
 
-ASKED = {"teacher_signature": "classify", "teacher_logits": "score", "teacher_input": "unit"}
+SETTINGS = {"teacher_signature": "classify", "teacher_logits": "score", "teacher_input": "unit"}
 
 
-def test_anybodys_savedmodel_teaches_as_the_network_in_it_would(config, teacher_run, foreign, tmp_path):
+def test_an_external_savedmodel_teaches_like_the_run_of_its_network(config, teacher_run, external, tmp_path):
     config = dataclasses.replace(config, **METHODS["kd"])
     ours = train.run(dataclasses.replace(config, teachers=(str(teacher_run),)), tmp_path / "ours")
-    config_theirs = dataclasses.replace(config, teachers=(str(foreign),), **ASKED)
+    config_theirs = dataclasses.replace(config, teachers=(str(external),), **SETTINGS)
     theirs = train.run(config_theirs, tmp_path / "theirs", teacher_cache=str(tmp_path / "cache"))
     again = train.run(config_theirs, tmp_path / "again", teacher_cache=str(tmp_path / "cache"))
     assert theirs["sessions"][-1]["teacher_rows"]["asked"] > 0
@@ -89,20 +90,20 @@ def test_anybodys_savedmodel_teaches_as_the_network_in_it_would(config, teacher_
     assert teacher["test_error_last"] == ours["teachers"][0]["test_error_last"]
 
 
-def test_an_ensemble_of_both_kinds_goes_on_after_a_stop(config, teacher_run, published, foreign, tmp_path):
-    """Maps of attention are those of the stages, and an interrupted run ends as an undisturbed one."""
+def test_an_ensemble_of_both_kinds_resumes_after_a_stop(config, teacher_run, published, external, tmp_path):
+    """Attention maps are those of the stages, and an interrupted run ends like an uninterrupted one."""
     savedmodel = str(shutil.copytree(published / NAME / "1", tmp_path / "copy"))
     inside = train.run(dataclasses.replace(config, teachers=(str(teacher_run),) * 2), tmp_path / "inside")
     config = dataclasses.replace(config, teachers=(str(teacher_run), savedmodel))
-    asked = train.run(config, tmp_path / "asked")
-    for one, other in zip(losses(inside), losses(asked), strict=True):
+    ahead = train.run(config, tmp_path / "ahead")
+    for one, other in zip(losses(inside), losses(ahead), strict=True):
         assert other == pytest.approx(one, rel=1e-4)
-    assert [teacher["name"] for teacher in asked["teachers"]] == ["wrn10-1_2-3", "copy"]
+    assert [teacher["name"] for teacher in ahead["teachers"]] == ["wrn10-1_2-3", "copy"]
     calls = iter([False, True])
-    with pytest.raises(loop.Stopped):
+    with pytest.raises(Stopped):
         train.run(config, tmp_path / "stopped", stopping=lambda: next(calls))
     train.run(config, tmp_path / "stopped")
-    pair = [weights.load_model(tmp_path / name).get_weights() for name in ("asked", "stopped")]
+    pair = [weights.load_model(tmp_path / name).get_weights() for name in ("ahead", "stopped")]
     assert all((a == b).all() for a, b in zip(*pair, strict=True))
 
 
@@ -111,16 +112,16 @@ def test_an_ensemble_of_both_kinds_goes_on_after_a_stop(config, teacher_run, pub
     [
         ({}, "teacher_signature must be one of classify. Received: serving_default"),
         ({"teacher_signature": "classify"}, "teacher_logits must be one of score, share, wrong. Received: logits"),
-        ({**ASKED, "teacher_input": "auto"}, "must say how a teacher of floating-point images wants them"),
-        ({**ASKED, "teacher_logits": "share"}, "must give logits.*Received: probabilities, share of classify"),
-        ({**ASKED, "teacher_logits": "wrong"}, "must know the classes of .*Received: test error"),
-        ({**ASKED, "dataset": "digits"}, r"image shape: \(32, 32, 3\). Received: \(16, 16, 3\)"),
-        ({**ASKED, "at_weight": 1.0}, "must give stage1, stage2.*Received: score, share, wrong of classify"),
+        ({**SETTINGS, "teacher_input": "auto"}, "must be set for a teacher of floating-point images"),
+        ({**SETTINGS, "teacher_logits": "share"}, "must output logits.*Received: probabilities, share of classify"),
+        ({**SETTINGS, "teacher_logits": "wrong"}, "must know the classes of .*Received: test error"),
+        ({**SETTINGS, "dataset": "digits"}, r"image shape: \(32, 32, 3\). Received: \(16, 16, 3\)"),
+        ({**SETTINGS, "at_weight": 1.0}, "must have outputs stage1, stage2.*Received: score, share, wrong of classify"),
         ({"teacher_input": "grey"}, "teacher_input must be one of auto, raw, unit, standardised"),
     ],
 )
-def test_a_savedmodel_that_does_not_fit_is_refused(config, foreign, tmp_path, changes, message):
-    config = dataclasses.replace(config, **{**METHODS["kd"], **changes}, teachers=(str(foreign),))
+def test_a_savedmodel_that_does_not_fit_is_refused(config, external, tmp_path, changes, message):
+    config = dataclasses.replace(config, **{**METHODS["kd"], **changes}, teachers=(str(external),))
     with pytest.raises(InputError, match=message):
         train.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -132,9 +133,9 @@ def test_a_savedmodel_of_other_classes_is_refused(config, published, npz, tmp_pa
     for key in ("y_train", "y_test"):
         arrays[key] = arrays[key] % 2
     np.savez(tmp_path / "halves.npz", **arrays)
-    taught = dataclasses.replace(config, dataset=f"npz:{tmp_path}/halves.npz", teachers=(str(published / NAME / "1"),))
+    config = dataclasses.replace(config, dataset=f"npz:{tmp_path}/halves.npz", teachers=(str(published / NAME / "1"),))
     with pytest.raises(InputError, match=r"number of classes: \(2,\). Received: \(4,\) from"):
-        train.run(taught, tmp_path / "run")
+        train.run(config, tmp_path / "run")
 
 
 def test_a_directory_wins_over_a_published_name(teacher_run, published, monkeypatch, tmp_path):
@@ -154,7 +155,7 @@ def test_a_run_without_its_weights_is_refused(config, teacher_run, tmp_path):
         train.run(dataclasses.replace(config, teachers=(str(tmp_path),)), tmp_path / "run")
 
 
-def test_what_is_no_savedmodel_is_refused(config, published, tmp_path):
+def test_a_broken_savedmodel_is_refused(config, published, tmp_path):
     broken = pathlib.Path(shutil.copytree(published / NAME / "1", tmp_path / "broken"))
     (broken / "saved_model.pb").write_bytes(b"\1" * 100)
     with pytest.raises(InputError, match=r"must be one that loads. Received: ") as refused:
@@ -165,7 +166,7 @@ def test_what_is_no_savedmodel_is_refused(config, published, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("where", "message"),
+    ("spec", "message"),
     [
         ("w" * 300, r"directory of a finished run. Received: www"),
         ("w/" * 1000, r"a directory or a published name. Received: 'w/w/"),
@@ -174,14 +175,14 @@ def test_what_is_no_savedmodel_is_refused(config, published, tmp_path):
         ("http://example.com/wrn28-10_20-65", "must lie at https://HOST/FOLDER/NAME or hf://"),
     ],
 )
-def test_who_is_not_there_is_told_in_one_line(config, where, message):
+def test_a_missing_teacher_is_reported_in_one_line(config, spec, message):
     with pytest.raises(InputError, match=message) as refused:
-        resolve.find(where, config)
+        resolve.find(spec, config)
     assert "\n" not in str(refused.value)
 
 
-def test_on_jax_several_steps_a_call_get_what_was_asked(config, foreign, published, tmp_path):
-    """A SavedModel needs TensorFlow to run, but not as the backend of what it teaches."""
+def test_on_jax_several_steps_of_a_call_get_their_teacher_outputs(config, external, published, tmp_path):
+    """A SavedModel needs TensorFlow to run, but its student may train on another backend."""
     code = """
 import dataclasses, json, sys
 from kdzoo.runs.config import METHODS, RunConfig
@@ -193,20 +194,20 @@ for fused in (1, 2):
     record = train.run(dataclasses.replace(config, fused_steps=fused), f"{workdir}/{fused}")
     print(json.dumps(record["history"][0]))
 """
-    arguments = (config.dataset, str(foreign), str(tmp_path))
+    arguments = (config.dataset, str(external), str(tmp_path))
     environment = {**JAX_ENV, "CUDA_VISIBLE_DEVICES": ""}
     done = run_python("-c", code, *arguments, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (losses({"history": [json.loads(line)]})[0] for line in done.stdout.splitlines()[-2:])
     assert two == pytest.approx(one, rel=1e-4)
-    same = dataclasses.replace(config, schedule="1-1", teachers=(str(foreign),), **METHODS["kd"], **ASKED)
+    same = dataclasses.replace(config, schedule="1-1", teachers=(str(external),), **METHODS["kd"], **SETTINGS)
     assert one == pytest.approx(losses(train.run(same, tmp_path / "tensorflow"))[0], rel=2e-3)
 
 
-def test_without_tensorflow_a_savedmodel_is_refused_in_one_line(config, foreign, tmp_path):
+def test_without_tensorflow_a_savedmodel_is_refused_in_one_line(config, external, tmp_path):
     code = """
 import sys
-from apps import common
+from apps import train_command
 from kdzoo import RunConfig
 from kdzoo.training import train
 dataset, teacher, workdir = sys.argv[1:]
@@ -215,17 +216,17 @@ try:
 except ValueError as error:
     print(error)
 """
-    arguments = (config.dataset, str(foreign), str(tmp_path / "run"))
+    arguments = (config.dataset, str(external), str(tmp_path / "run"))
     done = run_python("-c", WITHOUT_TENSORFLOW + code, *arguments, python=JAX_PYTHON, env=JAX_ENV)
     assert "A SavedModel as teacher needs TensorFlow" in done.stdout, done.stderr[-2000:]
 
 
-def test_a_sweep_takes_every_kind_of_teacher(npz, teacher_run, foreign, published, monkeypatch):
+def test_a_sweep_takes_every_kind_of_teacher(npz, teacher_run, external, published, monkeypatch):
     monkeypatch.setenv("KDZOO_HOME", str(published))
-    kinds = [str(teacher_run), NAME, str(foreign), "grpc://localhost:1/wrn16-2_10-35", "https://x.org/m/wrn16-8_20-65"]
+    kinds = [str(teacher_run), NAME, str(external), "grpc://localhost:1/wrn16-2_10-35", "https://x.org/m/wrn16-8_20-65"]
     grid = {"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": kinds}]}
-    runs = sweep.expand(grid)
+    runs = expand(grid)
     assert [run.config.teachers for run in runs] == [(kind,) for kind in kinds]
     assert all(run.needs == () for run in runs)
     with pytest.raises(InputError, match="an earlier run of the grid, or else be there"):
-        sweep.expand({"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": "wrn10-1_9-10"}]})
+        expand({"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": "wrn10-1_9-10"}]})

@@ -1,0 +1,86 @@
+"""Filling the tables of teacher outputs ahead of runs."""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from kdzoo.data import augmentation, sampling, sources
+from kdzoo.data.dataset import Dataset
+from kdzoo.runs.config import RunConfig
+from kdzoo.teachers.base import DEADLINE
+from kdzoo.teachers.cached_teacher import CALL_IMAGES, CachedTeacher
+from kdzoo.teachers.output_cache import Cache
+from kdzoo.teachers.resolve import Ensemble
+from zoo import InputError
+
+
+def precompute(
+    config: RunConfig,
+    cache: Cache,
+    *,
+    seeds: Sequence[int] | None = None,
+    deadline: float = DEADLINE,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> tuple[int, int]:
+    """Fills the tables of a configuration's teachers.
+
+    Several processes may do so at once: each begins at another row, and skips rows that another process has filled.
+
+    Args:
+        config: of the run, or of one that differs in student, temperature or loss weights only.
+        cache: holds the tables.
+        seeds: only the rows that runs of the configuration with these seeds will need; None: all rows.
+        deadline: seconds in which a server must respond.
+        progress: called with the number of rows done so far and the number of all rows.
+        stopping: called before each call of a teacher; if it returns True, the function returns.
+
+    Returns:
+        The number of rows that were in the tables already, and of rows that were added, over all teachers.
+
+    Raises:
+        InputError: if the configuration is invalid, or the tables cannot be created.
+    """
+    dataset = sources.load(config.dataset, config.dataset_name)
+    if config.augment == "auto":
+        config = dataclasses.replace(config, augment=dataset.augment)
+    ensemble = Ensemble(config, deadline=deadline)
+    ensemble.check(dataset)
+    present = added = 0
+    for teacher in ensemble.teachers:
+        with contextlib.closing(CachedTeacher(teacher, dataset, config, cache)) as cached:
+            if not cached.tables:
+                raise InputError(f"teacher_cache must have room for the tables. Received: {cache.folder}")
+            rows = np.arange(cached.rows) if seeds is None else _needed(cached, dataset, config, seeds)
+            rows = np.roll(rows, int.from_bytes(os.urandom(4)) % len(rows))
+            backlog: list[int] = []
+            for first in range(0, len(rows), CALL_IMAGES):
+                part = rows[first : first + CALL_IMAGES]
+                missing = part[cached.look_up(part)[1]]
+                present += len(part) - len(missing)
+                backlog.extend(missing.tolist())
+                last = first + CALL_IMAGES >= len(rows)
+                while len(backlog) >= CALL_IMAGES or (last and backlog):
+                    if stopping():
+                        return present, added
+                    cached.compute(np.array(backlog[:CALL_IMAGES]))
+                    added += len(backlog[:CALL_IMAGES])
+                    del backlog[:CALL_IMAGES]
+                progress(present + added, len(rows) * len(ensemble.teachers))
+    return present, added
+
+
+def _needed(teacher: CachedTeacher, dataset: Dataset, config: RunConfig, seeds: Sequence[int]) -> np.ndarray:
+    """Rows of all epochs of runs with these seeds, and of the test set."""
+    train, _ = sampling.split_train(
+        dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
+    )
+    rows = [teacher.test_rows]
+    for seed, epoch in itertools.product(seeds, range(config.kd_epochs)):
+        views = augmentation.views(seed=seed, epoch=epoch, indices=train.indices, augment=config.augment)
+        rows.append(teacher.rows_of(train.indices, views))
+    return np.unique(np.concatenate(rows))
