@@ -15,16 +15,16 @@ LOST_IN_NAMES = {
     *("afar", "answer", "answered", "answers", "ask", "asked", "asking", "asks", "foreign", "said", "say", "saying"),
     *("says", "stranger", "strangers", "tell", "telling", "tells", "told", "untaught", "voice", "voices"),
 }
-LOST_NAMES = {"about", "ahead", "feed", "place", "where"}  # as a whole name
+LOST_NAMES = {"about", "where", "Ahead", "Feed", "Place"}  # as a whole name
 LOST_IN_TEXT = re.compile(
     r"\b(afar|answer(s|ed|ing)?|ask(s|ed|ing)?|foreign|sa(id|y|ys|ying)|strangers?|t(ell|ells|elling|old)|untaught"
     r"|voices?|of ours|makes? room|lets? go|goes on|going on|gone on|puts? back)\b",
     re.IGNORECASE,
 )
-# File -> strings that hold such a word for a reason: keys of files that users have, other people's API.
-ALLOWED: dict[str, set[str]] = {
-    "tests/test_words.py": {"*"},
-}
+# Keys of files that users have: "asked" in a record's teacher_rows, "says" in the key of a cached table.
+KEYS = {"asked", "says"}
+ALLOWED = {"CHANGELOG.md": {"kdzoo.answers"}}  # a module of 0.4
+ITSELF = pathlib.Path(__file__)
 
 CODE = sorted(path for tree in ("apps", "benchmarks", "kdzoo", "tests", "zoo") for path in (ROOT / tree).rglob("*.py"))
 PAGES = sorted(
@@ -57,28 +57,28 @@ def is_lost(name: str) -> bool:
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
     if LOST_IN_TEXT.search(name.replace("_", " ")):
         return True
-    return name.strip("_").lower() in LOST_NAMES or bool(LOST_IN_NAMES & {word.lower() for word in words})
+    return name.strip("_") in LOST_NAMES or bool(LOST_IN_NAMES & {word.lower() for word in words})
 
 
 @pytest.mark.parametrize("path", CODE, ids=name_of)
 def test_code_is_in_the_words_of_the_field(path):
-    allowed = ALLOWED.get(name_of(path), set())
-    if "*" in allowed:
-        pytest.skip("holds the lost words themselves")
+    if path == ITSELF:
+        pytest.skip("it holds the lost words themselves")
     text = path.read_text()
     found = [f"{line}: {name}" for line, name in sorted(names_in(ast.parse(text))) if is_lost(name)]
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type in (tokenize.COMMENT, tokenize.STRING) and token.string.strip("\"'") not in allowed:
+        if token.type in (tokenize.COMMENT, tokenize.STRING) and token.string.strip("\"'") not in KEYS:
             found += [f"{token.start[0]}: {match[0]}" for match in LOST_IN_TEXT.finditer(token.string)]
     assert not found
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_pages_are_in_the_words_of_the_field(path):
-    lines = enumerate(path.read_text().splitlines(), start=1)
-    allowed = ALLOWED.get(name_of(path), set())
-    matches = ((i, match[0]) for i, line in lines for match in LOST_IN_TEXT.finditer(line))
-    found = [f"{i}: {word}" for i, word in matches if word not in allowed]
+    text = path.read_text()
+    for word in KEYS | ALLOWED.get(name_of(path), set()):
+        text = text.replace(f"`{word}`", "")
+    lines = enumerate(text.splitlines(), start=1)
+    found = [f"{i}: {match[0]}" for i, line in lines for match in LOST_IN_TEXT.finditer(line)]
     assert not found
 
 
