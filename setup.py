@@ -9,7 +9,7 @@ version = re.search(r'__version__ = "(.+?)"', (here / "kdzoo" / "version.py").re
 setup(
     name="kdzoo",
     version=version,
-    description="Knowledge distillation in Keras 3: small image classifiers taught by big ones",
+    description="Knowledge distillation in Keras 3: small image classifiers that learn from big ones",
     long_description=(here / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -19,19 +19,19 @@ setup(
     package_data={"apps": ["flags/*.flags", "grids/*.json"], "": ["*.pyi", "py.typed"], "kdzoo.paper": ["*.csv"]},
     install_requires=[
         "absl-py>=2.1,<3",
-        "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 and does not say so
+        "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 without declaring it
         "keras>=3.15,<3.16",
         "lazy-loader>=0.5,<1",  # exports of each room, listed once in its __init__.pyi
         "keras-tuner[bayesian]>=1.4.8,<2",
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",
-        "requests>=2.32,<3",  # published models from afar; tensorflow-datasets needs it too
+        "requests>=2.32,<3",  # published models from a server; tensorflow-datasets needs it too
         "scikit-learn>=1.5,<2",  # the digits, and the tuner's Bayesian search
         "scipy>=1.13,<2",  # the quantile of Student's t; scikit-learn needs it too
         "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer brings it
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.9,<5",
-        "tqdm>=4.66,<5",  # how far a download is; tensorflow-datasets needs it too
+        "tqdm>=4.66,<5",  # progress of a download; tensorflow-datasets needs it too
     ],
     entry_points={
         "console_scripts": [
