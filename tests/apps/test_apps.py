@@ -1,33 +1,47 @@
+"""The commands: their help, their errors, and one path from a teacher to an evaluated student."""
+
 import pathlib
 import re
+import subprocess
+from typing import Any
 
 import pytest
 
 from conftest import ROOT, run_python
 
+COMMANDS = (
+    *("train", "distill", "evaluate", "publish", "serve", "list", "compare", "demo"),
+    *("precompute", "sweep", "tune", "reproduce"),
+)
 FLAGFILES = sorted(ROOT.glob("apps/flags/*.flags"))
 
 
-def run_app(name: str, *args: str, **kwargs):
-    return run_python("-m", f"apps.{name}", *args, **kwargs)
+def run_app(name: str, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return run_python("-m", f"apps.{name}", *args, **options)
 
 
 @pytest.mark.parametrize("code", ["import kdzoo", "import sys; sys.argv = ['x', '--help']; import apps.distill"])
-def test_import_and_help_load_no_backend(code):
+def test_import_and_help_load_no_backend(code: str) -> None:
     loaded = run_python("-c", f"{code}\nimport sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))")
     assert loaded.returncode == 0, loaded.stderr
     assert not {"keras", "tensorflow", "jax", "tensorflow_datasets", "matplotlib"} & set(loaded.stdout.split())
 
 
-@pytest.mark.parametrize("name", ["train", "distill", "evaluate", "demo", "publish", "list", "serve"])
-def test_help_says_what_the_command_does(name):
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_an_example_and_a_sentence_for_each_flag(name: str) -> None:
     done = run_app(name, "--help")
     assert f"python -m apps.{name}" in done.stdout
-    assert "--workdir" in done.stdout or "--model" in done.stdout
+    _, _, described = done.stdout.partition(f"apps/{name}.py:")
+    helps = re.findall(r"^  --(\S+):((?:.|\n    )*)", described, re.MULTILINE)
+    assert helps
+    for flag, text in helps:
+        sentence = re.sub(r"\((default: [^)]*|an? [^)]*|number [^)]*)\)|<[^>]*>:", "", text).strip()
+        assert re.match("[A-Z]", sentence), (flag, text)
+        assert sentence.endswith("."), (flag, text)
 
 
-def test_train_distill_evaluate(npz, tmp_path):
-    """The same command with the same seed gives bit-identical weights twice, each in a process of its own."""
+def test_train_distill_evaluate(npz: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The same command with the same seed makes bit-identical weights in two processes."""
     import h5py
     import numpy as np
 
@@ -35,7 +49,7 @@ def test_train_distill_evaluate(npz, tmp_path):
     done = run_app("train", "--model=wrn10-2", "--schedule=1-2", f"--workdir={tmp_path}/teacher", *dataset)
     assert done.returncode == 0, done.stderr
     assert "wrn10-2_1-2 on npz:" in done.stdout
-    weights = []
+    weights: list[dict[str, Any]] = []
     for run in ("one", "two"):
         flags = [f"--teacher={tmp_path}/teacher", "--method=at+kd", f"--workdir={tmp_path}/{run}", *dataset]
         done = run_app("distill", "--student=wrn10-1", "--schedule=cos-2", *flags)
@@ -49,7 +63,7 @@ def test_train_distill_evaluate(npz, tmp_path):
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
     done = run_app("evaluate", f"--model={tmp_path}/one", f"--dataset=npz:{npz}")
     assert done.returncode == 0, done.stderr
-    assert "its record says" in done.stdout
+    assert "; in its record: " in done.stdout
 
 
 TRAIN = ["train", "--dataset=digits", "--workdir={tmp}/run"]
@@ -107,21 +121,23 @@ DISTILL = ["distill", "--student=wrn10-1", "--schedule=1-2", "--dataset=npz:{npz
         ),
     ],
 )
-def test_bad_input_ends_in_one_clear_line(args, message, npz, teacher_run, tmp_path):
-    places = {"tmp": tmp_path, "npz": npz, "teacher": teacher_run}
-    done = run_app(*(arg.format(**places) for arg in args))
+def test_bad_input_ends_in_one_clear_line(
+    args: list[str], message: str, npz: pathlib.Path, teacher_run: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    paths = {"tmp": tmp_path, "npz": npz, "teacher": teacher_run}
+    done = run_app(*(arg.format(**paths) for arg in args))
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert message.format(**places) in line
+    assert message.format(**paths) in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_network_is_an_error_that_says_what_to_do(tmp_path):
+def test_without_a_network_the_error_names_the_remedy(tmp_path: pathlib.Path) -> None:
     # A proxy that refuses every connection stands for the missing network.
-    env = {"TFDS_DATA_DIR": str(tmp_path / "none"), "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": ""}
-    env["https_proxy"] = env["HTTPS_PROXY"]
+    proxy = "http://127.0.0.1:9"
+    env = {"TFDS_DATA_DIR": str(tmp_path / "none"), "HTTPS_PROXY": proxy, "https_proxy": proxy}
     done = run_app("train", "--model=wrn10-1", "--schedule=1-2", f"--workdir={tmp_path}/run", env=env)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -130,12 +146,12 @@ def test_no_network_is_an_error_that_says_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
-def test_flagfiles_open_with_what_they_are_and_parse(path: pathlib.Path):
+def test_flagfiles_begin_with_a_description_and_parse(path: pathlib.Path) -> None:
     lines = path.read_text().splitlines()
     comments = [line for line in lines if line.startswith("#")]
     assert lines[: len(comments)] == comments
-    for what in ("python -m apps.", "hardware:", "time:", "error:", "runs:"):
-        assert any(what in line for line in comments), what
+    for part in ("python -m apps.", "hardware:", "time:", "error:", "runs:"):
+        assert any(part in line for line in comments), part
     app = re.search(r"python -m apps\.(\w+)", path.read_text())[1]
     # The word at the end stops the command once its flags are parsed.
     done = run_app(app, f"--flagfile={path}", "stop")
