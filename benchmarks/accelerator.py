@@ -136,7 +136,7 @@ def floor(model, batch: int, item_bytes: int, rate: float, bandwidth: float) -> 
     return operations / rate, moved / bandwidth
 
 
-# Our steps.
+# The steps of kdzoo.
 
 
 def examples() -> Dataset:
@@ -241,7 +241,7 @@ def torch_seconds(pair: str, policy: str, batch: int, count: int) -> list[float 
         try:
             run()
             seconds.append(statistics.median(run() for _ in range(3)))
-        except Exception as error:  # no compiler for it on this machine, say: the other figures stand
+        except Exception as error:  # for example no compiler on this machine: the other figures stand
             print(f"PyTorch {'compiled' if compiled else 'eager'}: {str(error).splitlines()[0][:100]}", file=sys.stderr)
             seconds.append(None)
     return seconds
@@ -251,7 +251,7 @@ def torch_seconds(pair: str, policy: str, batch: int, count: int) -> list[float 
 
 
 def worker(args) -> None:
-    """A process among several: says when it is ready, and on a line from its parent runs, and says how long it took."""
+    """One process of several: prints that it is ready, waits for a line from its parent, runs and prints seconds."""
     _, stepper = build(args.models, args.policies, args.batch)
     run_steps(stepper, args.steps)
     print("ready", flush=True)

@@ -23,14 +23,14 @@ from absl import app, flags
 
 import kdzoo
 from kdzoo.hub import cards, models
-from kdzoo.publishing import publisher
+from kdzoo.publishing import export
 from kdzoo.reports import tables
 from kdzoo.runs import machine
 from kdzoo.teachers import grpc, saved_model
 
-flags.DEFINE_string("model", "wrn16-2_10-35", "A published model.")
-flags.DEFINE_integer("rounds", 7, "Of all ways in turn.")
-flags.DEFINE_float("seconds", 3.0, "A way's share of a round.")
+flags.DEFINE_string("model", "wrn16-2_10-35", "Name of the published model to serve.")
+flags.DEFINE_integer("rounds", 7, "Number of rounds; each measures every way once.")
+flags.DEFINE_float("seconds", 3.0, "Time that each way is measured for in a round, in seconds.")
 
 
 def main(_) -> None:
@@ -46,11 +46,11 @@ def main(_) -> None:
         with concurrent.futures.ThreadPoolExecutor(100) as pool:
 
             def together(batch: int, clients: int):
-                def ask():
-                    answers = [pool.submit(client.predict, signature, images[:batch]) for _ in range(clients)]
-                    return sum(len(answer.result()["logits"]) for answer in answers)
+                def request():
+                    futures = [pool.submit(client.predict, signature, images[:batch]) for _ in range(clients)]
+                    return sum(len(future.result()["logits"]) for future in futures)
 
-                return ask
+                return request
 
             def plainly(batch: int):
                 return lambda: len(call(signature, images[:batch])["logits"])
@@ -98,15 +98,15 @@ def _time_load(card: dict) -> None:
     with tempfile.TemporaryDirectory() as root:
         directory = pathlib.Path(root) / name
         statistics_of = {key: card["dataset"][key] for key in ("mean", "std")}
-        weights = publisher.write(kdzoo.build("wrn16-8"), directory / cards.VERSION, **statistics_of)
-        files = {file: cards.expect((directory / file).read_bytes()) for file in cards.FILES}
+        weights = export.write_saved_model(kdzoo.build("wrn16-8"), directory / cards.VERSION, **statistics_of)
+        files = {file: cards.file_entry((directory / file).read_bytes()) for file in cards.FILES}
         other = card | {
             "name": name,
             "config": card["config"] | {"model": "wrn16-8"},
             "weights": weights,
             "files": files,
         }
-        publisher.write_card(directory, other)
+        cards.write_card(directory, other)
         seconds = []
         for _ in range(5):
             began = time.perf_counter()

@@ -12,8 +12,8 @@ it is to be timed, torchdistill); without it these ways are left out.
 
 The peers: `keras.distillation.Distiller` with `KLDivergence()`, in networks of Keras's own layers and without XLA,
 which on a CPU halves it; PyTorch eager as RepDistiller trains (SGD, KL at T = 4), in channels_last; torchdistill's
-DistillationBox with its own KDLoss, in channels_last too. No peer, but what is ours in the steps told from what is ours
-in the networks: `keras.distillation` given the zoo's, whose BatchNorm is one operation.
+DistillationBox with its own KDLoss, in channels_last too. Not a peer, but shown to separate the gain of kdzoo's steps
+from that of its networks: `keras.distillation` with the zoo's networks, whose BatchNorm is one operation.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def compare(args) -> dict:
 
 
 def growth(args) -> dict:
-    """Images/s by share of rows in the table, by teachers, by classes; and how many rows runs have to ask for."""
+    """Images/s by share of rows in the table, by teachers, by classes; and how many rows runs have to compute."""
     student, teacher = "wrn16-1", "wrn16-2"
     cases = {f"share {share}": {"share": share} for share in (0.0, 0.25, 0.5, 0.75, 1.0)}
     for count in (1, 2, 3):
@@ -118,7 +118,7 @@ def growth(args) -> dict:
 
 
 def missing_shares() -> dict[str, list[float]]:
-    """Share of its rows that each seed's run must ask for, one seed after another, by epochs: counted."""
+    """Share of its rows that each seed's run must compute, one seed after another, by epochs: counted."""
     import numpy as np
 
     from kdzoo.data import augmentation
@@ -127,17 +127,17 @@ def missing_shares() -> dict[str, list[float]]:
     for epochs in (16, 35, 65, 200):
         there, shares[str(epochs)] = np.zeros((len(indices), 162), bool), []
         for seed in range(5):
-            asked = 0
+            missing = 0
             for epoch in range(epochs):
                 views = augmentation.views(seed=seed, epoch=epoch, indices=indices, augment="crop_flip")
-                asked += int((~there[indices, views]).sum())
+                missing += int((~there[indices, views]).sum())
                 there[indices, views] = True
-            shares[str(epochs)].append(asked / (epochs * len(indices)))
+            shares[str(epochs)].append(missing / (epochs * len(indices)))
     return shares
 
 
 class Worker:
-    """A process that does some steps when it is told to."""
+    """A process that runs a number of steps on request."""
 
     def __init__(self, way: str, options: dict, args):
         python = args.torch_python if "torch" in way else sys.executable
@@ -196,16 +196,16 @@ def work(way: str, options: dict) -> None:
     if "torch" in way:
         import torch
 
-        said = {"hardware": None, "versions": {"torch": torch.__version__}}
+        result = {"hardware": None, "versions": {"torch": torch.__version__}}
         if way == "torchdistill":
             import torchdistill
 
-            said["versions"]["torchdistill"] = torchdistill.__version__
+            result["versions"]["torchdistill"] = torchdistill.__version__
     else:
         from kdzoo.runs import machine
 
-        said = {"hardware": machine.hardware(), "versions": machine.versions()}
-    print(json.dumps(said | {"peak_mb": peak}), flush=True)
+        result = {"hardware": machine.hardware(), "versions": machine.versions()}
+    print(json.dumps(result | {"peak_mb": peak}), flush=True)
 
 
 def noise(classes: int = 10, examples: int = EXAMPLES):
@@ -236,7 +236,7 @@ def batches():
 
 
 def untrained(name: str, dataset, folder: str, seed: int) -> str:
-    """Directory of what looks like a finished run, its network as it was drawn."""
+    """Directory of a run that looks finished; its network has its initial weights."""
     import keras
 
     import kdzoo
@@ -247,12 +247,12 @@ def untrained(name: str, dataset, folder: str, seed: int) -> str:
     if not directory.exists():
         keras.utils.set_random_seed(seed)
         model = kdzoo.build(name, num_classes=dataset.num_classes)
-        about = {"name": dataset.name, "fingerprint": dataset.fingerprint, "num_classes": dataset.num_classes}
-        about |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
+        metadata = {"name": dataset.name, "fingerprint": dataset.fingerprint, "num_classes": dataset.num_classes}
+        metadata |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
         record = {"name": name, "method": "none", "seed": seed, "parameters": 0, "test_error_last": 0.0}
         directory.mkdir()
         save_weights(directory, model)
-        records.write(directory, record | {"config": {"model": name}, "dataset": about})
+        records.write(directory, record | {"config": {"model": name}, "dataset": metadata})
     return str(directory)
 
 
@@ -281,45 +281,47 @@ def ours(
     strategy.make_deterministic()
     student, _, teacher = pair.partition("<")
     dataset = noise(classes, examples)
-    taught = (
+    teacher_runs = (
         ()
         if way in ("plain", "eigen")
         else tuple(untrained(teacher, dataset, folder, seed) for seed in range(teachers))
     )
-    how = METHODS["kd" if taught else "none"] | {"teacher_dtype": "bfloat16" if way == "live_bfloat16" else "auto"}
-    config = RunConfig(student, "10-1000", teachers=taught, augment="crop_flip", **how)
-    answers = None
-    if taught:
+    how = METHODS["kd" if teacher_runs else "none"] | {
+        "teacher_dtype": "bfloat16" if way == "live_bfloat16" else "auto"
+    }
+    config = RunConfig(student, "10-1000", teachers=teacher_runs, augment="crop_flip", **how)
+    outputs = None
+    if teacher_runs:
         cache = None if way.startswith("live") else output_cache.Cache(pathlib.Path(tempfile.mkdtemp(dir=folder)))
         ensemble = Ensemble(config)
         ensemble.check(dataset)
-        answers = TeacherOutputs(ensemble, dataset, dataset.train, config, cache)
+        outputs = TeacherOutputs(ensemble, dataset, dataset.train, config, cache)
         rows = np.arange(examples * 162)
         if way == "warm" or share:
-            # As if a teacher had been asked: any numbers will do.
+            # As if a teacher had computed them: any numbers will do.
             rows = (
                 rows
                 if way == "warm" or share == 1
                 else np.random.default_rng(1).permutation(rows)[: int(share * len(rows))]
             )
-            for cached in answers.teachers:
+            for cached in outputs.teachers:
                 for part in np.array_split(rows, -(-len(rows) // 4096)):
                     cached.tables["logits"].write(part, np.zeros((len(part), classes), np.float32))
     keras.utils.set_random_seed(0)
     network = kdzoo.build(student, num_classes=classes)
     weights = {"ce_weight": config.ce_weight, "kd_weight": config.kd_weight}
-    say = answers.in_step() if answers else None
-    model = kdzoo.Distiller(network, outputs_given=say or answers is not None, **weights)
+    program = outputs.in_step() if outputs else None
+    model = kdzoo.Distiller(network, outputs_given=program or outputs is not None, **weights)
     model.compile(CoupledSGD(1e-3))
     model.optimizer.build(model.trainable_variables)
-    driver = backends.make(model, dataset, dataset.train, config, None if say else answers)
-    place = [0, 0]
+    driver = backends.make(model, dataset, dataset.train, config, None if program else outputs)
+    position = [0, 0]
 
     def run(count: int) -> None:
         for _ in range(count):
-            epoch, step = place
+            epoch, step = position
             driver.run(epoch=epoch, begin=step, end=step + 1)
-            place[:] = (epoch, step + 1) if step + 1 < driver.per_epoch else (epoch + 1, 0)
+            position[:] = (epoch, step + 1) if step + 1 < driver.per_epoch else (epoch + 1, 0)
         driver.metrics()
 
     return run
@@ -383,9 +385,9 @@ def torch_reference(*, way: str, pair: str, folder: str):
         for _ in range(count):
             x, y = next(made)
             with torch.no_grad():
-                taught = F.softmax(teacher(x) / temperature, dim=1)
+                target = F.softmax(teacher(x) / temperature, dim=1)
             logits = student(x)
-            kd = F.kl_div(F.log_softmax(logits / temperature, dim=1), taught, reduction="sum") / len(x)
+            kd = F.kl_div(F.log_softmax(logits / temperature, dim=1), target, reduction="sum") / len(x)
             loss = 0.1 * F.cross_entropy(logits, y) + 0.9 * temperature**2 * kd
             optimiser.zero_grad()
             loss.backward()
@@ -476,7 +478,7 @@ def show_growth(result: dict) -> list[list[tuple]]:
         )
     # A step takes as long as with a full table, and each missing row its part of what an empty one costs.
     warm, cold = (50_000 / statistics.median(rates[f"share {share}"]) for share in ("1.0", "0.0"))
-    costs = [("rows to ask for, and s an epoch", *(f"seed {seed}" for seed in range(1, 6)))]
+    costs = [("rows to compute, and s an epoch", *(f"seed {seed}" for seed in range(1, 6)))]
     for epochs, shares in result["missing"].items():
         costs.append((f"{epochs} epochs", *(f"{100 * s:.0f} %, {warm + s * (cold - warm):.0f}" for s in shares)))
     return [rows, costs]

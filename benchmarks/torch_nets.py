@@ -1,4 +1,4 @@
-"""The zoo's networks in PyTorch, for what is timed against it: WideResNet and DenseNet-BC."""
+"""The zoo's networks in PyTorch, as the peers of the timings: WideResNet and DenseNet-BC."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 def build(name: str) -> nn.Module:
-    """The network of an architecture's name, wrn16-2 or dn40-12 say: from images [n, 3, 32, 32] to logits [n, 10]."""
+    """The network of an architecture, for example wrn16-2 or dn40-12: from images [n, 3, 32, 32] to logits [n, 10]."""
     depth, width = map(int, name.removeprefix("wrn").removeprefix("dn").split("-"))
     return {"w": WideResNet, "d": DenseNet}[name[0]](depth, width)
 
