@@ -3,38 +3,43 @@
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.runs import weights as weights_module
+from kdzoo.hub.cards import CARD, VARIABLES, verify
+from kdzoo.runs import weights as run_weights
 from zoo import InputError
 
 if TYPE_CHECKING:
     import keras
-from kdzoo.hub.cards import CARD, VARIABLES, verify
 
 
 def build_network(directory: pathlib.Path, card: dict[str, Any]) -> "keras.Model":
+    """Builds the network of a published model and assigns its weights, after every file was verified.
+
+    Raises:
+        InputError: if a file does not match the card, or the card does not match its network.
+    """
     content = verify(directory, card)[VARIABLES]
     try:
-        model = weights_module.build(card)
-        assign(model, card["weights"], content)
+        model = run_weights.build(card)
+        assign_weights(model, card["weights"], content)
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"A published model's card must tell of its weights. Received: {directory / CARD}: {error}"
+            f"A published model's card must list its weights. Received: {directory / CARD}: {error}"
         ) from None
     return model
 
 
-def assign(model: "keras.Model", weights: list[dict[str, Any]], content: bytes) -> None:
-    """Gives a model the weights that lie in a SavedModel's data file.
+def assign_weights(model: "keras.Model", weights: list[dict[str, Any]], content: bytes) -> None:
+    """Assigns the weights in a SavedModel's data file to the variables of a model.
 
     Args:
-        model: whose variables they are.
-        weights: path, shape, dtype and offset in bytes of each, as in a card.
-        content: the data file's.
+        model: a network of the same architecture.
+        weights: path, shape, dtype and offset (bytes) of each, as in a card.
+        content: bytes of the data file.
 
     Raises:
-        InputError: if they are not this model's.
+        InputError: if the model's variables have other paths or shapes.
     """
     import numpy as np
 

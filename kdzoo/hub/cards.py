@@ -1,16 +1,14 @@
-"""Cards of published models: read, checked against their own digest, and the files checked against them."""
+"""Cards of published models: read, checked against their own digest, and compared with the model's files."""
 
 import hashlib
 import json
 import os
 import pathlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kdzoo import files
 from zoo import InputError
-
-if TYPE_CHECKING:
-    pass
 
 CARD = "card.json"
 VERSION = "1"
@@ -18,16 +16,16 @@ SAVED_MODEL = f"{VERSION}/saved_model.pb"
 VARIABLES = f"{VERSION}/variables/variables.data-00000-of-00001"
 INDEX = f"{VERSION}/variables/variables.index"
 FILES = (SAVED_MODEL, VARIABLES, INDEX)
-SAMPLE = 1000  # first test images, whose error alone a card holds too: a check that takes seconds
-CARD_BYTES = 2**20  # more is no card
+SAMPLE = 1000  # first test images; a card holds their error too, for a check that takes seconds
+CARD_BYTES = 2**20  # a larger file is no card
 
 
-def read_card(directory: str | os.PathLike, name: str | None = None) -> dict[str, Any]:
+def read_card(directory: str | os.PathLike[str], name: str | None = None) -> dict[str, Any]:
     """The card of the published model in a directory.
 
     Args:
-        directory: that holds card.json.
-        name: what the model must be named; None: whatever its card says.
+        directory: holds card.json.
+        name: the model's expected name; None accepts any.
 
     Raises:
         InputError: if there is no whole, unedited card of that name.
@@ -41,11 +39,17 @@ def read_card(directory: str | os.PathLike, name: str | None = None) -> dict[str
 
 
 def parse_card(content: bytes, *, spec: str, name: str | None = None) -> dict[str, Any]:
-    """A card's content, checked against its own digest, so that what it says of the files can be relied on.
+    """A card from its bytes, checked against its own digest, so that its list of files can be trusted.
+
+    Args:
+        content: bytes of card.json.
+        spec: path or address of the card, for the message of an error.
+        name: the model's expected name; None accepts any.
 
     Raises:
-        InputError: if it is none, was edited, or is another model's.
+        InputError: if the content is no card, was edited, or is another model's card.
     """
+    card: Any = None
     reason = None
     try:
         card = json.loads(content) if len(content) <= CARD_BYTES else None
@@ -55,7 +59,7 @@ def parse_card(content: bytes, *, spec: str, name: str | None = None) -> dict[st
             reason = f"the card of {card['name']}"
         elif set(card["files"]) != set(FILES):
             reason = f"files other than {', '.join(FILES)}"
-        elif not all(_is_expectation(expected) for expected in card["files"].values()):
+        elif not all(_is_file_entry(entry) for entry in card["files"].values()):
             reason = "files without size and SHA-256"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"not a card: {error}"
@@ -64,55 +68,70 @@ def parse_card(content: bytes, *, spec: str, name: str | None = None) -> dict[st
     return card
 
 
-def _is_expectation(expected: Any) -> bool:
-    """Whether this is what `expect` gives, so that it may be counted with and be part of a file's name."""
+def write_card(directory: pathlib.Path, card: dict[str, Any]) -> None:
+    """Writes a card and its own digest, whole or not at all."""
+    card = card | {"sha256": digest(card)}
+    files.write_atomically(directory / CARD, f"{json.dumps(card, indent=1)}\n".encode())
+
+
+def _is_file_entry(entry: Any) -> bool:
+    """Whether `file_entry` may have made this, so that its size is a number and its digest fits in a file name."""
     return (
-        expected.keys() == {"bytes", "sha256"}
-        and type(expected["bytes"]) is int
-        and expected["bytes"] >= 0
-        and bool(re.fullmatch("[0-9a-f]{64}", expected["sha256"]))
+        entry.keys() == {"bytes", "sha256"}
+        and type(entry["bytes"]) is int
+        and entry["bytes"] >= 0
+        and bool(re.fullmatch("[0-9a-f]{64}", entry["sha256"]))
     )
 
 
 def digest(card: dict[str, Any]) -> str:
-    """SHA-256 of what a card says, but for this digest itself."""
-    said = {key: value for key, value in card.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of a card's fields, except this digest itself."""
+    fields = {key: value for key, value in card.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def count_bytes(card: dict[str, Any]) -> int:
-    """Size of a published model's files."""
-    return sum(expected["bytes"] for expected in card["files"].values())
+    """Size of a published model's files, in bytes."""
+    return sum(entry["bytes"] for entry in card["files"].values())
 
 
 def verify(directory: pathlib.Path, card: dict[str, Any]) -> dict[str, bytes]:
-    """The content of every file of a published model, each as its card says.
+    """Reads every file of a published model and compares it with the card.
+
+    Returns:
+        The content of each file, by its path within the directory.
 
     Raises:
-        InputError: if one is missing, or not what was published.
+        InputError: if a file is missing, or differs from the published one.
     """
     contents = {}
-    for name, expected in card["files"].items():
+    for name, entry in card["files"].items():
         try:
             contents[name] = (directory / name).read_bytes()
         except OSError as error:
             raise InputError(
                 f"A published model must hold the files of its card. Received: {directory / name}: {error.strerror}"
             ) from None
-        check_content(contents[name], expected, spec=str(directory / name))
+        check_content(contents[name], entry, spec=str(directory / name))
     return contents
 
 
-def expect(content: bytes) -> dict[str, Any]:
-    """What a card says of a file with this content."""
+def file_entry(content: bytes) -> dict[str, Any]:
+    """The card's entry of a file with this content: its size in bytes and its SHA-256."""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def check_content(content: bytes, expected: dict[str, Any], *, spec: str) -> None:
-    """Raises InputError unless this is the content a card expects of a file."""
-    received = expect(content)
+    """Raises InputError if a file's content does not match its entry in the card.
+
+    Args:
+        content: of the file.
+        expected: the card's entry, see `file_entry`.
+        spec: path or address of the file, for the message.
+    """
+    received = file_entry(content)
     if received != expected:
         raise InputError(
-            f"A published model's files must be as its card says: {expected['bytes']} bytes of SHA-256"
+            f"A published model's files must match its card: {expected['bytes']} bytes of SHA-256"
             f" {expected['sha256'][:12]}. Received: {spec}: {received['bytes']} bytes of {received['sha256'][:12]}"
         )

@@ -1,32 +1,37 @@
-"""The folders in which published models lie on this machine."""
+"""The folders on this machine that hold published models and downloads."""
 
 import os
 import pathlib
-from typing import TYPE_CHECKING
+import sys
 
 from zoo import InputError
-
-if TYPE_CHECKING:
-    pass
 
 CHECKOUT = pathlib.Path(__file__).parents[2] / "saved_models"
 
 
-def home(path: str | os.PathLike | None = None) -> pathlib.Path:
-    """Folder to publish in: `path`, or else the first that `load` looks in.
+def publishing_folder(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Folder to publish in: `path`, or else the first that `load` searches.
 
     Raises:
         InputError: if there is none.
     """
-    if roots := folders_of_models(path):
+    if roots := model_folders(path):
         return roots[0]
     raise InputError("A folder of models must be given, or be named by KDZOO_HOME, outside a checkout. Received: none")
 
 
-def folders_of_models(path: str | os.PathLike | None) -> list[pathlib.Path]:
-    """Folders of models on this machine."""
+def model_folders(path: str | os.PathLike[str] | None) -> list[pathlib.Path]:
+    """Folders to search for models: `path` alone, or else $KDZOO_HOME and the checkout's saved_models/."""
     if path is not None:
         return [pathlib.Path(path)]
     named = os.environ.get("KDZOO_HOME")
     in_checkout = CHECKOUT.with_name("setup.py").exists()
     return [*([pathlib.Path(named).expanduser()] if named else []), *([CHECKOUT] if in_checkout else [])]
+
+
+def cache_folder() -> pathlib.Path:
+    """Folder of downloads and teacher outputs: $KDZOO_CACHE, or kdzoo in the user's cache folder."""
+    if home := os.environ.get("KDZOO_CACHE"):
+        return pathlib.Path(home).expanduser()
+    default = pathlib.Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or default) / "kdzoo"

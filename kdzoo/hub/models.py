@@ -1,8 +1,8 @@
-"""Published models: found by name, verified, listed and loaded. Nothing here needs TensorFlow.
+"""Published models: found by name, verified, listed and loaded. No function here needs TensorFlow.
 
 A published model is a directory NAME with `card.json`, which describes it and holds the SHA-256 of every file, and
-`1/`, a SavedModel as TensorFlow Serving wants it. The card also says where each weight lies in the SavedModel's data
-file, so that any backend can read them.
+`1/`, a SavedModel in the layout of TensorFlow Serving. The card lists the position of each weight in the SavedModel's
+data file, so that any backend can read them.
 """
 
 import dataclasses
@@ -17,15 +17,15 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from kdzoo.hub.artefact import build_network
+from kdzoo.hub.cards import CARD, VARIABLES, read_card
+from kdzoo.hub.folders import model_folders
 from kdzoo.runs import names, records
-from kdzoo.runs import weights as weights_module
+from kdzoo.runs import weights as run_weights
 from zoo import InputError
 
 if TYPE_CHECKING:
     import keras
-from kdzoo.hub.artefact import build_network
-from kdzoo.hub.cards import CARD, VARIABLES, read_card
-from kdzoo.hub.folders import folders_of_models
 
 _log = logging.getLogger(__name__)
 
@@ -36,17 +36,18 @@ _RULE = (
 )
 
 
-def load(name: str, *, path: str | os.PathLike | None = None) -> "keras.Model":
-    """A published model as a Keras model: built by its builder, holding the artefact's weights.
+def load(name: str, *, path: str | os.PathLike[str] | None = None) -> "keras.Model":
+    """Loads a published model as a Keras model: its builder builds it, the SavedModel's weights are assigned.
 
-    It takes standardised float32 images (the card's `mean` and `std`, see `kdzoo.data.standardise`) to logits, has its
-    stages as layers, and can be trained on. Every file's checksum is verified first.
+    The model maps standardised float32 images [n, h, w, c] (the card's `mean` and `std`, see
+    `kdzoo.data.standardise`) to logits [n, classes]. Its stages are layers, and it can be trained further. Every
+    file's checksum is verified first.
 
     Args:
-        name: for example wrn16-8_20-65, looked for in `path` or else in $KDZOO_HOME, the checkout's saved_models/ and
-            the remote folder $KDZOO_REMOTE; or where one lies: https://HOST/FOLDER/NAME or hf://OWNER/REPO/NAME. What
-            comes from afar is kept in $KDZOO_CACHE, by default ~/.cache/kdzoo.
-        path: the only folder of models to look in.
+        name: for example wrn16-8_20-65, searched for in `path` or else in $KDZOO_HOME, the checkout's saved_models/ and
+            the remote folder $KDZOO_REMOTE; or an address, https://HOST/FOLDER/NAME or hf://OWNER/REPO/NAME. Downloads
+            are kept in $KDZOO_CACHE, by default ~/.cache/kdzoo.
+        path: the only folder of models to search.
 
     Raises:
         InputError: if there is no such model, or it is damaged; the message names the closest ones.
@@ -54,20 +55,20 @@ def load(name: str, *, path: str | os.PathLike | None = None) -> "keras.Model":
     return find(name, path=path).build()
 
 
-def list_models(pattern: str = "*", *, path: str | os.PathLike | None = None) -> list[str]:
+def list_models(pattern: str = "*", *, path: str | os.PathLike[str] | None = None) -> list[str]:
     """Names of the published models on this machine, for example of "wrn16-*", in natural order. Reads only cards.
 
     Args:
-        pattern: as a shell's.
-        path: the only folder of models to look in, instead of $KDZOO_HOME and the checkout's saved_models/.
+        pattern: a shell pattern.
+        path: the only folder of models to search, instead of $KDZOO_HOME and the checkout's saved_models/.
     """
     return [card["name"] for card in list_cards(pattern, path=path)]
 
 
-def list_cards(pattern: str = "*", *, path: str | os.PathLike | None = None) -> list[dict[str, Any]]:
+def list_cards(pattern: str = "*", *, path: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
     """The cards of `list_models`. A damaged card is left out, with a warning."""
-    cards = {}
-    for root in folders_of_models(path):
+    cards: dict[str, dict[str, Any]] = {}
+    for root in model_folders(path):
         for found in (*root.glob(f"*/{CARD}"), *root.glob(f"*/*/{CARD}")):
             name = found.parent.relative_to(root).as_posix()
             if not name.startswith(".") and "/." not in name and name not in cards and fnmatch.fnmatch(name, pattern):
@@ -80,14 +81,14 @@ def list_cards(pattern: str = "*", *, path: str | os.PathLike | None = None) -> 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A trained network of ours, wherever it lies.
+    """A trained zoo model: a finished run, or a published model.
 
     Attributes:
-        where: as it was asked for.
-        directory: where it is.
-        record: its run's record, or its card, which says the same and more.
-        digest: gives the SHA-256 of its weights.
-        build: gives the network with its weights, in the precision Keras is set to.
+        spec: the name, directory or address that the user gave.
+        directory: holds the run or the published model.
+        record: the run's record, or the model's card, which holds the same fields and more.
+        digest: returns the SHA-256 of the file of weights.
+        build: returns the network with its weights, in Keras's current dtype policy.
     """
 
     spec: str
@@ -97,8 +98,8 @@ class Trained:
     build: Callable[[], "keras.Model"]
 
 
-def find(name: str, *, path: str | os.PathLike | None = None) -> Trained:
-    """A published model, its card read, its files verified when it is built: see `load`.
+def find(name: str, *, path: str | os.PathLike[str] | None = None) -> Trained:
+    """Finds a published model and reads its card; its files are verified when it is built. Arguments as of `load`.
 
     Raises:
         InputError: if there is none, or its card is damaged.
@@ -106,13 +107,14 @@ def find(name: str, *, path: str | os.PathLike | None = None) -> Trained:
     return _published(name, locate(name, path=path), None if _is_remote(name) else name)
 
 
-def resolve(spec: str | os.PathLike) -> Trained:
-    """A trained network by the directory of a run or published model, a published name, or an address.
+def resolve(spec: str | os.PathLike[str]) -> Trained:
+    """Finds a trained zoo model by the directory of a run or published model, a published name, or an address.
 
-    A directory that is there wins over a published name.
+    A directory that exists wins over a published name.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or it is a run whose weights were removed; the message then names the published
+            model that has them, if the record does.
     """
     spec = os.fspath(spec)
     if _is_remote(spec):
@@ -120,19 +122,18 @@ def resolve(spec: str | os.PathLike) -> Trained:
     if not spec.isprintable() or len(spec) > 1000:
         raise InputError(f"A trained model is a directory or a published name. Received: {repr(spec)[:100]}")
     directory = pathlib.Path(spec)
-    if os.path.exists(directory / CARD):  # which, unlike a path's own, takes names of any length
+    if os.path.exists(directory / CARD):  # unlike pathlib's method, it accepts names of any length
         return _published(spec, directory, None)
     if not os.path.exists(spec) and re.fullmatch(r"([^/]+/)?[a-z]+[0-9-]+(_[a-z0-9.-]+)?", spec):
         return find(spec)
     record = records.read(spec)
-    weights = directory / weights_module.WEIGHTS
-    return Trained(
-        spec,
-        directory,
-        record,
-        functools.partial(_digest_file, weights),
-        functools.partial(weights_module.load_model, spec),
-    )
+    path = directory / run_weights.WEIGHTS
+    if not os.path.exists(path):
+        name = record.get("published")
+        hint = f"; its network is published as {name}" if name else ""
+        raise InputError(f"A finished run must hold its weights. Received: {path}: none{hint}")
+    build = functools.partial(run_weights.load_model, spec)
+    return Trained(spec, directory, record, functools.partial(_digest_file, path), build)
 
 
 def _digest_file(path: pathlib.Path) -> str:
@@ -142,8 +143,8 @@ def _digest_file(path: pathlib.Path) -> str:
         raise InputError(f"A finished run must hold its weights. Received: {path}: {error.strerror}") from None
 
 
-def locate(name: str, *, path: str | os.PathLike | None = None) -> pathlib.Path:
-    """Directory of a published model, fetched there first where it lies afar.
+def locate(name: str, *, path: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Directory of a published model; a remote one is downloaded first. Arguments as of `load`.
 
     Raises:
         InputError: if it cannot be found.
@@ -153,7 +154,7 @@ def locate(name: str, *, path: str | os.PathLike | None = None) -> pathlib.Path:
 
         return remote.fetch(name)
     check_name(name)
-    roots = folders_of_models(path)
+    roots = model_folders(path)
     for root in roots:
         if (root / name / CARD).exists():
             return root / name
@@ -171,10 +172,10 @@ def locate(name: str, *, path: str | os.PathLike | None = None) -> pathlib.Path:
 
 
 def check_name(name: str) -> names.ModelName:
-    """The model a published name means.
+    """Parses a published name, without its data set's prefix.
 
     Raises:
-        InputError: if it is no such name: no schedule, a path, anything but plain characters.
+        InputError: if the name has no schedule, or is not of the form [DATASET/]ARCHITECTURE_SCHEDULE.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9._-]{1,64})?", name):
         raise InputError(f"{_RULE}. Received: {repr(name)[:100]}")
@@ -196,7 +197,7 @@ def _is_remote(spec: str) -> bool:
     return spec.startswith(REMOTES)
 
 
-def _natural(name: str) -> list:
-    """Sorts numbers within names as numbers: wrn16-2 before wrn16-10; CIFAR-10's, without a prefix, first."""
+def _natural(name: str) -> list[str | int]:
+    """Sort key that compares numbers as numbers: wrn16-2 before wrn16-10; names without a prefix come first."""
     prefix, _, model = name.rpartition("/")
     return [prefix, *(int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", model)))]

@@ -1,4 +1,4 @@
-"""Published models on this machine: what a publication holds, what `load` takes, and all that it must refuse."""
+"""Published models on this machine: their files, what `load` returns, and the damage it must refuse."""
 
 import json
 import pathlib
@@ -25,11 +25,11 @@ def images() -> np.ndarray:
 
 @pytest.fixture
 def model_dir(published, tmp_path) -> pathlib.Path:
-    """A copy to be damaged."""
+    """A copy for a test to damage."""
     return pathlib.Path(shutil.copytree(published / NAME, tmp_path / NAME))
 
 
-def test_the_card_says_what_was_published(published, teacher_run, npz):
+def test_the_card_describes_the_published_run(published, teacher_run, npz):
     card, record = cards.read_card(published / NAME), records.read(teacher_run)
     assert (card["family"], card["depth"], card["width"], card["schedule"]) == ("wrn", 10, 1, "2-3")
     assert card["config"] == record["config"]
@@ -58,38 +58,40 @@ BARE = """
 import sys
 sys.modules.update(dict.fromkeys(("keras", "kdzoo")))
 import numpy as np, tensorflow as tf
-path, images, answers = sys.argv[1:]
+path, images, outputs = sys.argv[1:]
 model = tf.saved_model.load(path)
 images = tf.constant(np.load(images))
 served, features = (model.signatures[name](images=images) for name in ("serving_default", "features"))
 assert model.signatures["serving_default"](images=images[:0])["logits"].shape == (0, 4)
 assert model.signatures["features"](images=images[:0])["stage3"].shape == (0, 4, 4, 64)
-np.savez(answers, **{key: value.numpy() for key, value in served.items()},
+np.savez(outputs, **{key: value.numpy() for key, value in served.items()},
          **{f"features_{key}": value.numpy() for key, value in features.items()})
 """
 
 
-def test_the_savedmodel_needs_neither_keras_nor_kdzoo_and_load_gives_the_same(published, images, tmp_path):
+def test_the_saved_model_needs_neither_keras_nor_kdzoo_and_has_the_outputs_of_the_loaded_model(
+    published, images, tmp_path
+):
     np.save(tmp_path / "images.npy", images)
-    arguments = [str(published / NAME / "1"), str(tmp_path / "images.npy"), str(tmp_path / "answers.npz")]
+    arguments = [str(published / NAME / "1"), str(tmp_path / "images.npy"), str(tmp_path / "outputs.npz")]
     done = run_python("-c", BARE, *arguments)
     assert done.returncode == 0, done.stderr[-3000:]
-    answers = np.load(tmp_path / "answers.npz")
+    outputs = np.load(tmp_path / "outputs.npz")
     card = cards.read_card(published / NAME)
     statistics = {key: tuple(card["dataset"][key]) for key in ("mean", "std")}
     model = kdzoo.load(NAME, path=published)
     tap = distiller.with_stages(model)
-    ours = tap.predict(augmentation.standardise(images, **statistics), verbose=0)
-    np.testing.assert_allclose(answers["logits"], ours["logits"], atol=1e-5)
-    np.testing.assert_allclose(answers["features_logits"], ours["logits"], atol=1e-5)
-    for i, stage in enumerate(ours["stages"], 1):
-        np.testing.assert_allclose(answers[f"features_stage{i}"], stage, atol=1e-5)
-    np.testing.assert_allclose(answers["probabilities"].sum(-1), 1, rtol=1e-6)
-    exponents = np.exp(ours["logits"])
-    np.testing.assert_allclose(answers["probabilities"], exponents / exponents.sum(-1, keepdims=True), atol=1e-5)
+    loaded = tap.predict(augmentation.standardise(images, **statistics), verbose=0)
+    np.testing.assert_allclose(outputs["logits"], loaded["logits"], atol=1e-5)
+    np.testing.assert_allclose(outputs["features_logits"], loaded["logits"], atol=1e-5)
+    for i, stage in enumerate(loaded["stages"], 1):
+        np.testing.assert_allclose(outputs[f"features_stage{i}"], stage, atol=1e-5)
+    np.testing.assert_allclose(outputs["probabilities"].sum(-1), 1, rtol=1e-6)
+    exponents = np.exp(loaded["logits"])
+    np.testing.assert_allclose(outputs["probabilities"], exponents / exponents.sum(-1, keepdims=True), atol=1e-5)
 
 
-def test_it_loads_on_jax_without_tensorflow(published, teacher_run):
+def test_a_published_model_loads_on_jax_without_tensorflow(published, teacher_run):
     code = """
 import sys
 import numpy as np
@@ -105,7 +107,7 @@ print("same")
     assert done.stdout == "same\n", done.stderr[-3000:]
 
 
-def test_what_is_loaded_can_be_trained(published, npz):
+def test_a_loaded_model_can_be_trained(published, npz):
     model = kdzoo.load(NAME, path=published)
     dataset = sources.load(f"npz:{npz}")
     before = [np.asarray(weight) for weight in model.trainable_weights]
@@ -175,13 +177,13 @@ def test_every_damage_is_refused_in_one_line(model_dir, published, file, damage)
 )
 @pytest.mark.parametrize("redigested", [False, True])
 def test_an_edited_card_is_refused(model_dir, edit, redigested):
-    """Also one whose own digest was made to fit, where what it says cannot be."""
+    """Also with a matching digest, if the edited fields cannot be true."""
     card = json.loads((model_dir / cards.CARD).read_text())
     edit(card)
     if redigested:
         card["sha256"] = cards.digest(card)
         if card.get("test_error") == 1.0:
-            return  # nothing but that digest could tell
+            return  # only the digest could reveal this edit
     (model_dir / cards.CARD).write_text(json.dumps(card))
     with pytest.raises(InputError, match="Received: ") as refused:
         models.load(NAME, path=model_dir.parents[1])
@@ -189,7 +191,7 @@ def test_an_edited_card_is_refused(model_dir, edit, redigested):
 
 
 @pytest.mark.parametrize("content", [b"[]", b"3", b"{}", b"\xff", b"[" * 100_000, b'{"sha256": ' + b"1" * 5000 + b"}"])
-def test_what_is_no_card_is_refused(model_dir, content):
+def test_other_content_is_refused_as_a_card(model_dir, content):
     (model_dir / cards.CARD).write_bytes(content)
     with pytest.raises(InputError, match="must hold its card"):
         models.load(NAME, path=model_dir.parents[1])
@@ -211,7 +213,7 @@ def test_what_is_no_card_is_refused(model_dir, content):
         "wrn10-1_2-3\n",
     ],
 )
-def test_what_is_no_name_is_refused(published, name):
+def test_an_invalid_name_is_refused(published, name):
     with pytest.raises(InputError, match="Received: ") as refused:
         models.load(name, path=published)
     assert len(str(refused.value)) < 400
@@ -219,7 +221,7 @@ def test_what_is_no_name_is_refused(published, name):
     assert "\0" not in str(refused.value)
 
 
-def test_a_name_that_is_not_there_is_told_from_what_is(published, monkeypatch):
+def test_the_message_for_an_unknown_name_lists_published_ones(published, monkeypatch):
     with pytest.raises(
         InputError, match=rf"for example {NAME}\. Received: wrn10-1_2-4: not in {published}/wrn10-1_2-4"
     ):

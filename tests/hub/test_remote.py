@@ -1,4 +1,4 @@
-"""Published models from a server on this machine, which may stall, lie, break off, or send anything at all."""
+"""Published models from a server on this machine that may stall, break off, or send wrong bytes."""
 
 import contextlib
 import http.server
@@ -22,10 +22,10 @@ def cache(tmp_path, monkeypatch) -> pathlib.Path:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Sends files of `root`, with ranges; `behave(handler, path, body)` may send something else, and says so."""
+    """Sends files of `root`, with ranges; `behave(handler, body)` may send something else, and then returns True."""
 
     root: pathlib.Path
-    asked: list
+    requested: list
     protocol_version = "HTTP/1.1"
 
     def behave(self, body: bytes) -> bool:
@@ -33,7 +33,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         begin = int(self.headers.get("Range", "bytes=0-")[len("bytes=") : -1])
-        self.asked.append((self.path, begin))
+        self.requested.append((self.path, begin))
         try:
             body = (self.root / self.path.lstrip("/")).read_bytes()
         except OSError:
@@ -50,7 +50,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body[begin:])
 
     def start(self, length: int) -> None:
-        """Sends the head of an answer of this length."""
+        """Sends the head of a response of this length."""
         self.send_response(200)
         self.send_header("Content-Length", str(length))
         self.end_headers()
@@ -61,41 +61,41 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serve(root: pathlib.Path, behave=None):
-    """A server of a folder: its address, and a list of (path, first byte) of what it was asked."""
-    asked = []
-    members = {"root": root, "asked": asked, **({"behave": behave} if behave else {})}
+    """Serves a folder. Yields the address, and a list that collects (path, first byte) of each request."""
+    requested = []
+    members = {"root": root, "requested": requested, **({"behave": behave} if behave else {})}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), members))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested
     finally:
         server.shutdown()
         server.server_close()
 
 
 def test_a_model_is_fetched_once_and_then_needs_no_network(published, cache):
-    with serve(published) as (base, asked):
+    with serve(published) as (base, requested):
         address = f"{base}/{NAME}"
         first = models.load(address).get_weights()
-        assert sorted(path for path, _ in asked) == sorted(f"/{NAME}/{file}" for file in (cards.CARD, *cards.FILES))
+        assert sorted(path for path, _ in requested) == sorted(f"/{NAME}/{file}" for file in (cards.CARD, *cards.FILES))
     again = models.load(address).get_weights()
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert not list(cache.rglob("*.partial"))
 
 
-def test_a_bare_name_is_looked_for_in_the_remote_folder_last(published, cache, monkeypatch):
+def test_a_name_is_searched_for_in_the_remote_folder_last(published, cache, monkeypatch):
     monkeypatch.setenv("KDZOO_HOME", str(cache))
-    with serve(published) as (base, asked):
+    with serve(published) as (base, requested):
         monkeypatch.setenv("KDZOO_REMOTE", f"{base}/")
         assert models.find(NAME).record["name"] == NAME
-        assert len(asked) == 4
+        assert len(requested) == 4
         with pytest.raises(InputError, match="404"):
             models.load("wrn10-1_9-10")
         with pytest.raises(InputError, match="not in"):
-            models.load(NAME, path=cache)  # a folder that is given is the only one
-        assert len(asked) == 5
+            models.load(NAME, path=cache)  # `path` is the only folder to search
+        assert len(requested) == 5
 
 
 def test_hugging_face_addresses_each_file_of_a_repository(published, cache, monkeypatch, tmp_path):
@@ -108,7 +108,7 @@ def test_hugging_face_addresses_each_file_of_a_repository(published, cache, monk
             models.find(f"hf://somebody/models/{NAME}")
 
 
-def test_what_was_cut_off_goes_on_where_it_was(published, cache):
+def test_an_interrupted_download_resumes(published, cache):
     cut = []
 
     def break_off(handler, body):
@@ -119,25 +119,25 @@ def test_what_was_cut_off_goes_on_where_it_was(published, cache):
         handler.wfile.write(body[:200_000])
         return True
 
-    with serve(published, break_off) as (base, asked):
+    with serve(published, break_off) as (base, requested):
         with pytest.raises(InputError, match="sent whole"):
             models.load(f"{base}/{NAME}")
         assert not list(cache.rglob(cards.CARD))
         models.load(f"{base}/{NAME}")
-    begins = [begin for path, begin in asked if path.endswith(cards.VARIABLES)]
+    begins = [begin for path, begin in requested if path.endswith(cards.VARIABLES)]
     assert begins[0] == 0
     assert begins[1] > 100_000
 
 
-def test_a_damaged_cache_is_mended(published, cache):
-    with serve(published) as (base, asked):
+def test_a_damaged_file_in_the_cache_is_downloaded_again(published, cache):
+    with serve(published) as (base, requested):
         address = f"{base}/{NAME}"
         models.find(address)
         (variables,) = cache.rglob(pathlib.Path(cards.VARIABLES).name)
         variables.write_bytes(variables.read_bytes()[:-1])
-        asked.clear()
+        requested.clear()
         models.load(address)
-        assert sorted(path for path, _ in asked) == [f"/{NAME}/{cards.VARIABLES}", f"/{NAME}/{cards.CARD}"]
+        assert sorted(path for path, _ in requested) == [f"/{NAME}/{cards.VARIABLES}", f"/{NAME}/{cards.CARD}"]
 
 
 def _stall(handler, body):
@@ -168,7 +168,7 @@ def _shorter(handler, body):
     return True
 
 
-def _shorter_and_says_so(handler, body):
+def _shorter_with_its_length(handler, body):
     handler.start(len(body) - 5)
     handler.wfile.write(body[:-5])
     return True
@@ -191,7 +191,7 @@ def _error(handler, body):
 
 @pytest.mark.parametrize("file", [cards.CARD, cards.VARIABLES])
 @pytest.mark.parametrize(
-    "behave", [_stall, _longer, _endless, _shorter, _shorter_and_says_so, _other, _nothing, _error]
+    "behave", [_stall, _longer, _endless, _shorter, _shorter_with_its_length, _other, _nothing, _error]
 )
 def test_a_server_that_misbehaves_is_refused_in_one_line(published, cache, tmp_path, behave, file):
     elsewhere = set(tmp_path.rglob("*"))
@@ -217,10 +217,10 @@ def test_a_card_that_would_write_elsewhere_is_refused(published, cache, tmp_path
     card["sha256"] = cards.digest(card)
     model = pathlib.Path(shutil.copytree(published / NAME, tmp_path / "site" / NAME))
     (model / cards.CARD).write_text(json.dumps(card))
-    with serve(tmp_path / "site") as (base, asked):
+    with serve(tmp_path / "site") as (base, requested):
         with pytest.raises(InputError, match="files other than"):
             models.load(f"{base}/{NAME}")
-        assert len(asked) == 1
+        assert len(requested) == 1
 
 
 def test_a_model_under_another_name_is_refused(published, cache, tmp_path):
@@ -245,7 +245,7 @@ def test_a_model_under_another_name_is_refused(published, cache, tmp_path):
         "https://example.com/" + "w" * 10_000,
     ],
 )
-def test_what_is_no_address_is_refused(cache, address):
+def test_an_invalid_address_is_refused(cache, address):
     with pytest.raises(InputError, match="must lie at https://") as refused:
         models.load(address)
     assert len(str(refused.value)) < 400
@@ -258,7 +258,7 @@ def test_no_server_is_one_clear_line(cache):
     assert "\n" not in str(refused.value)
 
 
-def test_a_cache_that_cannot_be_written_is_said(monkeypatch):
+def test_a_cache_that_cannot_be_written_is_one_clear_line(monkeypatch):
     monkeypatch.setenv("KDZOO_CACHE", "/dev/null/cache")
     with pytest.raises(InputError, match=r"The cache must be a folder that can be written. Received: /dev/null/cache"):
         models.load("http://127.0.0.1:9/wrn10-1_2-3")

@@ -1,4 +1,4 @@
-"""From a run to a published model: the same every time, whole or not at all."""
+"""A run becomes a published model: the same bytes every time, whole or not at all."""
 
 import json
 import random
@@ -19,7 +19,7 @@ pytest.importorskip("tensorflow")
 NAME = "quarters/wrn10-1_2-3"
 
 
-def test_float16_takes_half_the_room_and_other_seeds_count_and_twice_is_the_same_to_the_byte(
+def test_float16_has_half_the_size_and_other_seeds_count_and_two_publications_are_equal_to_the_byte(
     published, teacher_run, tmp_path
 ):
     record = records.read(teacher_run)
@@ -45,12 +45,12 @@ def test_float16_takes_half_the_room_and_other_seeds_count_and_twice_is_the_same
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
 
-def test_a_run_that_is_not_as_its_record_says_is_refused(teacher_run, tmp_path):
+def test_a_run_that_does_not_match_its_record_is_refused(teacher_run, tmp_path):
     run = shutil.copytree(teacher_run, tmp_path / "run")
     record = records.read(run)
     for changed, message in (
         ({"test_error_last": record["test_error_last"] + 0.03}, "must have its record's test error"),
-        ({"method": "kd", "teachers": [{"name": "wrn10-2_2-3"}]}, "must be given a name.*taught by wrn10-2_2-3"),
+        ({"method": "kd", "teachers": [{"name": "wrn10-2_2-3"}]}, "must be given a name.*distilled from wrn10-2_2-3"),
         ({"dataset": {**record["dataset"], "name": "npz:/x.npz"}}, "must be named"),
     ):
         records.write(run, record | changed)
@@ -60,20 +60,20 @@ def test_a_run_that_is_not_as_its_record_says_is_refused(teacher_run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["wrn10-1_9-10", "../wrn10-1_2-3", "wrn10-1"])
-def test_a_name_must_be_the_models(teacher_run, tmp_path, name):
+def test_a_name_must_end_in_the_name_of_the_run(teacher_run, tmp_path, name):
     with pytest.raises(InputError, match="name"):
         publisher.publish([teacher_run], tmp_path / "models", name=name)
     assert not (tmp_path / "models").exists()
 
 
-def test_runs_of_one_card_must_be_alike(teacher_run, tmp_path):
+def test_runs_of_one_card_must_differ_in_their_seeds_alone(teacher_run, tmp_path):
     with pytest.raises(InputError, match=r"differ in their seeds and in nothing else. Received: seeds \[0, 0\]"):
         publisher.publish([teacher_run, teacher_run], tmp_path, name=NAME)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_killed_publish_leaves_nothing_that_load_takes(teacher_run, tmp_path, kills):
+def test_a_killed_publication_leaves_nothing_that_load_finds(teacher_run, tmp_path, kills):
     for _ in range(kills):
         process = start_python(
             "-m", "apps.publish", f"--run={teacher_run}", f"--models={tmp_path}", f"--name={NAME}", "--replace"
@@ -99,6 +99,6 @@ def test_a_published_model_is_evaluated_by_its_name(published, monkeypatch):
         evaluation.evaluate_run(NAME, examples=65)
 
 
-def test_the_card_is_json_for_everybody(published):
+def test_the_card_is_strict_json(published):
     text = (published / NAME / cards.CARD).read_text()
     assert json.loads(text, parse_constant=lambda constant: pytest.fail(constant))["name"] == NAME

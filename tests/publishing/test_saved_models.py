@@ -22,10 +22,10 @@ BARE = """
 import sys
 sys.modules.update(dict.fromkeys(("keras", "kdzoo")))
 import numpy as np, tensorflow as tf
-root, images, answers, *names = sys.argv[1:]
+root, images, outputs, *names = sys.argv[1:]
 images = tf.constant(np.load(images))
 loaded = (tf.saved_model.load(f"{root}/{name}/1").signatures["serving_default"] for name in names)
-np.savez(answers, *(serve(images=images)["logits"].numpy() for serve in loaded))
+np.savez(outputs, *(serve(images=images)["logits"].numpy() for serve in loaded))
 """
 
 
@@ -39,11 +39,11 @@ def bare(images, tmp_path_factory) -> dict[str, np.ndarray]:
     """Logits by TensorFlow alone."""
     path = tmp_path_factory.mktemp("bare")
     np.save(path / "images.npy", images)
-    arguments = (str(folders.CHECKOUT), str(path / "images.npy"), str(path / "answers.npz"))
+    arguments = (str(folders.CHECKOUT), str(path / "images.npy"), str(path / "outputs.npz"))
     done = run_python("-c", BARE, *arguments, *MODELS)
     assert done.returncode == 0, done.stderr[-3000:]
-    with np.load(path / "answers.npz") as answers:
-        return dict(zip(MODELS, (answers[f"arr_{i}"] for i in range(len(MODELS))), strict=True))
+    with np.load(path / "outputs.npz") as outputs:
+        return dict(zip(MODELS, (outputs[f"arr_{i}"] for i in range(len(MODELS))), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def by_grpc(images) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_it_gives_the_same_logits_three_ways(name, images, bare, by_grpc):
+def test_its_logits_are_equal_by_load_by_tensorflow_alone_and_by_grpc(name, images, bare, by_grpc):
     dataset = cards.read_card(folders.CHECKOUT / name)["dataset"]
     model = kdzoo.load(name, path=folders.CHECKOUT)
     logits = model.predict(augmentation.standardise(images, mean=dataset["mean"], std=dataset["std"]), verbose=0)
@@ -72,7 +72,7 @@ def test_it_gives_the_same_logits_three_ways(name, images, bare, by_grpc):
 @needs_cifar10
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("examples", [cards.SAMPLE, pytest.param(None, marks=pytest.mark.slow)])
-def test_its_error_is_its_cards(name, examples):
+def test_its_error_is_that_of_its_card(name, examples):
     result = evaluation.evaluate_run(name, examples=examples)
     assert result["test_examples"] == (examples or 10_000)
     assert result["dataset"] == "cifar10"

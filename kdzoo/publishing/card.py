@@ -1,0 +1,102 @@
+"""The card of a model to publish: its run's record, and the SavedModel's own error."""
+
+import datetime
+import pathlib
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from kdzoo.data import augmentation
+from kdzoo.data.dataset import Split
+from kdzoo.distillation import metrics
+from kdzoo.hub import artefact, cards
+from kdzoo.runs import machine, names
+from kdzoo.runs.weights import build
+from zoo import InputError
+
+RUN_POINTS = 0.02  # a second evaluation of a run may differ from its record by rounding
+OTHER_PRECISION_POINTS = 0.5  # allowed where the run was not in float32, or weights are stored in less
+CITATION = (
+    "Trained with kdzoo {version}, after Cho & Hariharan, On the Efficacy of Knowledge Distillation, ICCV 2019"
+    " (arXiv:1910.01348)."
+)
+
+
+def describe(
+    siblings: Sequence[dict[str, Any]],
+    test: Split,
+    directory: pathlib.Path,
+    name: str,
+    *,
+    licence: str | None,
+    store: str,
+    weights: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The fields of a card.
+
+    Args:
+        siblings: records of the run to publish and of runs that differ from it in the seed.
+        test: the run's test set.
+        directory: holds the SavedModel, as `1/`.
+        name: the published name.
+        licence: SPDX identifier, or None.
+        store: dtype of the stored weights.
+        weights: path, shape, dtype and offset (bytes) of each weight in the SavedModel's data file.
+
+    Raises:
+        InputError: if the SavedModel's error is not the record's.
+    """
+    record = siblings[0]
+    measured = _measure(record, test, directory, weights)
+    same = record["config"]["dtype_policy"] == store == "float32"
+    points = RUN_POINTS if same else OTHER_PRECISION_POINTS
+    if not abs(measured["test_error"] - record["test_error_last"]) <= points + 1e-9:
+        raise InputError(
+            f"An artefact must have its record's test error, {record['test_error_last']:.2f} %, give or take"
+            f" {points}. Received: {measured['test_error']:.2f} % in float32, stored as {store}"
+        )
+    parsed = names.parse(record["name"])
+    errors = [sibling["test_error_last"] for sibling in siblings]
+    return {
+        "name": name,
+        "family": parsed.family,
+        "depth": parsed.depth,
+        "width": parsed.width,
+        "schedule": str(parsed.schedule),
+        "parameters": record["parameters"],
+        "dataset": record["dataset"],
+        "method": record["method"],
+        "teachers": record["teachers"],
+        "test_error_last": record["test_error_last"],
+        **measured,
+        "seed": record["seed"],
+        "runs": len(errors),
+        "test_error_last_mean": statistics.fmean(errors),
+        "test_error_last_std": statistics.stdev(errors) if len(errors) > 1 else None,
+        "config": record["config"],
+        "trained": {
+            key: record[key] for key in ("started", "wall_seconds", "images_per_second", "versions", "hardware")
+        },
+        "weights": weights,
+        "files": {file: cards.file_entry((directory / file).read_bytes()) for file in cards.FILES},
+        "versions": machine.versions(),
+        "licence": licence,
+        "citation": CITATION.format(version=record["versions"]["kdzoo"]),
+        "published": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def _measure(
+    record: dict[str, Any], test: Split, directory: pathlib.Path, weights: list[dict[str, Any]]
+) -> dict[str, float]:
+    """Test errors, in percent, and calibration error of the SavedModel's weights in float32."""
+    model = build(record)
+    artefact.assign_weights(model, weights, (directory / cards.VARIABLES).read_bytes())
+    images = augmentation.standardise(test.images, mean=record["dataset"]["mean"], std=record["dataset"]["std"])
+    logits = model.predict(images, batch_size=500, verbose=0)
+    described = metrics.describe(logits, test.labels)
+    return {
+        "test_error": described["error"],
+        "test_error_sample": metrics.describe(logits[: cards.SAMPLE], test.labels[: cards.SAMPLE])["error"],
+        "expected_calibration_error": described["ece"],
+    }

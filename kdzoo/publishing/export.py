@@ -1,0 +1,144 @@
+"""A zoo model written as a SavedModel that holds each weight once and needs neither Keras nor kdzoo."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kdzoo.data import augmentation
+from kdzoo.hub import cards
+from kdzoo.runs import records
+from kdzoo.runs.weights import load_model
+from zoo import InputError, list_stages
+
+if TYPE_CHECKING:
+    import keras
+
+STORES = ("float32", "float16")
+
+
+def write_in_own_process(run: pathlib.Path, directory: pathlib.Path, store: str) -> list[dict[str, Any]]:
+    """Writes the SavedModel of a run's network in a new process.
+
+    TensorFlow numbers the functions that a process traces, and the graph holds those numbers. So only a new process
+    writes the same bytes each time.
+
+    Args:
+        run: directory of a finished run.
+        directory: of the SavedModel.
+        store: dtype of the stored weights.
+
+    Returns:
+        The weights, as `write_saved_model` returns them.
+
+    Raises:
+        InputError: if TensorFlow is not installed, or fails.
+    """
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(pathlib.Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
+    )
+    command = [sys.executable, "-m", __name__, str(run), str(directory), store]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(
+            f"A SavedModel must be written, which needs TensorFlow. Received: {done.stderr.strip()[-300:]}"
+        )
+    weights: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return weights
+
+
+def main(run: str, directory: str, store: str) -> None:
+    """Writes the SavedModel of a run's network and prints the weights, as `write_saved_model` returns them, as JSON."""
+    model = load_model(run)
+    dataset = records.read(run)["dataset"]
+    print(json.dumps(write_saved_model(model, directory, mean=dataset["mean"], std=dataset["std"], store=store)))
+
+
+def write_saved_model(
+    model: "keras.Model",
+    directory: str | os.PathLike[str],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    store: str = "float32",
+) -> list[dict[str, Any]]:
+    """Writes a zoo model as a SavedModel that takes raw images.
+
+    `serving_default` maps `images` uint8 [n, h, w, c] to `logits` and `probabilities`, float32 [n, classes];
+    `features` maps them to `logits` and each stage's output.
+
+    Args:
+        model: the network, on the TensorFlow backend.
+        directory: of the SavedModel.
+        mean, std: of the images the network was trained on, a number a channel.
+        store: dtype of the stored weights, float32 or float16.
+
+    Returns:
+        Path, shape, dtype and offset in bytes in `variables.data-00000-of-00001` of each weight.
+    """
+    import keras
+    import tensorflow as tf
+
+    module = tf.Module()
+    # TensorFlow writes variables to the data file in the order of these names.
+    module.weights = {
+        f"{i:05d}": tf.Variable(keras.ops.convert_to_numpy(variable), dtype=store, trainable=False, name=variable.path)
+        for i, variable in enumerate(model.variables)
+    }
+    stages = {name: model.get_layer(name).output for name in list_stages(model)}
+    tapped = keras.Model(model.inputs, {"logits": model.outputs[0], **stages})
+
+    def apply(network: Any, images: Any) -> Any:
+        count = tf.shape(images)[0]
+        # TensorFlow's convolutions fail on an empty batch on a CPU, so one image is added to it.
+        images = tf.pad(images, [[0, tf.cast(tf.equal(count, 0), tf.int32)], [0, 0], [0, 0], [0, 0]])
+        standardised = augmentation.standardise(tf.cast(images, tf.float32), mean=mean, std=std)
+        values = [tf.cast(variable, tf.float32) for variable in module.weights.values()]
+        with keras.StatelessScope(state_mapping=list(zip(model.variables, values, strict=True))):
+            outputs = network(standardised, training=False)
+        return tf.nest.map_structure(lambda output: tf.ensure_shape(output[:count], output.shape), outputs)
+
+    signature = [tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")]
+
+    @tf.function(input_signature=signature)
+    def serving_default(images: Any) -> dict[str, Any]:
+        logits = apply(model, images)
+        return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+    @tf.function(input_signature=signature)
+    def features(images: Any) -> dict[str, Any]:
+        return apply(tapped, images)
+
+    _save(module, pathlib.Path(directory), {"serving_default": serving_default, "features": features})
+    return _locate_weights(model, module.weights, pathlib.Path(directory))
+
+
+def _save(module: Any, directory: pathlib.Path, signatures: dict[str, Any]) -> None:
+    import tensorflow as tf
+
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+    (directory / "fingerprint.pb").unlink()  # holds a random number; TensorFlow loads the model without it
+    (directory / "assets").rmdir()
+
+
+def _locate_weights(model: "keras.Model", variables: dict[str, Any], directory: pathlib.Path) -> list[dict[str, Any]]:
+    """The position of each weight in the data file, where they follow one another in the order of their names."""
+    arrays = [variable.numpy() for variable in variables.values()]
+    packed = b"".join(array.astype(array.dtype.newbyteorder("<")).tobytes() for array in arrays)
+    offset = (directory / "variables" / pathlib.Path(cards.VARIABLES).name).read_bytes().find(packed)
+    if offset < 0:
+        raise RuntimeError("this version of TensorFlow orders its data files differently")
+    weights = []
+    for variable, array in zip(model.variables, arrays, strict=True):
+        shape = list(array.shape)
+        weights.append({"path": variable.path, "shape": shape, "dtype": array.dtype.name, "offset": offset})
+        offset += array.nbytes
+    return weights
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
