@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
+from kdzoo.runs import records
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers.output_cache import Cache
 
@@ -21,7 +22,6 @@ def config(npz, teacher_run) -> RunConfig:
 
 def train(config: RunConfig, workdir: pathlib.Path, cache, **options) -> tuple[bytes, dict]:
     """Weights; and the rows that were needed and computed, with the result of the record."""
-    from kdzoo.runs import records
     from kdzoo.runs.weights import load_model
     from kdzoo.training.train import run
 
@@ -69,7 +69,7 @@ def test_a_student_is_the_same_to_the_bit_whatever_the_tables_hold(config, publi
 @pytest.mark.parametrize(("method", "dtype_policy"), [("kd", "float32"), ("at+kd", "mixed_bfloat16")])
 def test_a_program_in_the_step_computes_the_same_to_the_bit(tmp_path, method, dtype_policy):
     """With batches of the size of a call, the step calls the teacher's own program."""
-    from kdzoo.runs import machine, records
+    from kdzoo.runs import machine
     from kdzoo.runs.weights import load_model
     from kdzoo.training.train import run
 
@@ -114,24 +114,26 @@ workdir = sys.argv[1]
 settings = {"dataset": "digits", "batch_size": 32, "train_examples": 128}
 train.run(RunConfig("wrn10-1", "1-1", **settings), workdir + "/teacher")
 config = RunConfig("wrn10-1", "2-3", seed=1, teachers=(workdir + "/teacher",), **settings)
-def report(name, cache, **changes):
-    record = train.run(dataclasses.replace(config, **changes), f"{workdir}/{name}", teacher_cache=workdir + cache)
-    print(record["sessions"][-1]["teacher_rows"]["asked"], record["history"][0]["loss"])
+def run(name, cache, **changes):
+    train.run(dataclasses.replace(config, **changes), f"{workdir}/{name}", teacher_cache=workdir + cache)
 config = dataclasses.replace(config, **METHODS[sys.argv[2]])
 train.run(config, f"{workdir}/off", teacher_cache="off")
-report("cold", "/cache")
-report("warm", "/cache")
+run("cold", "/cache")
+run("warm", "/cache")
 if sys.argv[2] != "kd":
     sys.exit()
 # As on an accelerator: the table on the device, several steps a call, empty first and then full.
 jax_steps.fits_on_device = lambda size: size == 4 * 10 * 1437 * 81
-report("device_cold", "/cache2")
-report("device_warm", "/cache2")
-report("device_fused", "/cache2", fused_steps=2)
+run("device_cold", "/cache2")
+run("device_warm", "/cache2")
+run("device_fused", "/cache2", fused_steps=2)
 """
     done = run_python("-c", WITHOUT_TENSORFLOW + code, str(tmp_path), method, python=JAX_PYTHON, env=JAX_ENV)
     assert done.returncode == 0, done.stderr[-3000:]
-    computed, losses = zip(*(map(float, line.split()) for line in done.stdout.splitlines()), strict=True)
+    names = ["cold", "warm", *(["device_cold", "device_warm", "device_fused"] if method == "kd" else [])]
+    runs = [records.read(tmp_path / name) for name in names]
+    computed = [run["sessions"][-1]["teacher_rows"]["asked"] for run in runs]
+    losses = [run["history"][0]["loss"] for run in runs]
     assert all(count > 300 for count in computed[::2][:2])
     assert not any(computed[1::2])
     # With the table on the device the step is another program.

@@ -228,5 +228,5 @@ def test_a_sweep_takes_every_kind_of_teacher(npz, teacher_run, external, publish
     runs = expand(grid)
     assert [run.config.teachers for run in runs] == [(kind,) for kind in kinds]
     assert all(run.needs == () for run in runs)
-    with pytest.raises(InputError, match="an earlier run of the grid, or else be there"):
+    with pytest.raises(InputError, match="an earlier run of the grid, or else exist"):
         expand({"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": "wrn10-1_9-10"}]})
