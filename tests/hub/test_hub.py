@@ -10,7 +10,7 @@ import pytest
 import kdzoo
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
 from kdzoo.data import augmentation, sources
-from kdzoo.distillation import distiller, metrics
+from kdzoo.distillation import distiller
 from kdzoo.hub import cards, models
 from kdzoo.runs import records
 from zoo import InputError
@@ -69,9 +69,7 @@ np.savez(outputs, **{key: value.numpy() for key, value in served.items()},
 """
 
 
-def test_the_saved_model_needs_neither_keras_nor_kdzoo_and_has_the_outputs_of_the_loaded_model(
-    published, images, tmp_path
-):
+def test_the_saved_model_needs_neither_keras_nor_kdzoo_and_equals_the_loaded_model(published, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     arguments = [str(published / NAME / "1"), str(tmp_path / "images.npy"), str(tmp_path / "outputs.npz")]
     done = run_python("-c", BARE, *arguments)
@@ -234,13 +232,35 @@ def test_the_message_for_an_unknown_name_lists_published_ones(published, monkeyp
     assert models.find(NAME).record["parameters"] == cards.read_card(published / NAME)["parameters"]
 
 
-def test_calibration_against_a_count_by_hand():
-    # Bins of (0.6, 0.667] and (0.867, 0.933]: 0.65 is right 1 of 2 times, 0.9 is right 3 of 3 times.
-    confidence = np.array([0.65, 0.65, 0.9, 0.9, 0.9])
-    probabilities = np.stack([confidence, 1 - confidence], axis=-1)
-    labels = np.array([0, 1, 0, 0, 0])
-    expected = 2 / 5 * (0.65 - 0.5) + 3 / 5 * (1 - 0.9)
-    assert metrics.expected_calibration_error(probabilities, labels) == pytest.approx(expected)
-    perfect = np.eye(3)[[0, 1, 2]]
-    assert metrics.expected_calibration_error(perfect, np.array([0, 1, 2])) == 0
-    assert metrics.expected_calibration_error(perfect, np.array([1, 2, 0])) == 1
+@pytest.fixture
+def weightless(teacher_run, tmp_path) -> pathlib.Path:
+    """A finished run whose weights were removed."""
+    records.write(tmp_path, records.read(teacher_run))
+    return tmp_path
+
+
+def test_a_run_without_weights_is_refused(weightless):
+    with pytest.raises(InputError, match=r"must hold its weights\. Received: .*/model\.weights\.h5: none$"):
+        models.resolve(weightless)
+
+
+def test_a_run_without_weights_names_its_published_model(weightless):
+    records.write(weightless, records.read(weightless) | {"published": NAME})
+    with pytest.raises(InputError, match=rf"model\.weights\.h5: none; its network is published as {NAME}$"):
+        models.resolve(weightless)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("distill", ("--student=wrn10-1", "--schedule=1-1", "--teacher={run}", "--workdir={run}/student")),
+        ("evaluate", ("--model={run}",)),
+    ],
+)
+def test_commands_refuse_a_run_without_weights_in_one_line(weightless, name, flags):
+    records.write(weightless, records.read(weightless) | {"published": NAME})
+    done = run_python("-m", f"apps.{name}", *(flag.format(run=weightless) for flag in flags))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(f"its network is published as {NAME}")
+    assert not (weightless / "student").exists()

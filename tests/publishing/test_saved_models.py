@@ -13,6 +13,7 @@ from kdzoo.hub import cards, folders, models
 from kdzoo.reports import tables
 from kdzoo.runs import records
 from kdzoo.training import evaluation
+from zoo import InputError
 
 tf = pytest.importorskip("tensorflow")
 MODELS = models.list_models(path=folders.CHECKOUT)
@@ -80,9 +81,29 @@ def test_its_error_is_that_of_its_card(name, examples):
     assert result["test_error"] == pytest.approx(result["test_error_recorded"], abs=200 / result["test_examples"])
 
 
-def test_the_teachers_of_all_finished_runs_are_published():
+@pytest.mark.parametrize("name", MODELS)
+def test_one_record_names_it_and_matches_its_card(name):
+    runs = [records.read(path.parent) for path in ROOT.glob("results/*/*/record.json")]
+    (record,) = [record for record in runs if record.get("published") == name]
+    card = cards.read_card(folders.CHECKOUT / name)
+    for key in ("method", "teachers", "seed", "config", "dataset", "parameters", "test_error_last"):
+        assert card[key] == record[key]
+    assert name.rpartition("/")[2] == record["name"]
+
+
+def test_every_teacher_trained_for_the_results_is_published():
     runs = [records.read(path.parent) for path in ROOT.glob("results/cifar10/*/record.json")]
-    assert {record["name"] for record in runs if record["method"] == "none"} <= set(MODELS)
+    assert {record.get("published") for record in runs if record["method"] == "none"} <= set(MODELS)
+
+
+def test_results_hold_no_weights():
+    assert not list(ROOT.glob("results/**/*.h5"))
+
+
+def test_a_result_without_weights_names_its_published_model():
+    run = "results/cifar10/wrn16-2_10-35_seed0"
+    with pytest.raises(InputError, match=rf"weights\. Received: {run}/.*: none; .* published as wrn16-2_10-35$"):
+        models.resolve(run)
 
 
 def test_the_documentation_lists_them():
