@@ -58,8 +58,9 @@ class Download:
                         if file.tell() > size:
                             file.truncate(0)
                             raise self._error(f"more than the {size} bytes of its card")
-            if file.tell() < size:
-                raise self._error(f"{file.tell()} of {size} bytes; the same call resumes from there")
+            received = file.tell()
+            if received < size:
+                raise self._error(f"{received} of {size} bytes; the same call resumes from there")
 
     def _chunks(self, begin: int, restart: Callable[[], Any] = lambda: None) -> Iterator[bytes]:
         """Yields the bytes from `begin` to the end; calls `restart` if the server sends the whole file instead."""

@@ -48,13 +48,7 @@ def describe(
     """
     record = siblings[0]
     measured = _measure(record, test, directory, weights)
-    same = record["config"]["dtype_policy"] == store == "float32"
-    points = RUN_POINTS if same else OTHER_PRECISION_POINTS
-    if not abs(measured["test_error"] - record["test_error_last"]) <= points + 1e-9:
-        raise InputError(
-            f"An artefact must have its record's test error, {record['test_error_last']:.2f} %, give or take"
-            f" {points}. Received: {measured['test_error']:.2f} % in float32, stored as {store}"
-        )
+    _check_error(measured["test_error"], record, store)
     parsed = names.parse(record["name"])
     errors = [sibling["test_error_last"] for sibling in siblings]
     return {
@@ -84,6 +78,17 @@ def describe(
         "citation": CITATION.format(version=record["versions"]["kdzoo"]),
         "published": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def _check_error(test_error: float, record: dict[str, Any], store: str) -> None:
+    """Raises InputError if the SavedModel's test error, in percent, is not the record's."""
+    same = record["config"]["dtype_policy"] == store == "float32"
+    points = RUN_POINTS if same else OTHER_PRECISION_POINTS
+    if not abs(test_error - record["test_error_last"]) <= points + 1e-9:
+        raise InputError(
+            f"An artefact must have its record's test error, {record['test_error_last']:.2f} %, give or take"
+            f" {points}. Received: {test_error:.2f} % in float32, stored as {store}"
+        )
 
 
 def _measure(
