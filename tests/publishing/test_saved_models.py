@@ -89,6 +89,7 @@ def test_one_record_names_it_and_matches_its_card(name):
     for key in ("method", "teachers", "seed", "config", "dataset", "parameters", "test_error_last"):
         assert card[key] == record[key]
     assert name.rpartition("/")[2] == record["name"]
+    assert card["licence"] == "Apache-2.0"
 
 
 def test_every_teacher_trained_for_the_results_is_published():
