@@ -58,6 +58,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.14",
+            "scipy-stubs>=1.16",
             "sybil>=9",  # runs the examples of the documentation
             "types-requests",
             "types-tqdm",

@@ -52,3 +52,8 @@ class CoupledSGD(keras.optimizers.SGD):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "coupled_weight_decay": self.coupled_weight_decay}
+
+
+def make_optimizer(**options: Any) -> keras.optimizers.Optimizer:
+    """The optimizer of a training run, from the options that its configuration sets (`RunConfig.optimizer_options`)."""
+    return CoupledSGD(**options)

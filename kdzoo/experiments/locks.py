@@ -1,7 +1,6 @@
 """Locks by which processes share a directory."""
 
 import contextlib
-import importlib.util
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +8,6 @@ from collections.abc import Callable, Iterator
 from kdzoo import files
 from kdzoo.training.state import Stopped
 from zoo import InputError
-
-SUPPORTED = importlib.util.find_spec("fcntl") is not None  # not on Windows
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ class ResumableOracle(kt.Oracle):
     def _is_abandoned(self, trial: str) -> bool:
         """Whether the worker of a trial under way is dead. Without locks (Windows) never."""
         assigned = self._assigned.get(trial)  # None: an earlier process assigned it
-        return locks.SUPPORTED and (assigned is None or time.monotonic() - assigned > GRACE) and not self.is_held(trial)
+        return files.HAS_LOCKS and (assigned is None or time.monotonic() - assigned > GRACE) and not self.is_held(trial)
 
     def is_held(self, trial: str) -> bool:
         """Whether a process trains the trial."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from kdzoo.data import augmentation
 from kdzoo.distillation import schedules
@@ -88,6 +89,21 @@ class RunConfig:
         """Keras's dtype policy for teachers."""
         policies = {"auto": self.dtype_policy, "float32": "float32", "bfloat16": "mixed_bfloat16"}
         return policies[self.teacher_dtype]
+
+    @property
+    def loss_options(self) -> dict[str, Any]:
+        """The arguments of `kdzoo.Distiller` that set its loss."""
+        names_of_options = ("ce_weight", "kd_weight", "at_weight", "temperature", "at_mode")
+        return {name: getattr(self, name) for name in names_of_options}
+
+    @property
+    def optimizer_options(self) -> dict[str, Any]:
+        """The arguments of `kdzoo.distillation.optimizers.make_optimizer`."""
+        return {
+            "learning_rate": self.lr,
+            "momentum": self.momentum,
+            "coupled_weight_decay": self.weight_decay,
+        }
 
     @property
     def kd_epochs(self) -> int:

@@ -4,7 +4,7 @@ import random
 
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
-from kdzoo.distillation.optimizers import CoupledSGD
+from kdzoo.distillation.optimizers import make_optimizer
 from kdzoo.runs import names
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.zoo_teacher import ZooTeacher
@@ -26,14 +26,10 @@ def build_distiller(inputs: RunInputs, delivery: Delivery) -> Distiller:
         model = Distiller(
             student,
             [teacher.build() for teacher in delivery.models],
-            ce_weight=config.ce_weight,
-            kd_weight=config.kd_weight,
-            at_weight=config.at_weight,
-            temperature=config.temperature,
-            at_mode=config.at_mode,
             outputs_given=delivery.outputs_given,
+            **config.loss_options,
         )
-        model.compile(CoupledSGD(config.lr, momentum=config.momentum, coupled_weight_decay=config.weight_decay))
+        model.compile(make_optimizer(**config.optimizer_options))
         model.optimizer.build(model.trainable_variables)
     if config.at_weight and delivery.outputs_given:  # such a `Distiller` has not seen the teachers
         for teacher in inputs.ensemble.teachers:

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import logging
 import pathlib
+import time
 from typing import Any
 
 from kdzoo.runs import checkpoints, machine
@@ -15,22 +16,37 @@ _log = logging.getLogger(__name__)
 
 
 class CheckpointWriter:
-    """Saves a run at each call. A thread writes to the disk while the next steps run.
+    """Saves a run. A thread writes to the disk while the next steps run.
 
     Args:
         workdir: the run's directory.
         phases: of the run.
-        state: of the run; read at each call.
+        state: of the run; read at each checkpoint.
         identity: all that the run's result depends on.
+        seconds: longest time between two checkpoints.
     """
 
-    def __init__(self, workdir: pathlib.Path, phases: Phases, state: TrainingState, identity: dict[str, Any]):
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        phases: Phases,
+        state: TrainingState,
+        identity: dict[str, Any],
+        *,
+        seconds: float,
+    ):
         self._workdir, self._phases, self._state, self._identity = workdir, phases, state, identity
+        self._seconds, self._saved = seconds, time.monotonic()
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future[None] | None = None
 
-    def __call__(self) -> None:
-        """Saves the run as it is now.
+    def save_if_due(self) -> None:
+        """Saves the run if the last checkpoint is too long ago. Called between training steps."""
+        if time.monotonic() - self._saved > self._seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Saves the run as it is now. Called at the end of each epoch and before a run stops.
 
         Raises:
             InputError: if the checkpoint before this one could not be written.
@@ -44,6 +60,7 @@ class CheckpointWriter:
             arrays=steps.state(),
             meta={"place": dataclasses.asdict(self._state), "identity": self._identity},
         )
+        self._saved = time.monotonic()
 
     def __enter__(self) -> "CheckpointWriter":
         return self

@@ -10,6 +10,7 @@ import numpy as np
 from kdzoo.distillation import metrics, schedules
 from kdzoo.runs.events import NoSummaryWriter
 from kdzoo.runs.progress import Progress
+from kdzoo.training.checkpointing import CheckpointWriter
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.phases import Phases
 from kdzoo.training.record import describe_metrics, write_row
@@ -28,8 +29,7 @@ class TrainingLoop:
         phases: of the run.
         state: where it begins; updated after each call of training steps.
         teacher_test_logits: computes the teachers' logits [n, classes] for the test images, None without teachers.
-        checkpoint: saves the run.
-        checkpoint_seconds: longest time between checkpoints; each epoch ends with one in any case.
+        checkpoints: saves the run.
         events: event file of the run.
         progress: receives reports, see `kdzoo.runs.progress`.
         stopping: whether to stop; called between training steps.
@@ -42,8 +42,7 @@ class TrainingLoop:
         state: TrainingState,
         *,
         teacher_test_logits: Callable[[], np.ndarray | None],
-        checkpoint: Callable[[], None],
-        checkpoint_seconds: float,
+        checkpoints: CheckpointWriter,
         events: NoSummaryWriter,
         progress: Callable[[Progress], None],
         stopping: Callable[[], bool],
@@ -53,10 +52,9 @@ class TrainingLoop:
         self._rate = schedules.callback(self._schedule, lr=inputs.config.lr, decay=inputs.config.lr_decay)
         self._evaluated = {name: inputs.splits[name] for name in ("test", "val") if len(inputs.splits[name])}
         self._teacher_test_logits = teacher_test_logits
-        self._checkpoint, self._checkpoint_seconds = checkpoint, checkpoint_seconds
-        self._events, self._progress, self._stopping = events, progress, stopping
+        self._checkpoints, self._events, self._progress, self._stopping = checkpoints, events, progress, stopping
         self._began, self._seconds_before = time.monotonic(), state.seconds
-        self._saved = self._reported = self._began
+        self._reported = self._began
 
     def run(self) -> None:
         """Trains to the end of the schedule.
@@ -73,7 +71,8 @@ class TrainingLoop:
             row = self._evaluate(steps, images_per_second)
             state.history.append(row)
             state.epoch, state.step = state.epoch + 1, 0
-            self._save()
+            self._count_seconds()
+            self._checkpoints.save()
             write_row(self._events, row)
             self._report(row=row)
             if self._stopping() and state.epoch < epochs:
@@ -93,7 +92,8 @@ class TrainingLoop:
             try:
                 steps.run(epoch=state.epoch, begin=state.step, end=end)
             except InputError:  # a teacher did not respond: no step was taken without it
-                self._save()
+                self._count_seconds()
+                self._checkpoints.save()
                 raise
             state.step = end
             if end < steps.per_epoch:
@@ -103,13 +103,13 @@ class TrainingLoop:
     def _between_steps(self, steps: Steps) -> None:
         """Stops, saves or reports, if it is time for it."""
         state = self._state
+        self._count_seconds()
         if self._stopping():
-            self._save()
+            self._checkpoints.save()
             raise Stopped(
                 f"in epoch {state.epoch + 1} of {self._schedule.epochs}, step {state.step} of {steps.per_epoch}"
             )
-        if time.monotonic() - self._saved > self._checkpoint_seconds:
-            self._save()
+        self._checkpoints.save_if_due()
         if time.monotonic() - self._reported > REPORT_SECONDS:
             self._report(logs=describe_metrics(steps.metrics()))
 
@@ -128,10 +128,8 @@ class TrainingLoop:
         row["time"] = time.time()
         return row
 
-    def _save(self) -> None:
+    def _count_seconds(self) -> None:
         self._state.seconds = self._seconds_before + time.monotonic() - self._began
-        self._checkpoint()
-        self._saved = time.monotonic()
 
     def _report(self, **details: Any) -> None:
         self._reported = time.monotonic()

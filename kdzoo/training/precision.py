@@ -10,7 +10,7 @@ import numpy as np
 from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
-from kdzoo.distillation.optimizers import CoupledSGD
+from kdzoo.distillation.optimizers import make_optimizer
 from kdzoo.runs import names
 from kdzoo.runs.config import RunConfig
 from kdzoo.training import backends
@@ -61,7 +61,7 @@ def _stepper(config: RunConfig, dataset: Dataset, images: int, policy: str) -> C
     with dtype_policy(policy):
         student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
         model = Distiller(student, ce_weight=1.0, kd_weight=0.0)
-        model.compile(CoupledSGD(config.lr), jit_compile=False)
+        model.compile(make_optimizer(**config.optimizer_options), jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     steps = backends.make(model, dataset, train, config)
 

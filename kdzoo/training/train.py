@@ -84,6 +84,7 @@ def _train(
     workdir: pathlib.Path,
     *,
     restart: bool,
+    checkpoint_seconds: float,
     **options: Any,
 ) -> dict[str, Any]:
     """Builds the networks, resumes or begins, loops over the epochs, finishes. Returns the record."""
@@ -96,14 +97,16 @@ def _train(
         result = record.describe_run(inputs, model, started=state.started)
         with (
             record.event_file(workdir, result, state) as events,
-            checkpointing.CheckpointWriter(workdir, phases, state, inputs.identity) as checkpoint,
+            checkpointing.CheckpointWriter(
+                workdir, phases, state, inputs.identity, seconds=checkpoint_seconds
+            ) as checkpoints,
         ):
             loop = TrainingLoop(
                 inputs,
                 phases,
                 state,
                 teacher_test_logits=test_logits,
-                checkpoint=checkpoint,
+                checkpoints=checkpoints,
                 events=events,
                 **options,
             )
