@@ -99,7 +99,7 @@ def _shared_fields() -> dict[str, Any]:
 def _root(numbers: Sequence[int]) -> pathlib.Path:
     """Returns the folder of the data set below --workdir. Raises InputError if the data set is not the tables'."""
     args = flags.FLAGS
-    dataset = args.dataset_name or args.dataset.removeprefix("npz:")
+    dataset = args.dataset_name or sources.path_of(args.dataset) or args.dataset
     if 4 in numbers and dataset in sources.NAMES:
         raise InputError(
             "Table 4 is of ImageNet: give --dataset=npz:FILE --dataset_name=imagenet. Received: " + args.dataset

@@ -7,6 +7,7 @@ list them.
 from absl import flags
 
 from kdzoo.distillation.checks import AT_MODES
+from kdzoo.runs import checkpoints
 from kdzoo.runs.config import (
     AUGMENTATIONS,
     DTYPE_POLICIES,
@@ -72,7 +73,7 @@ def define_checkpoint_flag() -> None:
     """Defines how often runs save a checkpoint."""
     flags.DEFINE_float(
         "checkpoint_minutes",
-        5.0,
+        checkpoints.MINUTES,
         "Longest time between two checkpoints of a run, in minutes, above 0. Every epoch also ends with a checkpoint.",
     )
 

@@ -276,7 +276,7 @@ def ours(
     from kdzoo.teachers import output_cache
     from kdzoo.teachers.outputs import TeacherOutputs
     from kdzoo.teachers.resolve import Ensemble
-    from kdzoo.training import backends, strategy
+    from kdzoo.training import backends, delivery, strategy
 
     strategy.make_deterministic()
     student, _, teacher = pair.partition("<")
@@ -310,7 +310,7 @@ def ours(
     keras.utils.set_random_seed(0)
     network = kdzoo.build(student, num_classes=classes)
     weights = {"ce_weight": config.ce_weight, "kd_weight": config.kd_weight}
-    program = outputs.in_step() if outputs else None
+    program = outputs.program() if outputs and delivery.fits_in_step(outputs, config) else None
     model = kdzoo.Distiller(network, outputs_given=program or outputs is not None, **weights)
     model.compile(CoupledSGD(1e-3))
     model.optimizer.build(model.trainable_variables)

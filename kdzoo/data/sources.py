@@ -13,6 +13,11 @@ from zoo import InputError
 NAMES = (*STATISTICS, "digits")
 
 
+def path_of(source: str) -> str | None:
+    """The path that a source reads; None for a data set that has a name of its own."""
+    return source.removeprefix("npz:") if source.startswith("npz:") else None
+
+
 def load(source: str, name: str = "") -> Dataset:
     """Loads a data set: cifar10, cifar100, digits or npz:FILE.
 
@@ -28,8 +33,8 @@ def load(source: str, name: str = "") -> Dataset:
     Raises:
         InputError: if no such data set exists, or it cannot be downloaded or read.
     """
-    if source.startswith("npz:"):
-        return from_arrays(name or source, *read_npz(source.removeprefix("npz:")))
+    if (path := path_of(source)) is not None:
+        return from_arrays(name or source, *read_npz(path))
     if name and name != source:
         raise InputError(f"dataset_name must name what an npz:FILE holds. Received: {name} for {source}")
     if source == "digits":

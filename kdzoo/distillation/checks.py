@@ -17,13 +17,18 @@ def check_at_mode(mode: str) -> None:
         raise InputError(f"at_mode must be one of {', '.join(AT_MODES)}. Received: {mode}")
 
 
-def check_weights(*, ce_weight: float, kd_weight: float, at_weight: float, num_teachers: int) -> None:
-    """Raises InputError if a weight is negative or infinite, all are 0, or KD or AT has a weight but no teacher."""
-    weights = f"ce_weight {ce_weight}, kd_weight {kd_weight}, at_weight {at_weight}"
-    if (
-        not all(0 <= w < float("inf") for w in (ce_weight, kd_weight, at_weight))
-        or ce_weight + kd_weight + at_weight == 0
-    ):
-        raise InputError(f"Loss weights must be at least 0, one above it, for example 0.1, 0.9, 0. Received: {weights}")
-    if (kd_weight or at_weight) and not num_teachers:
-        raise InputError(f"kd_weight and at_weight must be 0 without a teacher. Received: {weights}")
+def check_weights(*, num_teachers: int, **weights: float) -> None:
+    """Raises InputError if a weight is negative or infinite, all are 0, or a term needs a teacher and there is none.
+
+    Args:
+        num_teachers: number of teachers.
+        **weights: weight of each term; all terms but `ce_weight`'s need a teacher.
+    """
+    received = ", ".join(f"{name} {weight}" for name, weight in weights.items())
+    if not all(0 <= weight < float("inf") for weight in weights.values()) or not any(weights.values()):
+        raise InputError(
+            f"Loss weights must be at least 0, one above it, for example 0.1, 0.9, 0. Received: {received}"
+        )
+    of_teachers = {name: weight for name, weight in weights.items() if name != "ce_weight"}
+    if any(of_teachers.values()) and not num_teachers:
+        raise InputError(f"{' and '.join(of_teachers)} must be 0 without a teacher. Received: {received}")

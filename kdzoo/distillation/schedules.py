@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from zoo import InputError
 
@@ -20,9 +20,15 @@ class StepSchedule:
 
     step: int
     epochs: int
+    kind: ClassVar[str] = ""  # in legends; empty for the usual kind
 
     def __str__(self) -> str:
         return f"{self.step}-{self.epochs}"
+
+    @property
+    def paper_form(self) -> str:
+        """The schedule as the paper prints it."""
+        return f"{self.step}/{self.epochs}"
 
     def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float = 0.2) -> float:
         """Returns the learning rate during `epoch`, counted from 0, starting from `lr`."""
@@ -34,9 +40,15 @@ class CosineSchedule:
     """`lr / 2 * (1 + cos(pi * epoch / epochs))`, without restarts: Loshchilov & Hutter, ICLR 2017. Named cos-N."""
 
     epochs: int
+    kind: ClassVar[str] = "cosine"
 
     def __str__(self) -> str:
         return f"cos-{self.epochs}"
+
+    @property
+    def paper_form(self) -> str:
+        """The schedule as plots print it."""
+        return f"cos {self.epochs}"
 
     def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float | None = None) -> float:
         """Returns the learning rate during `epoch`, counted from 0, starting from `lr`; ignores `decay`."""
@@ -54,6 +66,11 @@ class StoppedSchedule(StepSchedule):
         super().__init__(step=math.ceil(epochs / 3), epochs=epochs)
 
     def __str__(self) -> str:
+        return str(self.epochs)
+
+    @property
+    def paper_form(self) -> str:
+        """The schedule as the paper prints it."""
         return str(self.epochs)
 
 
@@ -74,6 +91,16 @@ class ScaledSchedule:
 
     def __str__(self) -> str:
         return f"{self.full}x{float(self.scale)}"
+
+    @property
+    def kind(self) -> str:
+        """The full schedule's."""
+        return self.full.kind
+
+    @property
+    def paper_form(self) -> str:
+        """The full schedule's."""
+        return self.full.paper_form
 
     def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float = 0.2) -> float:
         """Returns the learning rate during `epoch`, counted from 0: the full schedule's at `epoch / scale`, exactly."""

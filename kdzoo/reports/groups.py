@@ -18,7 +18,7 @@ from zoo import InputError
 Record = Mapping[str, Any]
 # A group spans the seeds. The others do not change a result: paths of files, and how many steps a call makes.
 _IGNORED = ("seed", "teachers", "dataset", "dataset_name", "fused_steps")
-_WEIGHTS = ("ce_weight", "kd_weight", "at_weight")
+_WEIGHTS = tuple(METHODS["none"])
 # Settings that only matter to a run with teachers.
 _WITH_TEACHERS = ("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature")
 _DEFAULTS = {

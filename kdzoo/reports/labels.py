@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kdzoo.distillation.schedules import Schedule
 from kdzoo.reports.groups import Group, Record, teacher_name
-from kdzoo.reports.schedule_scale import scale, unscaled
+from kdzoo.reports.schedule_scale import scale
 
 
 def describe_teachers(record: Record) -> str:
@@ -18,12 +17,6 @@ def format_setting(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "0" if value == 0 else str(value or "-")
-
-
-def paper_form(schedule: Schedule) -> str:
-    """Returns the schedule as the paper prints it, without the share it is scaled to: 60/200, cos 65, 50."""
-    text = str(unscaled(schedule))
-    return text.replace("cos-", "cos ").replace("-", "/")
 
 
 def method_label(group: Group) -> str:
@@ -41,7 +34,7 @@ def student_label(group: Group, *, scaled: str = "its schedule") -> str:
     """
     share = scale(group.schedule)
     note = "" if share == 1 else f", {scaled} scaled by {float(share)},"
-    return f"student {group.model} on {paper_form(group.schedule)}{note}"
+    return f"student {group.model} on {group.schedule.paper_form}{note}"
 
 
 def teacher_label(teacher: Record) -> str:
@@ -50,7 +43,7 @@ def teacher_label(teacher: Record) -> str:
     if not name:
         return str(teacher["name"])
     share = scale(name.schedule)
-    return f"{name.architecture} ({paper_form(name.schedule)}{f' x{float(share)}' if share != 1 else ''})"
+    return f"{name.architecture} ({name.schedule.paper_form}{f' x{float(share)}' if share != 1 else ''})"
 
 
 def seeds_label(groups: Sequence[Group]) -> str:

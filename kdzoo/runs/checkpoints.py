@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 DIRECTORY = "checkpoints"
 KEEP = 2
+MINUTES = 5.0  # longest time between two checkpoints, if nothing else is set
 _META = "meta"
 
 

@@ -93,17 +93,17 @@ class RunConfig:
     @property
     def loss_options(self) -> dict[str, Any]:
         """The arguments of `kdzoo.Distiller` that set its loss."""
-        names_of_options = ("ce_weight", "kd_weight", "at_weight", "temperature", "at_mode")
-        return {name: getattr(self, name) for name in names_of_options}
+        return {**self.loss_weights, "temperature": self.temperature, "at_mode": self.at_mode}
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weight of each term of the loss, by the field's name."""
+        return {name: getattr(self, name) for name in METHODS["none"]}
 
     @property
     def optimizer_options(self) -> dict[str, Any]:
         """The arguments of `kdzoo.distillation.optimizers.make_optimizer`."""
-        return {
-            "learning_rate": self.lr,
-            "momentum": self.momentum,
-            "coupled_weight_decay": self.weight_decay,
-        }
+        return {name: getattr(self, name) for name in ("lr", "momentum", "weight_decay")}
 
     @property
     def kd_epochs(self) -> int:
@@ -124,12 +124,7 @@ class RunConfig:
         schedules.parse(self.schedule)
         check_temperature(self.temperature)
         check_at_mode(self.at_mode)
-        check_weights(
-            ce_weight=self.ce_weight,
-            kd_weight=self.kd_weight,
-            at_weight=self.at_weight,
-            num_teachers=len(self.teachers),
-        )
+        check_weights(**self.loss_weights, num_teachers=len(self.teachers))
         for name, choices in (
             ("augment", AUGMENTATIONS),
             ("strategy", STRATEGIES),

@@ -4,21 +4,16 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from kdzoo.data.batches import Batches
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.runs.config import RunConfig
-from kdzoo.teachers.cached_teacher import CALL_IMAGES, CachedTeacher
+from kdzoo.teachers.cached_teacher import CachedTeacher
 from kdzoo.teachers.output_cache import Cache
 from kdzoo.teachers.prefetch import OutputPrefetcher, Step
 from kdzoo.teachers.resolve import Ensemble
 from kdzoo.teachers.zoo_teacher import ZooTeacher
-
-# Activations for one image. A larger teacher's take much memory beside the student's, and its operations leave no core
-# idle that the student's could use.
-IN_STEP_ACTIVATIONS = 2_000_000
 
 
 class TeacherOutputs:
@@ -49,7 +44,7 @@ class TeacherOutputs:
             )
 
         self._epoch = functools.lru_cache(maxsize=2)(epoch_batches)
-        self._batch_size, self._per_epoch = config.batch_size, len(train) // config.batch_size
+        self._per_epoch = len(train) // config.batch_size
         self._epochs = config.kd_epochs
         self._attention, self._classes = bool(config.at_weight), dataset.num_classes
         self.teachers = [CachedTeacher(teacher, dataset, config, cache) for teacher in ensemble.teachers]
@@ -68,24 +63,14 @@ class TeacherOutputs:
             given["teacher_stages"] = [teacher.maps(one["maps"]) for teacher, one in pairs]
         return given
 
-    def in_step(self) -> Callable[[Any], dict[str, Any]] | None:
-        """A function that computes, inside a step, the outputs for the step's standardised images.
+    def program(self) -> Callable[[Any], dict[str, Any]]:
+        """A function that computes, inside a step, the outputs of a single zoo model for the step's images.
 
-        They are the same to the bit as those of a call. It exists only on TensorFlow, for a single small zoo model
-        without tables, and a batch of `CALL_IMAGES`; otherwise None. In the step, the teacher's forward pass uses the
-        cores that the student's leaves idle.
+        Its outputs are the same to the bit as those of a call. TensorFlow only.
         """
-        (first, *others) = self.teachers
-        if (
-            others
-            or first.tables
-            or not isinstance(first.teacher, ZooTeacher)
-            or self._batch_size != CALL_IMAGES
-            or keras.backend.backend() != "tensorflow"
-            or first.teacher.activations > IN_STEP_ACTIVATIONS
-        ):
-            return None
-        program = first.teacher.program  # built before the step is traced: inside a trace it could not read its weights
+        (cached,) = self.teachers
+        assert isinstance(cached.teacher, ZooTeacher)
+        program = cached.teacher.program  # built before the step is traced: in a trace it could not read its weights
 
         def compute(images: Any) -> dict[str, Any]:
             logits, maps = program(images)

@@ -37,16 +37,26 @@ class CheckpointWriter:
     ):
         self._workdir, self._phases, self._state, self._identity = workdir, phases, state, identity
         self._seconds, self._saved = seconds, time.monotonic()
+        self._saved_at: tuple[int, int] | None = None  # epoch and step
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future[None] | None = None
 
-    def save_if_due(self) -> None:
-        """Saves the run if the last checkpoint is too long ago. Called between training steps."""
+    def after_steps(self) -> None:
+        """Saves the run if the last checkpoint is too long ago."""
         if time.monotonic() - self._saved > self._seconds:
-            self.save()
+            self._save()
 
-    def save(self) -> None:
-        """Saves the run as it is now. Called at the end of each epoch and before a run stops.
+    def after_epoch(self) -> None:
+        """Saves the run."""
+        self._save()
+
+    def before_stop(self) -> None:
+        """Saves the run, unless its newest checkpoint holds this very step."""
+        if self._saved_at != (self._state.epoch, self._state.step):
+            self._save()
+
+    def _save(self) -> None:
+        """Saves the run as it is now.
 
         Raises:
             InputError: if the checkpoint before this one could not be written.
@@ -60,7 +70,7 @@ class CheckpointWriter:
             arrays=steps.state(),
             meta={"place": dataclasses.asdict(self._state), "identity": self._identity},
         )
-        self._saved = time.monotonic()
+        self._saved, self._saved_at = time.monotonic(), (self._state.epoch, self._state.step)
 
     def __enter__(self) -> "CheckpointWriter":
         return self

@@ -12,16 +12,23 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
+from kdzoo.runs.config import RunConfig
+from kdzoo.teachers.cached_teacher import CALL_IMAGES
 from kdzoo.teachers.output_cache import Cache
 from kdzoo.teachers.outputs import TeacherOutputs
 from kdzoo.teachers.zoo_teacher import ZooTeacher
 from kdzoo.training import strategy
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.steps import predict
+
+# Activations for one image. A larger teacher's take much memory beside the student's, and its operations leave no core
+# idle that the student's could use.
+IN_STEP_ACTIVATIONS = 2_000_000
 
 
 class Delivery(abc.ABC):
@@ -75,12 +82,11 @@ class InStepProgram(Delivery):
     """One small teacher's compiled program is part of the step: its forward fills gaps that the student's leaves.
 
     Args:
-        outputs: of the run's only teacher.
-        program: from standardised images to the teacher's outputs.
+        outputs: of the run's only teacher, a zoo model.
     """
 
-    def __init__(self, outputs: TeacherOutputs, program: Callable[[Any], dict[str, Any]]):
-        self._outputs, self.outputs_given = outputs, program
+    def __init__(self, outputs: TeacherOutputs):
+        self._outputs, self.outputs_given = outputs, outputs.program()
 
     def test_logits(self, model: Distiller, dataset: Dataset) -> np.ndarray:
         return self._outputs.test_logits()
@@ -132,6 +138,23 @@ def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     if not ensemble.teachers or (accelerated and not cache and not ensemble.has_external):
         return InStep([teacher for teacher in ensemble.teachers if isinstance(teacher, ZooTeacher)])
     outputs = TeacherOutputs(ensemble, inputs.dataset, inputs.splits["train"], config, cache)
-    program = None if accelerated else outputs.in_step()
-    delivery = InStepProgram(outputs, program) if program else ComputedAhead(outputs)
-    return FromCache(outputs, cache) if cache and not program else delivery
+    if not accelerated and fits_in_step(outputs, config):
+        return InStepProgram(outputs)
+    return FromCache(outputs, cache) if cache else ComputedAhead(outputs)
+
+
+def fits_in_step(outputs: TeacherOutputs, config: RunConfig) -> bool:
+    """Whether a processor runs the teacher fastest as part of the step: a single small zoo model without tables.
+
+    Only TensorFlow keeps its program, and so its last bits, the same inside a step; and only for a batch of as many
+    images as a call has.
+    """
+    (first, *others) = outputs.teachers
+    return (
+        not others
+        and not first.tables
+        and isinstance(first.teacher, ZooTeacher)
+        and config.batch_size == CALL_IMAGES
+        and keras.backend.backend() == "tensorflow"
+        and first.teacher.activations <= IN_STEP_ACTIVATIONS
+    )

@@ -81,11 +81,12 @@ def own_dataset(record: Mapping[str, Any], source: str | None = None) -> Dataset
         InputError: if it cannot be loaded, or `source` is another data set.
     """
     if source is not None:
-        dataset = sources.load(source, record["dataset"]["name"] if source.startswith("npz:") else "")
+        dataset = sources.load(source, record["dataset"]["name"] if sources.path_of(source) is not None else "")
         if dataset.fingerprint != record["dataset"]["fingerprint"]:
             raise InputError(f"dataset must be the run's own, {record['dataset']['name']}. Received: {source}")
         return dataset
     source, name = record["config"]["dataset"], record["dataset"]["name"]
-    if source != name and name in sources.NAMES and not pathlib.Path(source.removeprefix("npz:")).exists():
+    path = sources.path_of(source)
+    if path is not None and name in sources.NAMES and not pathlib.Path(path).exists():
         source = name
     return sources.load(source, name)

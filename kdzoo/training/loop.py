@@ -72,10 +72,11 @@ class TrainingLoop:
             state.history.append(row)
             state.epoch, state.step = state.epoch + 1, 0
             self._count_seconds()
-            self._checkpoints.save()
+            self._checkpoints.after_epoch()
             write_row(self._events, row)
             self._report(row=row)
             if self._stopping() and state.epoch < epochs:
+                self._checkpoints.before_stop()
                 raise Stopped(f"after epoch {state.epoch} of {epochs}")
 
     def _train_epoch(self, steps: Steps) -> float:
@@ -93,7 +94,7 @@ class TrainingLoop:
                 steps.run(epoch=state.epoch, begin=state.step, end=end)
             except InputError:  # a teacher did not respond: no step was taken without it
                 self._count_seconds()
-                self._checkpoints.save()
+                self._checkpoints.before_stop()
                 raise
             state.step = end
             if end < steps.per_epoch:
@@ -105,11 +106,11 @@ class TrainingLoop:
         state = self._state
         self._count_seconds()
         if self._stopping():
-            self._checkpoints.save()
+            self._checkpoints.before_stop()
             raise Stopped(
                 f"in epoch {state.epoch + 1} of {self._schedule.epochs}, step {state.step} of {steps.per_epoch}"
             )
-        self._checkpoints.save_if_due()
+        self._checkpoints.after_steps()
         if time.monotonic() - self._reported > REPORT_SECONDS:
             self._report(logs=describe_metrics(steps.metrics()))
 

@@ -59,7 +59,7 @@ def summarise(state: TrainingState) -> dict[str, Any]:
 def describe_metrics(logs: Mapping[str, float]) -> dict[str, float]:
     """An epoch's training metrics as the history keeps them: errors and agreement in percent."""
     row = {"train_error": 100 * (1 - logs["accuracy"])}
-    row |= {name: logs[name] for name in ("loss", "ce", "kd", "at", "teacher_kl") if name in logs}
+    row |= {name: value for name, value in logs.items() if name not in ("accuracy", "agreement")}
     if "agreement" in logs:
         row["agreement"] = 100 * logs["agreement"]
     return row

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from kdzoo.runs import records, weights
+from kdzoo.runs import checkpoints, records, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.runs.progress import Progress, silent
 from kdzoo.teachers import base, output_cache
@@ -19,15 +19,13 @@ from kdzoo.training.phases import Phases
 from kdzoo.training.state import TrainingState
 from zoo import InputError
 
-CHECKPOINT_MINUTES = 5.0
-
 
 def run(
     config: RunConfig,
     workdir: str | os.PathLike[str],
     *,
     restart: bool = False,
-    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    checkpoint_minutes: float = checkpoints.MINUTES,
     teacher_deadline: float = base.DEADLINE,
     teacher_cache: str = "auto",
     cache_gb: float = output_cache.CACHE_GB,
@@ -99,14 +97,14 @@ def _train(
             record.event_file(workdir, result, state) as events,
             checkpointing.CheckpointWriter(
                 workdir, phases, state, inputs.identity, seconds=checkpoint_seconds
-            ) as checkpoints,
+            ) as writer,
         ):
             loop = TrainingLoop(
                 inputs,
                 phases,
                 state,
                 teacher_test_logits=test_logits,
-                checkpoints=checkpoints,
+                checkpoints=writer,
                 events=events,
                 **options,
             )

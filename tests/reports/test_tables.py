@@ -7,7 +7,6 @@ from kdzoo.distillation import schedules
 from kdzoo.reports.comparison_table import comparison_csv, comparison_markdown
 from kdzoo.reports.differences import paired
 from kdzoo.reports.groups import group_runs
-from kdzoo.reports.labels import paper_form
 from kdzoo.reports.tables import run_table
 from synthetic_records import make_record
 
@@ -91,5 +90,5 @@ def test_comparison_shows_the_settings_that_vary():
 
 
 def test_paper_form():
-    printed = [paper_form(schedules.parse(text)) for text in ("20-65", "60-200x0.25", "cos-65", "50")]
+    printed = [schedules.parse(text).paper_form for text in ("20-65", "60-200x0.25", "cos-65", "50")]
     assert printed == ["20/65", "60/200", "cos 65", "50"]

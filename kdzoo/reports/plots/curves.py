@@ -7,7 +7,6 @@ from kdzoo.reports.groups import Group, varying
 from kdzoo.reports.labels import (
     format_setting,
     method_label,
-    paper_form,
     seeds_label,
     student_label,
     teacher_label,
@@ -109,7 +108,7 @@ def _draw_curve(axes: "Axes", curve: Sequence[tuple[int, Spread]], *, style: Map
 
 def _label(group: Group, groups: Sequence[Group]) -> str:
     """Returns the method and teachers, and the settings in which the groups differ."""
-    student = f"{group.model} ({paper_form(group.schedule)}) " if _of_several_students(groups) else ""
+    student = f"{group.model} ({group.schedule.paper_form}) " if _of_several_students(groups) else ""
     teachers = ", ".join(teacher_label(teacher) for teacher in group.teachers)
     method = f"{method_label(group)} by {teachers}" if teachers else "from scratch"
     others = {key: group.settings.get(key) for key in varying(groups) if key != "kd_until"}

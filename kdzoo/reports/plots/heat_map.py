@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo.reports.contexts import Context
 from kdzoo.reports.groups import Group
-from kdzoo.reports.labels import paper_form
 from kdzoo.reports.plots.figures import NothingToShow, context_title, new_figure, set_title
 from kdzoo.reports.spreads import Spread
 
@@ -62,7 +61,7 @@ def plot_heat_map(context: Context, extra: Mapping[str, Any] | None = None) -> "
         errors = [[group.error if group and title == ERROR else None for group in row] for row in cells]
         _draw_panel(panel, grid, errors, digits=_PANELS[title][1])
         panel.set_title(title, fontsize="medium")
-        panel.set_xticks(range(len(lengths)), [paper_form(length) for length in lengths])
+        panel.set_xticks(range(len(lengths)), [length.paper_form for length in lengths])
         labels = [f"{architecture}  {size / 1e6:.2f} M" for architecture, size in sizes.items()]
         panel.set_yticks(range(len(sizes)), labels if i % across == 0 else [""] * len(labels))
         if i >= len(grids) - across:

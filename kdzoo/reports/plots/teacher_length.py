@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.distillation.schedules import CosineSchedule, Schedule
+from kdzoo.distillation.schedules import Schedule
 from kdzoo.reports.contexts import Context
 from kdzoo.reports.groups import Group
-from kdzoo.reports.labels import paper_form
 from kdzoo.reports.plots.axes import error_bars, label_ticks, log_ticks, scratch_band, set_limits
 from kdzoo.reports.plots.figures import NothingToShow, finish_line_figure, line_figure
 from kdzoo.reports.plots.style import line_shifts, line_style
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def plot_teacher_length(context: Context, extra: Mapping[str, Any] | None = None) -> "Figure":
-    """Draws the student's error against the teacher's epochs N, a line for each architecture of the teachers.
+    """Draws the student's error against the teacher's epochs N, a line for each architecture and kind of schedule.
 
     Args:
         context: groups to show, and the student from scratch.
@@ -33,7 +32,7 @@ def plot_teacher_length(context: Context, extra: Mapping[str, Any] | None = None
     for architecture in sizes:
         for teacher, group in context.by_teacher:
             if teacher.architecture == architecture:
-                lines.setdefault((architecture, _kind(teacher.schedule)), []).append((teacher.schedule, group))
+                lines.setdefault((architecture, teacher.schedule.kind), []).append((teacher.schedule, group))
     figure, axes = line_figure(context, extra, lines=len(lines))
     epochs = [unscaled(length).epochs for length in lengths]
     shifts = line_shifts(len(lines), epochs)
@@ -48,13 +47,8 @@ def plot_teacher_length(context: Context, extra: Mapping[str, Any] | None = None
     axes.set_xscale("log")
     log_ticks(axes.xaxis, (1,), lambda value, _: "")
     set_limits(axes, epochs)
-    ticks = {paper_form(length): unscaled(length).epochs for length in lengths}
+    ticks = {length.paper_form: unscaled(length).epochs for length in lengths}
     label_ticks(axes, ticks, limits=axes.get_xlim())
     axes.set_xlabel("teacher's schedule: LR step every k of N epochs, k/N")
     finish_line_figure(figure, axes, legend="teacher (parameters)")
     return figure
-
-
-def _kind(schedule: Schedule) -> str:
-    """Returns cosine, or nothing for steps: schedules of another kind have a line of their own."""
-    return "cosine" if isinstance(unscaled(schedule), CosineSchedule) else ""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from kdzoo.distillation.schedules import Schedule
 from kdzoo.reports.contexts import Context
 from kdzoo.reports.groups import Group, TeacherName
-from kdzoo.reports.labels import paper_form
 from kdzoo.reports.plots.axes import error_bars, label_ticks, log_ticks, scratch_band, set_limits
 from kdzoo.reports.plots.figures import NothingToShow, finish_line_figure, line_figure
 from kdzoo.reports.plots.style import line_shifts, line_style
@@ -38,7 +37,7 @@ def plot_teacher_size(context: Context, extra: Mapping[str, Any] | None = None) 
         style = line_style(lengths.index(length), len(lengths)) | ({"color": "black", "linewidth": 2.2} if full else {})
         if families.index(family):
             style["markerfacecolor"] = ("white", "0.7")[families.index(family) % 2 - 1]
-        label = f"{paper_form(length)}{', fully trained' if full else ''}"
+        label = f"{length.paper_form}{', fully trained' if full else ''}"
         error_bars(
             axes,
             [(sizes[teacher.architecture] * shift, group.error) for teacher, group in of_line],
