@@ -130,6 +130,7 @@ def kill_and_compare(command, undisturbed, tmp_path, more: tuple[str, ...], *, k
         shutil.rmtree(workdir)
 
 
+@pytest.mark.slow
 def test_two_kills_leave_a_random_search_as_it_would_have_been(command, undisturbed, tmp_path):
     kill_and_compare(command, undisturbed, tmp_path, RANDOM, kills=2)
 

@@ -66,7 +66,9 @@ def test_a_student_is_the_same_to_the_bit_whatever_the_tables_hold(config, publi
     assert of_other["asked"] < of_other["needed"]
 
 
-@pytest.mark.parametrize(("method", "dtype_policy"), [("kd", "float32"), ("at+kd", "mixed_bfloat16")])
+@pytest.mark.parametrize(
+    ("method", "dtype_policy"), [("kd", "float32"), pytest.param("at+kd", "mixed_bfloat16", marks=pytest.mark.slow)]
+)
 def test_a_program_in_the_step_computes_the_same_to_the_bit(tmp_path, method, dtype_policy):
     """With batches of the size of a call, the step calls the teacher's own program."""
     from kdzoo.runs import machine

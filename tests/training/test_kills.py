@@ -20,7 +20,7 @@ AVAILABLE = {
 EPOCHS = 12
 
 
-@pytest.fixture(scope="module", params=list(AVAILABLE))
+@pytest.fixture(scope="module", params=["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def backend(request) -> str:
     if not AVAILABLE[request.param]:
         pytest.skip(f"{request.param} is not installed")
