@@ -35,11 +35,9 @@ setup(
     ],
     entry_points={
         "console_scripts": [
-            f"kdzoo-{command} = apps.console_scripts:main"  # runs apps.{command}
-            for command in (
-                *("train", "distill", "evaluate", "publish", "serve", "list", "compare", "demo"),
-                *("precompute", "sweep", "tune", "reproduce"),
-            )
+            f"kdzoo-{path.stem} = apps.console_scripts:main"  # runs it as `python -m` does
+            for path in sorted(here.glob("apps/*.py"))
+            if "command.run(main)" in path.read_text()
         ]
     },
     extras_require={

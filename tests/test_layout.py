@@ -15,6 +15,7 @@ BACKENDS = ("jax", "keras", "matplotlib", "tensorflow")
 # Modules that compute with Keras; all others must be importable without it.
 NEED_A_BACKEND = (
     "kdzoo.data.batches",
+    "kdzoo.data.jax_augmentation",
     "kdzoo.distillation.distiller",
     "kdzoo.distillation.dtype",
     "kdzoo.distillation.losses",

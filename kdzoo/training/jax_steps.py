@@ -134,17 +134,10 @@ class JaxSteps(Steps):
 
     def make_images(self, padded: Any, positions: Any, views: Any) -> Any:
         """The images that `Batches` makes: standardised float32 [batch, h, w, c], of these positions and views."""
-        import jax
+        from kdzoo.data import jax_augmentation
 
-        height, width, channels = self.dataset.image_shape
-        flip, down, right = augmentation.describe_views(views)
-
-        def crop(position: Any, down: Any, right: Any) -> Any:
-            return jax.lax.dynamic_slice(padded, (position, down, right, 0), (1, height, width, channels))[0]
-
-        crops = jax.vmap(crop)(positions, down, right)
-        crops = jax.numpy.where((flip == 1)[:, None, None, None], crops[:, :, ::-1], crops)
-        return augmentation.standardise(crops, mean=self.dataset.mean, std=self.dataset.std)
+        images = jax_augmentation.apply_views(padded, positions, views)
+        return augmentation.standardise(images, mean=self.dataset.mean, std=self.dataset.std)
 
 
 class DeviceTable:
