@@ -50,6 +50,18 @@ def run_python(*args: str, **options) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
+def ends_within(process: subprocess.Popen, seconds: float) -> bool:
+    """Whether a process ends well in this time; otherwise it is killed, by the signal that cannot be caught."""
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return False
+    assert process.returncode == 0
+    return True
+
+
 def app(backend: str, name: str, *args: str) -> dict:
     """Returns the arguments of `run_python` for `python -m apps.NAME ARGS` on a backend, JAX without TensorFlow."""
     if backend == "tensorflow":

@@ -70,8 +70,8 @@ def test_importing_loads_no_backend():
     assert loaded_backends(*BACKEND_FREE) == ""
 
 
-# One process for each, since commands define flags of equal names.
-@pytest.mark.parametrize("name", APPS)
+# One process for each, since commands define flags of equal names. They import the other modules of apps.
+@pytest.mark.parametrize("name", [name for name in APPS if "command.run(main)" in PATHS[name].read_text()])
 def test_importing_a_command_loads_no_backend(name):
     assert loaded_backends(name) == ""
 

@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+from kdzoo.data.augmentation import AUGMENTATIONS
 from kdzoo.experiments.grid import Run
 from kdzoo.experiments.paper_runs import Experiment, epochs, is_finished, networks
 from kdzoo.reports import tables
 
-VIEWS = 162  # of an image: pad-4 crop and flip
+VIEWS = AUGMENTATIONS["crop_flip"]  # of an image
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from kdzoo.hub.cards import CARD, VARIABLES, read_card
 from kdzoo.hub.folders import model_folders
 from kdzoo.runs import names, records
 from kdzoo.runs import weights as run_weights
+from kdzoo.runs.names import natural_key
 from zoo import InputError
 
 if TYPE_CHECKING:
@@ -198,6 +199,6 @@ def _is_remote(spec: str) -> bool:
 
 
 def _natural(name: str) -> list[str | int]:
-    """Sort key that compares numbers as numbers: wrn16-2 before wrn16-10; names without a prefix come first."""
+    """Sort key of published names: those without a prefix come first."""
     prefix, _, model = name.rpartition("/")
-    return [prefix, *(int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", model)))]
+    return [prefix, *natural_key(model)]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from kdzoo.distillation import schedules
-from kdzoo.reports.natural_order import natural_key
 from kdzoo.reports.spreads import Spread, spread
 from kdzoo.runs import names
 from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.runs.names import natural_key
 from zoo import InputError
 
 Record = Mapping[str, Any]

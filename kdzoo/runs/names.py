@@ -71,3 +71,8 @@ def build(
         )
     builder = FAMILIES[parsed.family].builder()
     return builder(parsed.depth, parsed.width, num_classes=num_classes, input_shape=tuple(input_shape), **options)
+
+
+def natural_key(text: str) -> list[int | str]:
+    """Returns a sort key that compares numbers as numbers: wrn16-2 before wrn16-11, 10-35 before 60-200."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", text))]

@@ -12,25 +12,20 @@ import numpy as np
 
 from kdzoo.hub.cards import VERSION
 from kdzoo.serving.models import ServedModel
+from kdzoo.teachers.grpc_api import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    grpc,
+    health,
+    health_pb2,
+    health_pb2_grpc,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    tf,
+)
 from kdzoo.teachers.signature import Signature
 from zoo import InputError
-
-try:
-    import grpc
-    import tensorflow as tf
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-    from tensorflow_serving.apis import (
-        get_model_metadata_pb2,
-        get_model_status_pb2,
-        model_service_pb2_grpc,
-        predict_pb2,
-        prediction_service_pb2_grpc,
-    )
-except ImportError as error:
-    raise InputError(
-        "grpc:// teachers and apps.serve need TensorFlow and the packages of pip install 'kdzoo[serving]'."
-        f" Received: {error}"
-    ) from None
 
 REQUEST_MB = 16
 WORKERS = 8

@@ -8,22 +8,9 @@ import numpy as np
 
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import base, external
+from kdzoo.teachers.grpc_api import get_model_metadata_pb2, grpc, predict_pb2, prediction_service_pb2_grpc, tf
 from kdzoo.teachers.signature import Signature, choose_signature, inner_shape
 from zoo import InputError
-
-try:
-    import grpc
-    import tensorflow as tf
-    from tensorflow_serving.apis import (
-        get_model_metadata_pb2,
-        predict_pb2,
-        prediction_service_pb2_grpc,
-    )
-except ImportError as error:
-    raise InputError(
-        "grpc:// teachers and apps.serve need TensorFlow and the packages of pip install 'kdzoo[serving]'."
-        f" Received: {error}"
-    ) from None
 
 REQUEST_IMAGES = 128  # a larger batch is sent as several requests at once
 SERVICE_CONFIG = """{"methodConfig": [{"name": [{}], "retryPolicy": {

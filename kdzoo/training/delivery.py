@@ -1,7 +1,7 @@
-"""How teacher outputs reach a training step: three ways with one interface, chosen in one place (`choose_delivery`).
+"""How teacher outputs reach a training step: several ways with one interface, chosen in one place (`choose_delivery`).
 
-* `InStep`: the teacher is part of the step, as a Keras model on accelerators and replicas, as a compiled program for a
-  small teacher on a processor.
+* `InStep`: the teacher is part of the step as a Keras model, on accelerators and replicas.
+* `InStepProgram`: the step calls the teacher's compiled program, for a small teacher on a processor.
 * `ComputedAhead`: the teacher runs before the step that needs its outputs; they come beside the labels.
 * `FromCache`: the same, and each output is read from a table on disk if an earlier epoch or run computed it.
 

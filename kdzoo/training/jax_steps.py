@@ -7,9 +7,7 @@ import keras
 import numpy as np
 
 from kdzoo.data import augmentation
-from kdzoo.data.dataset import Dataset, Split
-from kdzoo.distillation.distiller import Distiller
-from kdzoo.runs.config import RunConfig
+from kdzoo.data.dataset import Split
 from kdzoo.teachers.outputs import TeacherOutputs
 from kdzoo.training.steps import EVALUATION_BATCH, Steps, call_ends
 
@@ -24,25 +22,18 @@ class JaxSteps(Steps):
     arrays in `_carry`; `state`, `predict` and `metrics` first copy them into the model.
     """
 
-    def __init__(
-        self,
-        model: Distiller,
-        dataset: Dataset,
-        train: Split,
-        config: RunConfig,
-        teacher_outputs: TeacherOutputs | None = None,
-    ):
+    def __init__(self, *args: Any):
         import jax
 
-        super().__init__(model, dataset, train, config, teacher_outputs)
-        self.fused = config.fused_steps or (1 if jax.default_backend() == "cpu" else FUSED_STEPS)
+        super().__init__(*args)
+        self.fused = self._config.fused_steps or (1 if jax.default_backend() == "cpu" else FUSED_STEPS)
         self._train = jax.jit(self._train_call, donate_argnums=0)
         self._test = jax.jit(self._test_call)
-        self._train_split = train
         self._arrays: dict[Split, Any] = {}
         self._table: DeviceTable | None = None
-        if teacher_outputs and not config.at_weight and fits_on_device(teacher_outputs.bytes):
-            self._table = DeviceTable(teacher_outputs)
+        outputs = self._teacher_outputs
+        if outputs and not self._config.at_weight and fits_on_device(outputs.bytes):
+            self._table = DeviceTable(outputs)
         self._carry: list[Any] | None = None
 
     def run(self, *, epoch: int, begin: int, end: int) -> None:
@@ -61,7 +52,7 @@ class JaxSteps(Steps):
             outputs = [self._teacher_outputs((epoch, step)) for step in range(begin, end)]
             batches["teacher_outputs"] = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *outputs)
         table = None if self._table is None else self._table.logits
-        self._carry = self._train(self._carry, *self._on_device(self._train_split), table, batches)
+        self._carry = self._train(self._carry, *self._on_device(self._split), table, batches)
 
     def metrics(self) -> dict[str, float]:
         if self._carry is not None:

@@ -55,6 +55,7 @@ class Steps(abc.ABC):
         teacher_outputs: TeacherOutputs | None = None,
     ):
         self.model, self.dataset, self._teacher_outputs = model, dataset, teacher_outputs
+        self._split, self._config = train, config
 
         def batches(epoch: int) -> Batches:
             return Batches(

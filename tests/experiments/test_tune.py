@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from conftest import run_python, start_python
+from conftest import ends_within, run_python, start_python
 from kdzoo.experiments import trial_configs
 from kdzoo.runs import records
 from test_resume import weights
@@ -117,14 +117,8 @@ def kill_and_compare(command, undisturbed, tmp_path, more: tuple[str, ...], *, k
                 if moments.random() < 0.8:  # else it may not even have started
                     process.stdout.readline()
                     process.stdout.readline()  # it trains
-                try:
-                    process.communicate(timeout=moments.uniform(0, seconds / 4) if killed < kills else 300)
-                    assert process.returncode == 0
-                    finished = True
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.communicate()
-                    killed += 1
+                finished = ends_within(process, moments.uniform(0, seconds / 4) if killed < kills else 300)
+                killed += not finished
         assert_same_search(expected, workdir)
         searches += 1
         shutil.rmtree(workdir)

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, run_python
 from kdzoo.reports.comparison import compare
 from kdzoo.reports.finished_runs import find
-from kdzoo.reports.natural_order import natural_key
+from kdzoo.runs.names import natural_key
 from synthetic_records import make_record, make_sweep
 from zoo import InputError
 

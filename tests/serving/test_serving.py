@@ -192,6 +192,7 @@ def test_distilling_from_a_server_equals_distilling_from_the_run(config, teacher
     assert away["teachers"][0]["test_error_last"] == run["teachers"][0]["test_error_last"]
 
 
+@pytest.mark.slow
 def test_the_client_waits_for_a_server_that_restarts(config, models, tmp_path):
     server, port = start(models, host="127.0.0.1", port=0)
     address = f"grpc://127.0.0.1:{port}/{NAME}"

@@ -181,7 +181,6 @@ def test_a_missing_teacher_is_reported_in_one_line(config, spec, message):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.slow
 def test_on_jax_several_steps_of_a_call_get_their_teacher_outputs(config, external, published, tmp_path):
     """A SavedModel needs TensorFlow to run, but its student may train on another backend."""
     code = """

@@ -42,6 +42,7 @@ print(json.dumps(load_model(workdir).predict(images, verbose=0).tolist()))
 """
 
 
+@pytest.mark.slow
 def test_the_commands_give_on_jax_what_they_give_on_tensorflow(npz, tmp_path):
     """Teacher, student, evaluation: the same losses; and weights move from one to the other."""
     pytest.importorskip("tensorflow")

@@ -6,6 +6,7 @@ import pytest
 
 from conftest import run_python
 
+pytestmark = pytest.mark.slow  # a minute, in `.ci/run`
 SCRIPT = """
 import json, sys
 import numpy as np, tensorflow as tf, keras
