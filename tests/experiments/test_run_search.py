@@ -31,6 +31,7 @@ def run(search: Search, workdir, **options):
     return search, outcomes, finished, lines
 
 
+@pytest.mark.slow
 def test_hyperband_resumes_the_best_and_trains_no_epoch_twice(student, tmp_path):
     search = Search(student, teachers=("none", "wrn10-1"), teacher_schedules=("1-1",), temperatures=(1.0, 4.0, 8.0))
     search, outcomes, finished, lines = run(search, tmp_path)

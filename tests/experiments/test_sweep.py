@@ -46,6 +46,7 @@ def test_a_sweep_continues_after_failures_and_resumes(grid, tmp_path):
     assert "finished with another configuration: momentum 0.9, now 0.5" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_resumes(grid, tmp_path):
     flags = [grid({"model": "wrn10-1", "schedule": "4-12", "seed": [0, 1]}), "--checkpoint_minutes=1e-6"]
     with start_python("-m", "apps.sweep", *flags, "--jobs=2") as process:

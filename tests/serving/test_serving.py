@@ -215,6 +215,7 @@ def test_the_client_waits_for_a_server_that_restarts(config, models, tmp_path):
     assert all((a == b).all() for a, b in zip(*pair, strict=True))
 
 
+@pytest.mark.slow
 def test_a_run_whose_server_stops_is_saved_and_resumed(config, models, tmp_path):
     server, port = start(models, host="127.0.0.1", port=0)
     config = dataclasses.replace(config, schedule="1-4", teachers=(f"grpc://127.0.0.1:{port}/{NAME}",))
@@ -251,6 +252,7 @@ def test_a_missing_server_or_model_is_reported(config, server_at, tmp_path, spec
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_commands_serve_and_distil(published, npz, tmp_path):
     process = start_python("-m", "apps.serve", f"--path={published}", "--port=0")
     try:

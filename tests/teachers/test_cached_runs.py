@@ -30,7 +30,7 @@ def train(config: RunConfig, workdir: pathlib.Path, cache, **options) -> tuple[b
     return weights, record["sessions"][-1]["teacher_rows"] | {"result": records.result(record)}
 
 
-@pytest.mark.parametrize("method", ["kd", "at+kd"])
+@pytest.mark.parametrize("method", ["kd", pytest.param("at+kd", marks=pytest.mark.slow)])
 def test_a_student_is_the_same_to_the_bit_whatever_the_tables_hold(config, published, tmp_path, monkeypatch, method):
     from kdzoo.runs import machine
 

@@ -90,6 +90,7 @@ def test_an_external_savedmodel_teaches_like_the_run_of_its_network(config, teac
     assert teacher["test_error_last"] == ours["teachers"][0]["test_error_last"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_both_kinds_resumes_after_a_stop(config, teacher_run, published, external, tmp_path):
     """Attention maps are those of the stages, and an interrupted run ends like an uninterrupted one."""
     savedmodel = str(shutil.copytree(published / NAME / "1", tmp_path / "copy"))

@@ -70,6 +70,7 @@ def kill_and_compare(distil, undisturbed, tmp_path, *, kills: int) -> None:
         runs += 1
 
 
+@pytest.mark.slow
 def test_three_kills_leave_the_result_as_it_would_have_been(distil, undisturbed, tmp_path):
     kill_and_compare(distil, undisturbed, tmp_path, kills=3)
 
