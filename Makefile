@@ -19,7 +19,7 @@ test: .venv/installed  ## Run the tests that take minutes, with branch coverage
 test-slow: .venv/installed  ## Run the tests that take an hour
 	$(BIN)/python -m pytest -m slow
 
-lint: .venv/installed  ## Check style, imports between rooms, types, spelling, the workflow
+lint: .venv/installed  ## Check style, imports between packages, types, spelling, the workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports

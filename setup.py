@@ -21,7 +21,7 @@ setup(
         "absl-py>=2.1,<3",
         "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 without declaring it
         "keras>=3.15,<3.16",
-        "lazy-loader>=0.5,<1",  # exports of each room, listed once in its __init__.pyi
+        "lazy-loader>=0.5,<1",  # exports of each package, listed once in its __init__.pyi
         "keras-tuner[bayesian]>=1.4.8,<2",
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",

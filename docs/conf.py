@@ -15,7 +15,7 @@ author = "the kdzoo contributors"
 copyright = "the kdzoo contributors, Apache-2.0"
 release = version = importlib.import_module("kdzoo.version").__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docstrings", "flag_tables", "rooms"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docstrings", "flag_tables", "packages"]
 exclude_patterns = ["_build"]
 smartquotes = False  # would make dashes of the "--" of flags
 

@@ -1,4 +1,4 @@
-"""The layout: what importing a room loads, how it describes itself, and how big its parts may be."""
+"""The layout: what importing a package loads, how it describes itself, and how big its parts may be."""
 
 import ast
 import fnmatch
@@ -39,7 +39,7 @@ def name_of(path: pathlib.Path) -> str:
 
 PATHS = {name_of(path): path for tree in ("apps", "kdzoo", "zoo") for path in sorted((ROOT / tree).rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text()) for name, path in PATHS.items()}
-ROOMS = [name for name, path in PATHS.items() if path == ROOT / "kdzoo" / path.parent.name / "__init__.py"]
+PACKAGES = [name for name, path in PATHS.items() if path == ROOT / "kdzoo" / path.parent.name / "__init__.py"]
 APPS = [name for name in PATHS if name.startswith("apps")]
 BACKEND_FREE = [
     name
@@ -66,7 +66,7 @@ for name in modules:
 
 
 def test_importing_loads_no_backend():
-    assert {"kdzoo", *ROOMS} <= set(BACKEND_FREE)
+    assert {"kdzoo", *PACKAGES} <= set(BACKEND_FREE)
     assert loaded_backends(*BACKEND_FREE) == ""
 
 
@@ -84,8 +84,8 @@ def test_every_pattern_of_modules_that_need_a_backend_is_used():
     assert [pattern for pattern in NEED_A_BACKEND if not fnmatch.filter(PATHS, pattern)] == []
 
 
-@pytest.mark.parametrize("name", ROOMS)
-def test_a_room_describes_itself_in_three_lines(name):
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_describes_itself_in_three_lines(name):
     docstring = ast.get_docstring(TREES[name])
     summary, blank, *rest = docstring.splitlines()
     assert summary.endswith(".")
@@ -101,14 +101,14 @@ def test_a_module_describes_itself(name):
 
 
 def exported_names(name: str) -> list[str]:
-    """The public names in a room's `__init__.pyi`; each is exported under its own name."""
+    """The public names in a package's `__init__.pyi`; each is exported under its own name."""
     stub = PATHS[name].with_suffix(".pyi")
     imports = [node for node in ast.parse(stub.read_text()).body if isinstance(node, ast.ImportFrom)]
     assert all(alias.name == alias.asname for node in imports for alias in node.names), stub
     return [alias.name for node in imports for alias in node.names]
 
 
-@pytest.mark.parametrize("name", ["kdzoo", *ROOMS])
+@pytest.mark.parametrize("name", ["kdzoo", *PACKAGES])
 def test_every_exported_name_exists(name):
     if not PATHS[name].with_suffix(".pyi").exists():
         pytest.skip("exports nothing")

@@ -1,7 +1,7 @@
 """One run on disk: its configuration, name, record, weights, checkpoints, event files and progress.
 
 In: the configuration of a training run and its measurements.
-Out: files in the run's directory, and what other rooms read from them. Importing this room loads no backend.
+Out: files in the run's directory, and what other packages read from them. Importing this package loads no backend.
 """
 
 import lazy_loader

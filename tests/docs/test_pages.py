@@ -33,10 +33,10 @@ def test_each_command_has_its_flags_in_the_reference():
     assert sorted(listed) == sorted(commands)
 
 
-def test_each_room_is_in_the_reference():
-    rooms = {path.parent.name for path in (ROOT / "kdzoo").glob("*/__init__.pyi")}
-    listed = re.findall(r"^```{room} (\w+)$", (ROOT / "docs/reference/api.md").read_text(), flags=re.MULTILINE)
-    assert set(listed) == rooms
+def test_each_package_is_in_the_reference():
+    packages = {path.parent.name for path in (ROOT / "kdzoo").glob("*/__init__.pyi")}
+    listed = re.findall(r"^```{package} (\w+)$", (ROOT / "docs/reference/api.md").read_text(), flags=re.MULTILINE)
+    assert set(listed) == packages
 
 
 def test_files_named_in_the_layout_exist():

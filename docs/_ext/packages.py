@@ -1,6 +1,6 @@
-"""The directive `room`: what a package is for, and its public names as its `__init__.pyi` lists them.
+"""The directive `package`: what a package is for, and its public names as its `__init__.pyi` lists them.
 
-```{room} data
+```{package} data
 ```
 """
 
@@ -11,24 +11,24 @@ import pathlib
 
 from sphinx.util.docutils import SphinxDirective
 
-PACKAGES = pathlib.Path(__file__).parents[2] / "kdzoo"
+KDZOO = pathlib.Path(__file__).parents[2] / "kdzoo"
 
 
-def exports(room: str) -> list[tuple[str, str]]:
-    """(module, name) of each public name of a room."""
-    tree = ast.parse((PACKAGES / room / "__init__.pyi").read_text())
+def exports(package: str) -> list[tuple[str, str]]:
+    """(module, name) of each public name of a package."""
+    tree = ast.parse((KDZOO / package / "__init__.pyi").read_text())
     return [
-        (f"kdzoo.{room}.{statement.module}", alias.name)
+        (f"kdzoo.{package}.{statement.module}", alias.name)
         for statement in tree.body
         if isinstance(statement, ast.ImportFrom) and statement.module
         for alias in statement.names
     ]
 
 
-def source(room: str) -> list[str]:
-    """reStructuredText that documents a room."""
+def source(package: str) -> list[str]:
+    """reStructuredText that documents a package."""
     lines = []
-    for module, name in exports(room):
+    for module, name in exports(package):
         value = getattr(importlib.import_module(module), name)
         if inspect.isclass(value):
             lines += [f".. autoclass:: {module}.{name}", "   :members:", ""]
@@ -39,17 +39,17 @@ def source(room: str) -> list[str]:
     return lines
 
 
-class Room(SphinxDirective):
+class Package(SphinxDirective):
     required_arguments = 1
 
     def run(self):
-        (room,) = self.arguments
-        text = importlib.import_module(f"kdzoo.{room}").__doc__ or ""
+        (package,) = self.arguments
+        text = importlib.import_module(f"kdzoo.{package}").__doc__ or ""
         made = self.parse_text_to_nodes(text)
-        content = "\n".join(["```{eval-rst}", *source(room), "```"])
+        content = "\n".join(["```{eval-rst}", *source(package), "```"])
         return [*made, *self.parse_text_to_nodes(content)]
 
 
 def setup(app):
-    app.add_directive("room", Room)
+    app.add_directive("package", Package)
     return {"parallel_read_safe": True}
