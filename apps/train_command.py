@@ -1,13 +1,14 @@
 """Makes one run as its flags describe it: the common part of `apps.train`, `apps.distill` and `apps.demo`."""
 
 import os
+import pathlib
 import sys
 from typing import Any
 
 from absl import flags
 
 from apps import quiet_import, run_config, signals
-from kdzoo.runs import progress
+from kdzoo.runs import progress, records
 from kdzoo.runs.config import RunConfig
 
 FLAGS = flags.FLAGS
@@ -21,7 +22,10 @@ def train(model: str, **distillation: Any) -> None:
         **distillation: fields of `kdzoo.RunConfig` that replace the flags' values: teachers and loss weights.
     """
     config = run_config.from_flags(model=model, **distillation)
+    finished = (pathlib.Path(FLAGS.workdir) / records.RECORD).exists() and not FLAGS.restart
     record = run_training(config, FLAGS.workdir, kind=FLAGS.progress, **run_config.options_from_flags())
+    if finished:
+        print("The run is finished already, as configured; --restart would train it anew:")
     print(
         f"{record['name']} on {record['dataset']['name']}: test error {record['test_error_last']:.2f} %"
         f" (best {record['test_error_best']:.2f} % in epoch {record['test_error_best_epoch']}),"

@@ -10,7 +10,7 @@ from kdzoo.experiments import grid
 from kdzoo.experiments.grid import Run
 from kdzoo.paper import printed
 from kdzoo.reports.schedule_scale import scale
-from kdzoo.runs import records
+from kdzoo.training import finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +140,8 @@ def networks(run: Run) -> tuple[str, ...]:
 
 
 def is_finished(run: Run) -> bool:
-    """Whether a run has a record."""
-    return (run.workdir / records.RECORD).exists()
+    """Whether a run's directory holds this run, finished."""
+    return finished.is_finished(run.config, run.workdir)
 
 
 def folder(dataset: str, schedule_scale: str) -> str:

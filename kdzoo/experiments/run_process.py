@@ -80,12 +80,12 @@ class RunProcess:
             run.state = "finished"
         elif self._stop_requested or self._process.returncode == 128 + SIGTERM:
             run.state = "stopped"
-        elif finished or locks.is_locked(run.workdir):  # another sweep was first while this one started
-            run.state, run.detail = "waiting", IN_USE
         else:
-            lines = self._log.read_text().strip().splitlines()
+            lines = self._log.read_text().strip().splitlines() or ["no output"]
             run.state = "failed"
-            run.detail = f"exit code {self._process.returncode}: {lines[-1] if lines else 'no output'} ({self._log})"
+            run.detail = f"exit code {self._process.returncode}: {lines[-1]} ({self._log})"
+            if locks.is_locked(run.workdir) or IN_USE in lines[-1]:  # another sweep was first while this one started
+                run.state, run.detail = "waiting", IN_USE
         return True
 
     def stop(self, signal: Signals) -> None:

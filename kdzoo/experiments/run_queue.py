@@ -1,7 +1,5 @@
 """Which run of a sweep can start next: it is not finished, its teachers are, and the time suffices."""
 
-import dataclasses
-import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +7,8 @@ from typing import Any
 from kdzoo.experiments import locks
 from kdzoo.experiments.grid import Run
 from kdzoo.runs import records
+from kdzoo.teachers import resolve
+from kdzoo.training import finished
 from zoo import InputError
 
 # A run is taken to need this time to its first checkpoint, beside the time between two, until one was measured.
@@ -46,7 +46,7 @@ class RunQueue:
             if run.state != "waiting":
                 continue
             seconds = self._first_checkpoint.get(_kind(run), self._longest)
-            if (run.workdir / records.RECORD).exists():
+            if (run.workdir / records.RECORD).exists() and not _has_server(run):
                 mark_finished(run)
                 states[run.name] = run.state
             elif unfinished := [name for name in run.needs if states[name] != "finished"]:
@@ -64,6 +64,11 @@ class RunQueue:
         return any(run.state == "waiting" and run.detail == IN_USE for run in self._runs)
 
 
+def _has_server(run: Run) -> bool:
+    """Whether only the process of a finished run can tell if it is this run: it computes its teacher's outputs."""
+    return any(teacher.startswith(resolve.GRPC) for teacher in run.config.teachers)
+
+
 def _kind(run: Run) -> tuple[Any, ...]:
     """Runs of one kind take about as long."""
     return run.config.model, run.config.teachers, run.config.batch_size, run.config.dtype_policy
@@ -72,16 +77,10 @@ def _kind(run: Run) -> tuple[Any, ...]:
 def mark_finished(run: Run) -> None:
     """Marks a run as finished if its record has this configuration, else as failed."""
     try:
-        theirs = records.read(run.workdir)["config"]
+        changed = finished.changes(run.config, records.read(run.workdir))
     except InputError as error:
         run.state, run.detail = "failed", str(error)
         return
     # The teachers' paths do not matter: the directory of a sweep may have been moved.
-    theirs = theirs | {"teachers": [pathlib.Path(teacher).name for teacher in theirs["teachers"]]}
-    ours = dataclasses.asdict(run.config) | {
-        "teachers": [pathlib.Path(teacher).name for teacher in run.config.teachers]
-    }
-    ours = {key: value for key, value in ours.items() if key not in ("augment", "dtype_policy") or value != "auto"}
-    changed = [f"{key} {theirs[key]}, now {value}" for key, value in ours.items() if theirs.get(key, value) != value]
     run.state = "failed" if changed else "finished"
     run.detail = f"finished with another configuration: {'; '.join(changed)}" if changed else "finished before"

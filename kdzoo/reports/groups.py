@@ -10,20 +10,13 @@ import numpy as np
 
 from kdzoo.distillation import schedules
 from kdzoo.reports.spreads import Spread, spread
-from kdzoo.runs import names
-from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.runs import identity, names
+from kdzoo.runs.config import METHODS
 from kdzoo.runs.names import natural_key
 from zoo import InputError
 
 Record = Mapping[str, Any]
-# A group spans the seeds. The others do not change a result: paths of files, and how many steps a call makes.
-_IGNORED = ("seed", "teachers", "dataset", "dataset_name", "fused_steps")
 _WEIGHTS = tuple(METHODS["none"])
-# Settings that only matter to a run with teachers.
-_WITH_TEACHERS = ("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature")
-_DEFAULTS = {
-    field.name: field.default for field in dataclasses.fields(RunConfig) if field.default is not dataclasses.MISSING
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +116,7 @@ class Group:
     @functools.cached_property
     def student_key(self) -> str:
         """Text that is equal for groups of the same student, whatever its teachers and the weights of its losses."""
-        method = {*_WEIGHTS, "temperature", "at_mode", *_WITH_TEACHERS}
+        method = {*_WEIGHTS, "temperature", "at_mode", *identity.WITH_TEACHERS}
         student = {key: value for key, value in self.settings.items() if key not in method}
         return stable_text([student, self.dataset, self.fingerprint])
 
@@ -131,16 +124,19 @@ class Group:
 def group_runs(records: Iterable[Record], *, merge_teachers: bool = False) -> list[Group]:
     """Groups runs that differ only in their seed, in natural order: wrn16-2 before wrn16-11, 10-35 before 60-200.
 
-    Two teachers are the same if their entries have the same name, method, seed and test error. Of two runs of one seed
-    the one that started last counts: see `repeats`.
+    Two teachers are the same if their entries have the same digest; where one has none, as in records of versions
+    before 0.5, the same name, method, seed and test error. Of two runs of one seed the one that started last counts:
+    see `repeats`.
 
     Args:
         records: of finished runs.
         merge_teachers: whether teachers of one name and method, but of different seeds, count as one teacher.
     """
+    records = list(records)
+    digests = None if merge_teachers else identity.complete_digests(records)
     groups: dict[str, list[Record]] = {}
     for record in _newest(records).values():
-        groups.setdefault(stable_text(_identity(record, merge_teachers=merge_teachers)), []).append(record)
+        groups.setdefault(stable_text(_identity(record, digests)), []).append(record)
     return sorted((_make_group(runs) for runs in groups.values()), key=_order)
 
 
@@ -152,13 +148,8 @@ def repeats(records: Sequence[Record]) -> list[Record]:
 
 def settings(record: Record) -> dict[str, Any]:
     """Returns a run's configuration without its seed and paths; None for a setting that does not change the result."""
-    config = {key: value for key, value in {**_DEFAULTS, **record["config"]}.items() if key not in _IGNORED}
-    if config["teacher_dtype"] == "auto":
-        config["teacher_dtype"] = config["dtype_policy"].removeprefix("mixed_")
-    idle = [] if record["teachers"] else list(_WITH_TEACHERS)
-    idle += [] if config["kd_weight"] else ["temperature"]
-    idle += [] if config["at_weight"] else ["at_mode"]
-    return config | dict.fromkeys(idle)
+    found = identity.settings(record["config"], has_teachers=bool(record["teachers"]))
+    return {key: value for key, value in found.items() if key != "seed"}
 
 
 def varying(groups: Iterable[Group]) -> list[str]:
@@ -185,30 +176,38 @@ def stable_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _newest(records: Iterable[Record]) -> dict[str, Record]:
+def _newest(records: Sequence[Record]) -> dict[str, Record]:
+    digests = identity.complete_digests(records)
     newest: dict[str, Record] = {}
     for record in records:
-        key = stable_text([_identity(record, merge_teachers=False), record["config"]["seed"]])
+        key = stable_text([_identity(record, digests), record["config"]["seed"]])
         if key not in newest or record.get("started", "") > newest[key].get("started", ""):
             newest[key] = record
     return newest
 
 
-def _identity(record: Record, *, merge_teachers: bool) -> list[Any]:
+def _identity(record: Record, digests: Mapping[Any, str] | None) -> list[Any]:
+    """Returns what the runs of a group share.
+
+    Args:
+        record: of a run.
+        digests: of teachers whose entries have none; None if teachers of one name and method count as one teacher.
+    """
     dataset = record["dataset"]
     return [
         settings(record),
         [dataset["name"], dataset.get("fingerprint")],
-        [_teacher_identity(teacher, merge=merge_teachers) for teacher in record["teachers"]],
+        [_teacher_identity(teacher, digests) for teacher in record["teachers"]],
     ]
 
 
-def _teacher_identity(teacher: Record, *, merge: bool) -> list[Any]:
+def _teacher_identity(teacher: Record, digests: Mapping[Any, str] | None) -> list[Any]:
     name = teacher_name(teacher) or teacher["name"]
-    identity = [str(name), teacher.get("method")]
-    if not merge:
-        identity += [teacher.get("seed"), teacher.get("test_error_last")]
-    return [identity, [_teacher_identity(one, merge=merge) for one in teacher.get("teachers", ())]]
+    known = [str(name), teacher.get("method")]
+    if digests is not None:
+        known += [teacher.get("seed"), teacher.get("test_error_last")]
+        known += [teacher.get("digest") or digests.get(identity.without_digest(teacher))]
+    return [known, [_teacher_identity(one, digests) for one in teacher.get("teachers", ())]]
 
 
 def _make_group(runs: Sequence[Record]) -> Group:

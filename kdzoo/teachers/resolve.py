@@ -1,5 +1,7 @@
 """From teacher specs to teachers: runs, published models, SavedModels, and models behind a gRPC server."""
 
+from typing import Any
+
 from kdzoo.data.dataset import Dataset
 from kdzoo.hub import models
 from kdzoo.runs.config import RunConfig
@@ -7,7 +9,7 @@ from kdzoo.teachers.base import DEADLINE, Teacher
 from kdzoo.teachers.external import ExternalTeacher
 from kdzoo.teachers.saved_model import digest_saved_model, find_saved_model, load_saved_model
 from kdzoo.teachers.signature import choose_signature
-from kdzoo.teachers.zoo_teacher import ZooTeacher
+from kdzoo.teachers.zoo_teacher import ZooTeacher, describe_model
 
 GRPC = "grpc://"
 
@@ -69,6 +71,16 @@ def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher
         lambda images: call(signature, images),
         config,
     )
+
+
+def describe(spec: str) -> dict[str, Any]:
+    """Returns what a student's record keeps of a local teacher, as far as that shows without its data.
+
+    Raises:
+        InputError: if the spec names no local teacher.
+    """
+    saved_model = find_saved_model(spec)
+    return {"digest": digest_saved_model(saved_model)} if saved_model else describe_model(models.resolve(spec))
 
 
 def check_exists(spec: str) -> None:

@@ -42,10 +42,7 @@ class ZooTeacher(Teacher):
     def __init__(self, trained: models.Trained, policy: str, *, attention: bool):
         self.spec, self.digest = trained.spec, trained.digest()
         self._trained, self._policy, self._attention = trained, policy, attention
-        kept = ("name", "method", "seed", "parameters", "test_error_last", "test_ece_last", "teachers")
-        self.record = {key: trained.record[key] for key in kept if key in trained.record}
-        if "expected_calibration_error" in trained.record:  # a published model's card
-            self.record["test_ece_last"] = trained.record["expected_calibration_error"]
+        self.record = describe_model(trained)
         self.directory: pathlib.Path = trained.directory
         self._program: Program | None = None
         self._lock = threading.Lock()
@@ -115,6 +112,15 @@ class ZooTeacher(Teacher):
     def compute(self, images: np.ndarray) -> dict[str, Any]:
         logits, maps = self.program(augmentation.standardise(images, **self._statistics))
         return {"logits": np.asarray(logits), "maps": [np.asarray(stage_map) for stage_map in maps]}
+
+
+def describe_model(trained: models.Trained) -> dict[str, Any]:
+    """Returns what a student's record keeps of a teacher."""
+    kept = ("name", "method", "seed", "parameters", "test_error_last", "test_ece_last", "teachers")
+    entry = {key: trained.record[key] for key in kept if key in trained.record}
+    if "expected_calibration_error" in trained.record:  # a published model's card
+        entry["test_ece_last"] = trained.record["expected_calibration_error"]
+    return entry | {"digest": trained.digest()}
 
 
 def compile_program(model: "keras.Model", *, attention: bool) -> Program:

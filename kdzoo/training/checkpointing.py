@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from kdzoo.runs import checkpoints, machine
+from kdzoo.runs.identity import changes, of_checkpoint
 from kdzoo.training.phases import Phases
 from kdzoo.training.state import TrainingState
 from zoo import InputError
@@ -99,9 +100,7 @@ def resume(workdir: pathlib.Path, phases: Phases, identity: dict[str, Any]) -> T
     if found is None:
         return None
     arrays, meta = found
-    theirs = meta["identity"]
-    changed = [f"{key} {theirs.get(key)}, now {value}" for key, value in identity.items() if theirs.get(key) != value]
-    if changed:
+    if changed := changes(of_checkpoint(meta["identity"]), identity):
         raise InputError(
             "workdir must not hold an unfinished run of another configuration, unless restart is set."
             f" Received: {workdir}: {'; '.join(changed)}"

@@ -9,7 +9,7 @@ import keras
 
 from kdzoo.data import sampling, sources
 from kdzoo.data.dataset import Dataset, Split
-from kdzoo.runs import checkpoints
+from kdzoo.runs import checkpoints, identity, records
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.resolve import Ensemble
 from kdzoo.teachers.zoo_teacher import ZooTeacher
@@ -37,13 +37,14 @@ class RunInputs:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that the result depends on, by content: the digests of files count, their paths do not."""
-        identity = dataclasses.asdict(self.config) | {
-            "dataset": self.dataset.fingerprint,
-            "dataset_name": self.dataset.name,
-            "backend": keras.backend.backend(),
-        }
-        return identity | {"teachers": [teacher.digest for teacher in self.ensemble.teachers]}
+        """All that the result depends on: see `kdzoo.runs.identity`."""
+        return identity.identify(
+            dataclasses.asdict(self.config),
+            dataset=self.dataset.name,
+            fingerprint=self.dataset.fingerprint,
+            teachers=[teacher.digest for teacher in self.ensemble.teachers],
+            backend=keras.backend.backend(),
+        )
 
 
 def prepare_inputs(config: RunConfig, workdir: pathlib.Path, *, restart: bool, deadline: float) -> RunInputs:
@@ -81,13 +82,19 @@ def prepare_inputs(config: RunConfig, workdir: pathlib.Path, *, restart: bool, d
 def _resolve(config: RunConfig, dataset: Dataset, workdir: pathlib.Path | None) -> RunConfig:
     """Replaces "auto" by the data set's augmentation and by the precision that is faster on this machine.
 
-    An unfinished run in `workdir` keeps the precision of its checkpoint.
+    A finished or unfinished run in `workdir` keeps its precision.
     """
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
     if config.dtype_policy == "auto":
-        found = checkpoints.load(workdir) if workdir else None
-        chosen = found[1]["identity"]["dtype_policy"] if found else precision.choose(config, dataset)
+        chosen = (_earlier_precision(workdir) if workdir else None) or precision.choose(config, dataset)
         _log.info("dtype_policy auto: %s", chosen)
         config = dataclasses.replace(config, dtype_policy=chosen)
     return config
+
+
+def _earlier_precision(workdir: pathlib.Path) -> str | None:
+    if (workdir / records.RECORD).exists():
+        return records.read(workdir)["config"]["dtype_policy"]
+    found = checkpoints.load(workdir)
+    return found[1]["identity"]["dtype_policy"] if found else None

@@ -11,7 +11,7 @@ from kdzoo.runs import checkpoints, records, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.runs.progress import Progress, silent
 from kdzoo.teachers import base, output_cache
-from kdzoo.training import build, checkpointing, record, strategy, workdirs
+from kdzoo.training import build, checkpointing, finished, record, strategy, workdirs
 from kdzoo.training.delivery import Delivery, choose_delivery
 from kdzoo.training.inputs import RunInputs, prepare_inputs
 from kdzoo.training.loop import TrainingLoop
@@ -35,7 +35,8 @@ def run(
     """Trains a network as configured; writes its weights, event files and record into `workdir`.
 
     The same configuration gives the same weights to the bit on the same CPU with as many cores. That holds for a run
-    that was killed at any moment, any number of times: the same call resumes it from its last checkpoint.
+    that was killed at any moment, any number of times: the same call resumes it from its last checkpoint. Once it is
+    finished, the same call returns its record.
 
     Args:
         config: the network to train, its data, teachers and hyperparameters.
@@ -53,7 +54,8 @@ def run(
         The record, as in `workdir/record.json`. Errors and agreement are in percent.
 
     Raises:
-        InputError: if the configuration is impossible or the workdir cannot take the run. Nothing is written then.
+        InputError: if the configuration is impossible or the workdir cannot take the run, as it holds one of another
+            configuration. Nothing is written then.
         Stopped: see `stopping`.
     """
     config.check()
@@ -62,8 +64,10 @@ def run(
     cache = output_cache.find(teacher_cache, cache_gb)
     strategy.make_deterministic()
     workdir = pathlib.Path(workdir)
-    workdirs.check(workdir, restart=restart)
+    workdirs.check(workdir)
     inputs = prepare_inputs(config, workdir, restart=restart, deadline=teacher_deadline)
+    if not restart and (record := finished.find(workdir, inputs.identity)):
+        return record
     with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
         return _train(
             inputs,
@@ -90,6 +94,8 @@ def _train(
     phases = Phases(model, inputs, delivery)
     test_logits = functools.cache(lambda: delivery.test_logits(model, inputs.dataset))
     with workdirs.locked(workdir, restart=restart):
+        if found := finished.find(workdir, inputs.identity):  # by another process in the meantime
+            return found
         state = checkpointing.resume(workdir, phases, inputs.identity) or TrainingState()
         state.begin_session(cache_folder=delivery.cache_folder)
         result = record.describe_run(inputs, model, started=state.started)

@@ -12,10 +12,8 @@ from kdzoo.runs.events import EVENTS
 from zoo import InputError
 
 
-def check(workdir: pathlib.Path, *, restart: bool) -> None:
-    """Raises InputError if the directory holds a finished run and `restart` is not set, or if it cannot be written."""
-    if (workdir / records.RECORD).exists() and not restart:
-        raise InputError(f"workdir must not hold a finished run, unless restart is set. Received: {workdir}")
+def check(workdir: pathlib.Path) -> None:
+    """Raises InputError if the directory cannot be written."""
     parent = next((path for path in (workdir, *workdir.absolute().parents) if path.exists()), workdir)
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"workdir must be a directory that can be written. Received: {workdir}")
@@ -26,14 +24,13 @@ def locked(workdir: pathlib.Path, *, restart: bool) -> Iterator[None]:
     """Makes the directory and keeps other processes out of it; with `restart` also removes an earlier run.
 
     Raises:
-        InputError: see `check`, or if another process holds the directory.
+        InputError: if the directory cannot be written, or if another process holds it.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"workdir must be a directory that can be written. Received: {error}") from None
     with files.locked(workdir):
-        check(workdir, restart=restart)  # again: another process may have finished the run in the meantime
         if restart:
             _clear(workdir)
         yield

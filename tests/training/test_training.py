@@ -94,8 +94,8 @@ def test_a_finished_run_is_kept_without_restart(config, teacher_run, tmp_path):
     workdir = tmp_path / "run"
     config = dataclasses.replace(config, schedule="1-1")
     first = train.run(config, workdir)
-    with pytest.raises(InputError, match="must not hold a finished run"):
-        train.run(config, workdir)
+    with pytest.raises(InputError, match="must not hold a finished run of another configuration"):
+        train.run(dataclasses.replace(config, seed=2), workdir)
     assert records.read(workdir) == json.loads(json.dumps(first))
     again = train.run(dataclasses.replace(config, seed=2), workdir, restart=True)
     assert records.read(workdir)["seed"] == again["seed"] == 2

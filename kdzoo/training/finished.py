@@ -1,0 +1,97 @@
+"""Whether a directory holds a finished run, and whether that is the run which a configuration describes."""
+
+import functools
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from kdzoo.data import sources
+from kdzoo.hub import cards
+from kdzoo.runs import identity, records
+from kdzoo.runs.config import RunConfig
+from kdzoo.teachers import resolve
+from zoo import InputError
+
+
+def find(workdir: pathlib.Path, ours: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the record of the finished run in a directory; None if there is none.
+
+    Args:
+        workdir: the directory.
+        ours: identity of the run, with its data and teachers known.
+
+    Raises:
+        InputError: if it is the record of another run.
+    """
+    if not (workdir / records.RECORD).exists():
+        return None
+    record = records.read(workdir)
+    if changed := identity.changes(identity.of_record(record), ours):
+        raise InputError(
+            "workdir must not hold a finished run of another configuration, unless restart is set."
+            f" Received: {workdir}: {'; '.join(changed)}"
+        )
+    return record
+
+
+def is_finished(config: RunConfig, workdir: pathlib.Path) -> bool:
+    """Whether a directory holds this run, finished, as far as that shows without its data: see `changes`."""
+    return (workdir / records.RECORD).exists() and not changes(config, records.read(workdir))
+
+
+def changes(config: RunConfig, record: Mapping[str, Any]) -> list[str]:
+    """Returns how a planned run differs from the record of a finished one: see `identity.changes`.
+
+    Compares the contents of local teachers, and of a data set in an .npz file. A teacher that is not there any more is
+    compared by name, and one behind a server by address: its content shows in its outputs only.
+    """
+    theirs = identity.of_record(record)
+    specs = record["config"].get("teachers", ())
+    teachers: list[Any] = [_describe_teacher(spec) for spec in config.teachers]
+    if len(specs) == len(teachers):
+        for i, (own, spec) in enumerate(zip(config.teachers, specs, strict=True)):
+            if not teachers[i]:
+                teachers[i] = theirs["teachers"][i] if _name(own) == _name(spec) else {"name": own}
+    ours = identity.identify(
+        vars(config),
+        dataset=config.dataset_name or config.dataset,
+        fingerprint=_fingerprint(config.dataset, config.dataset_name),
+        teachers=teachers,
+    )
+    return identity.changes(theirs, ours)
+
+
+def _name(spec: str) -> str:
+    """A teacher's name, wherever its directory is; a remote one's whole address."""
+    return spec if "://" in spec else pathlib.Path(spec).name
+
+
+def _describe_teacher(spec: str) -> dict[str, Any]:
+    """Returns a local teacher's entry as in a record; empty if it is not there."""
+    if "://" in spec:
+        return {}
+    paths = [path for name in ("", records.RECORD, cards.CARD) if os.path.exists(path := os.path.join(spec, name))]
+    try:
+        return _read_teacher(spec, tuple(os.stat(path).st_mtime_ns for path in paths))
+    except (OSError, InputError):
+        return {}
+
+
+@functools.cache  # a sweep has many students of one teacher
+def _read_teacher(spec: str, changed_ns: tuple[int, ...]) -> dict[str, Any]:
+    return resolve.describe(spec)
+
+
+def _fingerprint(source: str, name: str) -> str:
+    """Returns the fingerprint of a data set in a file; "" if it has a name of its own, or cannot be read."""
+    path = sources.path_of(source)
+    try:
+        return _fingerprint_of_file(source, name, os.stat(path).st_mtime_ns) if path else ""
+    except (OSError, InputError):
+        return ""
+
+
+@functools.cache
+def _fingerprint_of_file(source: str, name: str, changed_ns: int) -> str:
+    return sources.load(source, name).fingerprint

@@ -1,0 +1,76 @@
+import dataclasses
+
+import pytest
+
+from kdzoo.runs import identity
+from kdzoo.runs.config import RunConfig
+
+CONFIG = dataclasses.asdict(RunConfig("wrn16-1", "1-2", teachers=("a",), kd_weight=0.9, ce_weight=0.1))
+TEACHER = {"name": "wrn16-2_1-2", "method": "none", "seed": 0, "test_error_last": 12.5}
+
+
+def identify(changes=None, **parts):
+    parts = {"dataset": "cifar10", "fingerprint": "f", "teachers": ["d"], "backend": "tensorflow"} | parts
+    return identity.identify({**CONFIG, **(changes or {})}, **parts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"dataset": "npz:elsewhere.npz"}, {}),
+        ({"teachers": ("moved/a",)}, {}),
+        ({"fused_steps": 8}, {}),
+        ({"at_mode": "paper"}, {}),  # without an AT term
+        ({"teacher_dtype": "float32"}, {}),  # what auto means in float32
+        ({"dtype_policy": "auto"}, {}),  # not known yet
+        ({}, {"fingerprint": ""}),
+        ({}, {"backend": ""}),
+    ],
+)
+def test_what_changes_no_result_is_left_out(changes, parts):
+    assert identity.changes(identify(), identify(changes, **parts)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts", "line"),
+    [
+        ({"lr": 0.05}, {}, "lr 0.1, now 0.05"),
+        ({"seed": 1}, {}, "seed 0, now 1"),
+        ({"dataset_name": "x"}, {"dataset": "cifar100"}, "dataset_name cifar10, now cifar100"),
+        ({}, {"fingerprint": "g"}, "dataset f, now g"),
+        ({}, {"teachers": ["e"]}, "teachers d, now e"),
+        ({}, {"teachers": ["d", "d"]}, "teachers d, now d, d"),
+        ({}, {"backend": "jax"}, "backend tensorflow, now jax"),
+        ({"teacher_input": "raw"}, {}, "teacher_input auto, now raw"),
+        ({"teacher_signature": "logits"}, {}, "teacher_signature , now logits"),
+    ],
+)
+def test_what_changes_a_result_is_named(changes, parts, line):
+    assert identity.changes(identify(), identify(changes, **parts)) == [line]
+
+
+def test_the_path_of_an_npz_file_is_no_name():
+    assert identity.changes(identify(dataset="npz:a.npz"), identify(dataset="npz:b.npz")) == []
+
+
+def test_a_checkpoint_of_0_4_is_of_the_same_run():
+    ours = identify()
+    theirs = CONFIG | {"dataset": "f", "dataset_name": "cifar10", "backend": "tensorflow", "teachers": ["d"]}
+    assert identity.changes(identity.of_checkpoint(theirs), ours) == []
+    assert identity.of_checkpoint(ours) == ours
+    assert identity.changes(identity.of_checkpoint(theirs | {"lr": 1.0}), ours) == ["lr 1.0, now 0.1"]
+
+
+def test_teachers_without_digests_are_compared_by_name_method_seed_and_error():
+    new = TEACHER | {"digest": "d"}
+    assert identity.same_teacher(TEACHER, new)
+    assert identity.same_teacher(new, {**new, "name": "published under another name"})
+    assert not identity.same_teacher(TEACHER, new | {"seed": 1})
+    assert not identity.same_teacher(new, new | {"digest": "e"})
+
+
+def test_a_record_without_digests_takes_the_only_one():
+    records = [{"teachers": [TEACHER]}, {"teachers": [TEACHER | {"digest": "d"}]}]
+    key = identity.without_digest(TEACHER)
+    assert identity.complete_digests(records) == {key: "d"}
+    assert identity.complete_digests([*records, {"teachers": [TEACHER | {"digest": "e"}]}]) == {}
