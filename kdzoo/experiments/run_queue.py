@@ -65,7 +65,7 @@ class RunQueue:
 
 
 def _has_server(run: Run) -> bool:
-    """Whether only the process of a finished run can tell if it is this run: it computes its teacher's outputs."""
+    """Whether a server teaches the run. Then its own process compares it: that needs the outputs of the teacher."""
     return any(teacher.startswith(resolve.GRPC) for teacher in run.config.teachers)
 
 

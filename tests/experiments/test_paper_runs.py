@@ -136,6 +136,8 @@ def test_a_directory_of_finished_runs_may_be_moved(tmp_path):
     (there,), (here,) = (plan(7, "wrn16-2:20/65", root=root, seeds=(0,)) for root in (WORKDIR, tmp_path))
     for was, now in zip(there.runs(0), here.runs(0), strict=True):
         now.workdir.mkdir()
-        records.write(now.workdir, {"config": dataclasses.asdict(was.config), "dataset": {}, "test_error_last": 0.0})
+        teachers = [{"name": teacher} for teacher in was.config.teachers]
+        record = {"config": dataclasses.asdict(was.config), "dataset": {"name": "digits"}, "teachers": teachers}
+        records.write(now.workdir, record | {"test_error_last": 0.0})
     local_scheduler.run_all(here.runs(0), command=lambda run: ["false"])
     assert [(run.state, run.detail) for run in here.runs(0)] == [("finished", "finished before")] * 2
