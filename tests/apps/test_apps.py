@@ -95,7 +95,10 @@ DISTILL = ["distill", "--student=wrn10-1", "--schedule=1-2", "--dataset=npz:{npz
         ),
         ([*TRAIN, "--model=wrn10-1"], "flag --schedule=None"),
         ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--workdir=/dev/null/run"], "a directory that can be written"),
-        ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--workdir={teacher}"], "a finished run of another configuration, "),
+        (
+            [*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--workdir={teacher}"],
+            "a finished run of another configuration, unless",
+        ),
         ([*TRAIN, "--flagfile=none.flags"], "Unable to open flagfile"),
         (DISTILL, "kd_weight and at_weight must be 0 without a teacher"),
         ([*DISTILL, "--teacher={tmp}"], "directory of a finished run. Received: {tmp}/record.json: No such file"),

@@ -50,7 +50,7 @@ def test_a_teacher_trained_anew_is_another_teacher(student, config):
     train.run(dataclasses.replace(config, schedule="2-3", lr=0.2), teacher)
     (change,) = finished.changes(distilled, record)
     assert change.startswith("teachers wrn10-1_2-3 (")
-    with pytest.raises(InputError, match="another configuration.* teachers"):
+    with pytest.raises(InputError, match=r"another configuration.* teachers"):
         train.run(distilled, workdir)
 
 
