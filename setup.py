@@ -16,9 +16,14 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["zoo", "kdzoo", "kdzoo.*", "apps"]),
-    package_data={"apps": ["flags/*.flags", "grids/*.json"], "": ["*.pyi", "py.typed"], "kdzoo.paper": ["*.csv"]},
+    package_data={
+        "apps": ["flags/*.flags", "grids/*.json"],
+        "": ["*.pyi", "py.typed", "*.schema.json"],
+        "kdzoo.paper": ["*.csv"],
+    },
     install_requires=[
         "absl-py>=2.1,<3",
+        "fastjsonschema>=2.21,<3",  # of records and cards; pure Python, fast, needs nothing else
         "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 without declaring it
         "keras>=3.15,<3.16",
         "lazy-loader>=0.5,<1",  # exports of each package, listed once in its __init__.pyi

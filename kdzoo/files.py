@@ -1,9 +1,12 @@
-"""Atomic file writes and directory locks between processes."""
+"""Files: written atomically, locked between processes, named within limits, and read as JSON."""
 
 import contextlib
+import json
+import math
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 from zoo import InputError
 
@@ -13,6 +16,11 @@ try:
     HAS_LOCKS = True
 except ImportError:  # Windows
     HAS_LOCKS = False
+
+
+NAME_BYTES = 255  # of a file's name, on the file systems in use
+PATH_BYTES = 3500  # of a directory's path; Linux allows 4095, with the files inside
+_JSON_DEPTH = 100  # arrays and objects within each other
 
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
@@ -63,3 +71,115 @@ def share(directory: pathlib.Path) -> int:
     if HAS_LOCKS:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
+
+
+def check_name(name: str, *, what: str) -> None:
+    """Raises InputError unless a file can have this name.
+
+    Args:
+        name: of a file or directory, without its parents.
+        what: describes it, for the message.
+    """
+    if "/" in name or not name.isprintable() or not 1 <= _count_bytes(name) <= NAME_BYTES:
+        received = f"{_count_bytes(name)} bytes: {repr(name)[:100]}"
+        raise InputError(
+            f"{what} must be of 1 to {NAME_BYTES} bytes of UTF-8, printable and without /. Received: {received}"
+        )
+
+
+def check_directory(path: str | os.PathLike[str], *, name: str) -> None:
+    """Raises InputError unless a directory can have this path. It need not exist.
+
+    Args:
+        path: of the directory.
+        name: of the flag or argument, for the message.
+    """
+    text = os.fspath(path)
+    longest = max(map(_count_bytes, text.split("/")))
+    if not text or "\0" in text or longest > NAME_BYTES or _count_bytes(text) > PATH_BYTES:
+        raise InputError(
+            f"{name} must be the path of a directory, each part of at most {NAME_BYTES} bytes of UTF-8, for example"
+            f" runs/one. Received: {repr(text)[:100] if text else 'nothing'}"
+        )
+
+
+def _count_bytes(text: str) -> float:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:  # half a pair of surrogates, from JSON, or a path that is no UTF-8
+        return math.inf
+
+
+def read_json(path: str | os.PathLike[str], *, rule: str) -> dict[str, Any]:
+    """Returns the JSON object in a file.
+
+    Args:
+        path: of the file.
+        rule: what the file must be, the first sentence of an error.
+
+    Raises:
+        InputError: if the file cannot be read, or see `parse_json`.
+    """
+    try:
+        content = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{rule}. Received: {os.fspath(path)}: {error.strerror}") from None
+    except ValueError as error:  # of a path with a null byte
+        raise InputError(f"{rule}. Received: {os.fspath(path)!r}: {error}") from None
+    return parse_json(content, spec=os.fspath(path), rule=rule)
+
+
+def parse_json(content: bytes, *, spec: str, rule: str) -> dict[str, Any]:
+    """Returns the JSON object that a text holds.
+
+    Python's own parser takes more than JSON is: NaN, a key given twice, numbers that overflow to infinity.
+
+    Args:
+        content: the text in UTF-8.
+        spec: path or address of the text, for the message.
+        rule: what the text must be, the first sentence of an error.
+
+    Raises:
+        InputError: if it is not JSON, not an object, or nested more than 100 deep.
+    """
+    try:
+        value = json.loads(content.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        if not isinstance(value, dict):
+            raise ValueError(f"{type(value).__name__} instead of an object")
+        _check_values(value)
+    except RecursionError:
+        reason = f"nested more than {_JSON_DEPTH} deep"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return value
+    raise InputError(f"{rule}. Received: {spec}: {reason}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} more than once")
+    return made
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"the constant {constant}")
+
+
+def _check_values(value: Any) -> None:
+    """Raises an error for values that are no JSON, or that no file or line of text can hold."""
+    level = [value]
+    for _ in range(_JSON_DEPTH):
+        if not level:
+            return
+        for item in level:
+            if isinstance(item, float) and not math.isfinite(item):
+                raise ValueError("a number beyond the range of float64")
+            if isinstance(item, str):
+                item.encode()  # UnicodeEncodeError, a ValueError, for half a pair of surrogates
+        objects = [item for item in level if isinstance(item, dict)]
+        level = [inner for item in level if isinstance(item, list) for inner in item]
+        level += [inner for item in objects for pair in item.items() for inner in pair]
+    raise RecursionError

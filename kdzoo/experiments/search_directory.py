@@ -1,11 +1,10 @@
 """The directory of a search: its parts, and readers of their files."""
 
-import json
 import pathlib
 from typing import Any
 
+from kdzoo import files
 from kdzoo.runs import checkpoints, records
-from zoo import InputError
 
 STATE, TEACHERS, TRIAL_RUNS, FINAL = "search", "teachers", "trials", "final"
 DESCRIPTION = "search.json"
@@ -32,7 +31,4 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     Raises:
         InputError: if it is damaged.
     """
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"A search's state must be as it was written. Received: {path}: {error}") from None
+    return files.read_json(path, rule="A search's state must be as it was written")

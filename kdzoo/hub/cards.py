@@ -4,10 +4,9 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 from typing import Any
 
-from kdzoo import files
+from kdzoo import files, schemas
 from zoo import InputError
 
 CARD = "card.json"
@@ -49,22 +48,21 @@ def parse_card(content: bytes, *, spec: str, name: str | None = None) -> dict[st
     Raises:
         InputError: if the content is no card, was edited, or is another model's card.
     """
-    card: Any = None
+    rule = "A published model must hold its card, as published"
+    if len(content) > CARD_BYTES:
+        raise InputError(f"{rule}. Received: {spec}: more than {CARD_BYTES} bytes")
+    card = files.parse_json(content, spec=spec, rule=rule)
     reason = None
-    try:
-        card = json.loads(content) if len(content) <= CARD_BYTES else None
-        if not isinstance(card, dict) or card.get("sha256") != digest(card):
-            reason = "not a card, or not as it was published"
-        elif name is not None and card["name"] != name:
+    if card.get("sha256") != digest(card):
+        reason = "not a card, or not as it was published"
+    else:
+        schemas.validate(card, "hub/card.schema.json", spec=spec, rule=rule)
+        if name is not None and card["name"] != name:
             reason = f"the card of {card['name']}"
         elif set(card["files"]) != set(FILES):
             reason = f"files other than {', '.join(FILES)}"
-        elif not all(_is_file_entry(entry) for entry in card["files"].values()):
-            reason = "files without size and SHA-256"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"not a card: {error}"
     if reason:
-        raise InputError(f"A published model must hold its card, as published. Received: {spec}: {reason}")
+        raise InputError(f"{rule}. Received: {spec}: {reason}")
     return card
 
 
@@ -72,16 +70,6 @@ def write_card(directory: pathlib.Path, card: dict[str, Any]) -> None:
     """Writes a card and its own digest, whole or not at all."""
     card = card | {"sha256": digest(card)}
     files.write_atomically(directory / CARD, f"{json.dumps(card, indent=1)}\n".encode())
-
-
-def _is_file_entry(entry: Any) -> bool:
-    """Whether `file_entry` may have made this, so that its size is a number and its digest fits in a file name."""
-    return (
-        entry.keys() == {"bytes", "sha256"}
-        and type(entry["bytes"]) is int
-        and entry["bytes"] >= 0
-        and bool(re.fullmatch("[0-9a-f]{64}", entry["sha256"]))
-    )
 
 
 def digest(card: dict[str, Any]) -> str:

@@ -29,10 +29,7 @@ def find(paths: Sequence[str | os.PathLike[str]]) -> dict[str, dict[str, Any]]:
         if not workdirs:
             raise InputError(f"runs must be directories that hold finished runs, for example runs. Received: {path}")
         for workdir in workdirs:
-            record = records.read(workdir)
-            if missing := {"method", "teachers", "parameters", "history"} - record.keys():
-                raise InputError(f"A run's record must have {', '.join(sorted(missing))}. Received: {workdir}")
-            found[workdir.resolve()] = record
+            found[workdir.resolve()] = records.read(workdir)
     if not found:
         raise InputError("runs must be directories that hold finished runs, for example runs. Received: none")
     root = os.path.commonpath([path.parent for path in found])

@@ -6,34 +6,29 @@ import os
 import pathlib
 from typing import Any
 
-from kdzoo.files import write_atomically
-from zoo import InputError
+from kdzoo import files, schemas
 
 RECORD = "record.json"
 TIMING = ("started", "sessions", "wall_seconds", "images_per_second", "time")
+_RULE = "A trained model is the directory of a finished run"
 
 
 def read(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads the record of a finished run.
 
     Raises:
-        InputError: if the directory has no record.
+        InputError: if the directory has no record, or it does not fit `record.schema.json`.
     """
     path = pathlib.Path(workdir) / RECORD
-    try:
-        record = json.loads(path.read_text())
-        if {"config", "dataset", "test_error_last"} <= record.keys():
-            return record
-        reason = "not a run's record"
-    except (OSError, ValueError, AttributeError) as error:
-        reason = str(error.strerror if isinstance(error, OSError) else error)
-    raise InputError(f"A trained model is the directory of a finished run. Received: {path}: {reason}")
+    record = files.read_json(path, rule=_RULE)
+    schemas.validate(record, "runs/record.schema.json", spec=str(path), rule=_RULE)
+    return record
 
 
 def write(workdir: pathlib.Path, record: dict[str, Any]) -> None:
     """Writes the record atomically. A run is finished once it has a record."""
     text = json.dumps(_finite(record), indent=1, allow_nan=False)
-    write_atomically(workdir / RECORD, f"{text}\n".encode())
+    files.write_atomically(workdir / RECORD, f"{text}\n".encode())
 
 
 def result(record: dict[str, Any]) -> dict[str, Any]:

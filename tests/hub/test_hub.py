@@ -171,6 +171,9 @@ def test_every_damage_is_refused_in_one_line(model_dir, published, file, damage)
         lambda card: card["config"].update(model="wrn10-2"),
         lambda card: card.update(name="wrn10-1_9-10"),
         lambda card: card.pop("files"),
+        lambda card: card["dataset"].update(mean="0.3"),
+        lambda card: card["weights"][0].update(offset=-1),
+        lambda card: card.update(teachers={}),
     ],
 )
 @pytest.mark.parametrize("redigested", [False, True])

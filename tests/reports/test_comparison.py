@@ -93,7 +93,7 @@ def test_damaged_records_are_named(tmp_path):
     record = make_record()
     del record["history"]
     write(tmp_path / "run", record)
-    with pytest.raises(InputError, match=r"must have history\. Received: .*run"):
+    with pytest.raises(InputError, match=r"Received: .*run/record\.json: must contain \['history'\]"):
         find([tmp_path])
     (tmp_path / "run" / "record.json").write_text("{")
     with pytest.raises(InputError, match=r"Received: .*record\.json"):
