@@ -32,7 +32,9 @@ def _call(main: Callable[[], int | None]) -> int | None:
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
         rest: list[str] = FLAGS(argv)
-    except flags.Error as error:
+    except SystemExit:
+        sys.exit(0)  # only the flags that print help exit here, and absl's exit code of them is 1
+    except (flags.Error, ValueError) as error:  # a ValueError: a file of flags that is no text
         _fail(error)
     if len(rest) > 1:
         _fail(f"Arguments must be flags, for example --seed=1. Received: {' '.join(rest[1:])}")

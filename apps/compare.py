@@ -10,7 +10,7 @@ import sys
 
 from absl import flags
 
-from apps import command
+from apps import command, flag_values
 
 flags.DEFINE_list(
     "runs",
@@ -19,7 +19,7 @@ flags.DEFINE_list(
     " 'runs/wrn16-1_*'. Required.",
     required=True,
 )
-flags.DEFINE_string(
+flag_values.define_directory(
     "out", None, "Directory for compare.md, compare.csv and the plots (PNG and SVG). Required.", required=True
 )
 flags.DEFINE_list(
@@ -28,7 +28,7 @@ flags.DEFINE_list(
     "Runs whose learning curves to draw: shell patterns of their paths below the common directory of all runs,"
     " separated by commas. Example: '*_kd_*'. Empty: for each student up to five groups, chosen automatically.",
 )
-flags.DEFINE_string(
+flag_values.define_directory(
     "tensorboard",
     None,
     "Log directory in which to write TensorBoard event files from the records. Default: no event files are written.",

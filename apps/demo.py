@@ -13,10 +13,10 @@ from typing import Any
 
 from absl import flags
 
-from apps import command, train_command
+from apps import command, flag_values, train_command
 from kdzoo.runs.config import METHODS, RunConfig
 
-flags.DEFINE_string("workdir", "runs/demo", "Directory for the five runs and the plot students.png.")
+flag_values.define_directory("workdir", "runs/demo", "Directory for the five runs and the plot students.png.")
 flags.DEFINE_bool("restart", False, "Whether to train again where finished runs exist.")
 
 TEACHER, STUDENT = "wrn10-2", "wrn10-1"

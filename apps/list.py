@@ -8,14 +8,14 @@ A name in the table can be given to `kdzoo.load`, and to --teacher and --model o
 
 from absl import flags
 
-from apps import command
+from apps import command, flag_values
 from kdzoo.hub import models
 from kdzoo.reports import tables
 
 flags.DEFINE_string(
     "models", "*", "Names of the models to list, as a shell pattern. Examples: 'wrn16-*', 'cifar100/*'."
 )
-flags.DEFINE_string(
+flag_values.define_directory(
     "path",
     None,
     "The only folder of published models to search. Default: $KDZOO_HOME, then the checkout's saved_models.",

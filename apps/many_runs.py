@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from apps import run_config, run_flags, runs_display, signals
+from apps import flag_values, run_config, run_flags, runs_display, signals
 from kdzoo.experiments import local_scheduler
 from kdzoo.experiments.grid import Run
 
@@ -13,12 +13,11 @@ from kdzoo.experiments.grid import Run
 def define_flags() -> None:
     """Defines the flags of how the runs are executed."""
     flags.DEFINE_integer("jobs", 1, "Number of runs at a time, each with its share of the machine.", lower_bound=1)
-    flags.DEFINE_float(
+    flag_values.define_number(
         "budget_minutes",
         None,
         "Time after which runs under way save a checkpoint and stop, in minutes. No run starts that cannot reach a"
         " checkpoint before. Default: no limit.",
-        lower_bound=0,
     )
     run_flags.define_checkpoint_flag()
     flags.DEFINE_bool("dry_run", False, "Whether to print the planned runs only, and train nothing.")

@@ -13,7 +13,8 @@ import sys
 
 from absl import flags
 
-from apps import command, quiet_import, run_config, run_flags, signals
+from apps import command, flag_values, quiet_import, run_config, run_flags, signals
+from kdzoo.runs.settings import RANGES
 from kdzoo.teachers import output_cache
 from zoo import InputError
 
@@ -26,8 +27,11 @@ flags.DEFINE_string(
     "Schedule of the later runs; with --seeds it limits the work to the views that they train on. Example: 5-16."
     " Default: all views.",
 )
-flags.DEFINE_list(
-    "seeds", ["0"], "Seeds of the later runs, separated by commas. Only used with --schedule. Example: 0,1,2."
+flag_values.define_numbers(
+    "seeds",
+    [0],
+    "Seeds of the later runs, separated by commas. Only used with --schedule. Example: 0,1,2.",
+    RANGES["seed"],
 )
 flags.DEFINE_bool("attention", False, "Whether to cache attention maps too, for --method=at and --method=at+kd.")
 
@@ -36,8 +40,6 @@ def main() -> int:
     args = flags.FLAGS
     if not args.teacher:
         raise InputError("teacher must name at least one, for example wrn16-2_10-35. Received: none")
-    if not all(seed.isdecimal() for seed in args.seeds):
-        raise InputError(f"seeds must be numbers, for example 0,1,2. Received: {','.join(args.seeds)}")
     config = run_config.from_flags(
         model="wrn10-1",  # any student: the cached outputs do not depend on it
         schedule=args.schedule or "1-1",
@@ -63,7 +65,7 @@ def main() -> int:
             there, added = precompute.precompute(
                 config,
                 cache,
-                seeds=[int(seed) for seed in args.seeds] if args.schedule else None,
+                seeds=args.seeds if args.schedule else None,
                 deadline=args.teacher_deadline,
                 progress=show,
                 stopping=lambda: bool(received),

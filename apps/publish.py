@@ -9,7 +9,7 @@ configuration with other seeds, after a comma, count in the mean error on the ca
 
 from absl import flags
 
-from apps import command, quiet_import
+from apps import command, flag_values, quiet_import
 from kdzoo.hub import cards
 from kdzoo.publishing import export, publisher
 from kdzoo.runs import records
@@ -21,7 +21,7 @@ flags.DEFINE_list(
     " Required.",
     required=True,
 )
-flags.DEFINE_string(
+flag_values.define_directory(
     "models", None, "Folder of published models to write to. Default: $KDZOO_HOME, or else the checkout's saved_models."
 )
 flags.DEFINE_string(

@@ -7,11 +7,18 @@ import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
+from kdzoo.runs import machine
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: having no GPU is no error
 
 
 def import_quietly(module: str) -> ModuleType:
-    """Returns the module of this name; what native code prints meanwhile is shown only if the import fails."""
+    """Returns the module of this name; what native code prints meanwhile is shown only if the import fails.
+
+    Raises:
+        InputError: if Keras would run on a backend that is not supported.
+    """
+    machine.check_backend()
     with _quiet_stderr():
         return importlib.import_module(module)
 

@@ -11,22 +11,27 @@ some unfinished.
 """
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
-from apps import command, many_runs, quiet_import, run_flags
+from apps import command, flag_values, many_runs, quiet_import, run_flags
 from kdzoo.data import sources
 from kdzoo.experiments import cost, paper_rows, paper_runs, paper_tables
 from kdzoo.experiments.grid import Run
+from kdzoo.ranges import Range
 from kdzoo.reports.comparison import compare
 from kdzoo.runs import records
 from kdzoo.runs.config import RunConfig
 from zoo import InputError
 
-flags.DEFINE_list(
-    "table", None, "Tables of the supplement, from 1 to 10, separated by commas. Example: 7. Required.", required=True
+flag_values.define_numbers(
+    "table",
+    None,
+    "Tables of the supplement, separated by commas. Required.",
+    Range(least=1, most=10, whole=True, example=7),
+    required=True,
 )
 flags.DEFINE_string(
     "rows",
@@ -41,11 +46,11 @@ flags.DEFINE_string(
     "Share to which every schedule is shrunk, above 0 and below 1, for small machines. Example: 0.25. Empty: full"
     " schedules.",
 )
-flags.DEFINE_list(
+flag_values.define_numbers(
     "kd_until",
-    ["1"],
-    "Shares of the student's epochs that use the teacher, each above 0 and at most 1, separated by commas; each is one"
-    " variant of every row. Below 1 it is early-stopped distillation (ESKD). Example: 1,0.5.",
+    [RunConfig.kd_until],
+    "Shares of the student's epochs that use the teacher, separated by commas; each is one variant of every row. Below"
+    " 1 it is early-stopped distillation (ESKD). Example: 1,0.5.",
 )
 flags.DEFINE_list(
     "via",
@@ -53,7 +58,7 @@ flags.DEFINE_list(
     "More variants of every row, separated by commas: sequential distillation through this architecture, or through"
     " several joined by +. Example: wrn16-2,wrn16-4+wrn16-2.",
 )
-flags.DEFINE_string("workdir", "runs/paper", "Directory of the runs, with one folder for each data set.")
+flag_values.define_directory("workdir", "runs/paper", "Directory of the runs, with one folder for each data set.")
 run_flags.define_data_flags()
 run_flags.define_optimiser_flags()
 run_flags.define_term_flags()
@@ -64,7 +69,7 @@ for module in (run_flags, many_runs):
 
 def main() -> int:
     args = flags.FLAGS
-    numbers = list(dict.fromkeys(_numbers(args.table, int, "table", "1 to 10, for example 7")))
+    numbers = list(dict.fromkeys(args.table))
     if args.rows and len(numbers) > 1:
         raise InputError(f"rows are of one table, for example --table=7 --rows=1-3. Received: {len(numbers)} tables")
     shared = _shared_fields()
@@ -112,8 +117,7 @@ def _plan(
 ) -> dict[int, list[paper_runs.Experiment]]:
     """Returns the experiments of each table."""
     args = flags.FLAGS
-    shares = _numbers(args.kd_until, float, "kd_until", "above 0 and at most 1, for example 0.5")
-    variants = [paper_runs.Variant(kd_until=share) for share in shares]
+    variants = [paper_runs.Variant(kd_until=share) for share in args.kd_until]
     variants += [paper_runs.Variant(via=tuple(chain.split("+"))) for chain in args.via]
     return {
         number: paper_runs.plan(
@@ -140,13 +144,6 @@ def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[
     seconds = cost.estimate(runs, machine)
     print(cost.describe_plan(every, runs, lambda run: seconds[run.name]))
     return runs
-
-
-def _numbers(words: Sequence[str], kind: Callable[[str], Any], name: str, rule: str) -> list[Any]:
-    try:
-        return [kind(word) for word in words]
-    except ValueError:
-        raise InputError(f"{name} must be {rule}. Received: {','.join(words)}") from None
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ list them.
 
 from absl import flags
 
+from apps import flag_values
 from kdzoo.distillation.checks import AT_MODES
 from kdzoo.runs import checkpoints
 from kdzoo.runs.config import (
@@ -17,7 +18,7 @@ from kdzoo.runs.config import (
     TEACHER_INPUTS,
     RunConfig,
 )
-from kdzoo.teachers import output_cache
+from kdzoo.teachers import base, output_cache
 
 
 def define_run_flags() -> None:
@@ -30,17 +31,15 @@ def define_run_flags() -> None:
         required=True,
     )
     define_data_flags()
-    flags.DEFINE_string(
+    flag_values.define_directory(
         "workdir",
         None,
         "Directory for the run's weights, checkpoint, record and event files. It is created if it does not exist; an"
         " unfinished run in it resumes. Required.",
         required=True,
     )
-    flags.DEFINE_integer(
-        "seed",
-        RunConfig.seed,
-        "Seed of the initial weights, the order of the examples and the augmentation, from 0 to 4294967295.",
+    flag_values.define_number(
+        "seed", RunConfig.seed, "Seed of the initial weights, the order of the examples and the augmentation."
     )
     define_optimiser_flags()
     flags.DEFINE_enum(
@@ -50,7 +49,7 @@ def define_run_flags() -> None:
         "Distribution strategy. none uses one device; mirrored uses TensorFlow's MirroredStrategy over all GPUs, or"
         " over all logical CPUs on a machine without GPUs.",
     )
-    flags.DEFINE_integer(
+    flag_values.define_number(
         "fused_steps",
         RunConfig.fused_steps,
         "Largest number of training steps in one call of the compiled program, with the JAX backend only. 0 means 1 on"
@@ -71,29 +70,27 @@ def define_run_flags() -> None:
 
 def define_checkpoint_flag() -> None:
     """Defines how often runs save a checkpoint."""
-    flags.DEFINE_float(
+    flag_values.define_number(
         "checkpoint_minutes",
         checkpoints.MINUTES,
-        "Longest time between two checkpoints of a run, in minutes, above 0. Every epoch also ends with a checkpoint.",
+        "Longest time between two checkpoints of a run, in minutes. Every epoch also ends with a checkpoint.",
     )
 
 
 def define_optimiser_flags() -> None:
     """Defines the flags of SGD."""
-    flags.DEFINE_integer(
+    flag_values.define_number(
         "batch_size", RunConfig.batch_size, "Number of images in one training step, over all replicas together."
     )
-    flags.DEFINE_float("lr", RunConfig.lr, "Learning rate at the start of the schedule, above 0.")
-    flags.DEFINE_float(
-        "lr_decay",
-        RunConfig.lr_decay,
-        "Factor on the learning rate at each step of a k-N schedule, above 0 and at most 1.",
+    flag_values.define_number("lr", RunConfig.lr, "Learning rate at the start of the schedule.")
+    flag_values.define_number(
+        "lr_decay", RunConfig.lr_decay, "Factor on the learning rate at each step of a k-N schedule."
     )
-    flags.DEFINE_float("momentum", RunConfig.momentum, "Nesterov momentum of SGD, from 0 to below 1.")
-    flags.DEFINE_float(
+    flag_values.define_number("momentum", RunConfig.momentum, "Nesterov momentum of SGD.")
+    flag_values.define_number(
         "weight_decay",
         RunConfig.weight_decay,
-        "Weight decay, at least 0, coupled as in PyTorch's SGD: the optimizer sees gradient + weight_decay * weight.",
+        "Weight decay, coupled as in PyTorch's SGD: the optimizer sees gradient + weight_decay * weight.",
     )
 
 
@@ -118,12 +115,12 @@ def define_data_flags() -> None:
         "Augmentation of training images: crop pads by 4 pixels and crops at random, crop_flip also flips half of the"
         " images horizontally. auto is the usual choice for the data set.",
     )
-    flags.DEFINE_integer(
+    flag_values.define_number(
         "train_examples",
         RunConfig.train_examples,
         "Number of training examples to use, balanced over the classes. 0 means all.",
     )
-    flags.DEFINE_integer(
+    flag_values.define_number(
         "val_examples",
         RunConfig.val_examples,
         "Number of training examples to hold out for validation, balanced over the classes. 0 means none.",
@@ -145,11 +142,11 @@ def define_cache_flags() -> None:
         "Folder in which teacher outputs are cached for all runs. auto is $KDZOO_CACHE, or kdzoo in the user's cache"
         " folder; off computes them anew in every epoch.",
     )
-    flags.DEFINE_float(
+    flag_values.define_number(
         "cache_gb",
         output_cache.CACHE_GB,
-        "Largest size of the cache of teacher outputs, in units of 10^9 bytes, above 0. The least recently used outputs"
-        " are evicted first.",
+        "Largest size of the cache of teacher outputs, in units of 10^9 bytes. The least recently used outputs are"
+        " evicted first.",
     )
 
 
@@ -163,33 +160,31 @@ def define_distillation_flags() -> None:
         "Distillation method: none, knowledge distillation (kd), attention transfer (at) or both. It sets the default"
         f" weights of cross-entropy, KD and AT: {_describe_methods()}.",
     )
-    flags.DEFINE_float(
+    flag_values.define_number(
         "ce_weight",
         None,
-        "Weight of the cross-entropy with the labels, at least 0. Default: the weight that --method sets.",
+        "Weight of the cross-entropy with the labels. Default: the weight that --method sets.",
     )
-    flags.DEFINE_float(
+    flag_values.define_number(
         "kd_weight",
         None,
-        "Weight of the KD term T^2 * KL(teacher || student), at least 0. Default: the weight that --method sets.",
+        "Weight of the KD term T^2 * KL(teacher || student). Default: the weight that --method sets.",
     )
-    flags.DEFINE_float(
-        "at_weight", None, "Weight of the attention-transfer term, at least 0. Default: the weight that --method sets."
+    flag_values.define_number(
+        "at_weight", None, "Weight of the attention-transfer term. Default: the weight that --method sets."
     )
-    flags.DEFINE_float(
+    flag_values.define_number(
         "kd_until",
         RunConfig.kd_until,
-        "Share of the student's epochs that use the teacher, above 0 and at most 1; the remaining epochs train on the"
-        " labels alone. Below 1 this is early-stopped distillation (ESKD). Example: 0.5.",
+        "Share of the student's epochs that use the teacher; the remaining epochs train on the labels alone. Below 1"
+        " this is early-stopped distillation (ESKD).",
     )
     define_term_flags()
 
 
 def define_term_flags() -> None:
     """Defines the flags of how the KD and AT terms are computed."""
-    flags.DEFINE_float(
-        "temperature", RunConfig.temperature, "Temperature T of the KD term's softmax, above 0. Example: 4."
-    )
+    flag_values.define_number("temperature", RunConfig.temperature, "Temperature T of the KD term's softmax.")
     flags.DEFINE_enum(
         "at_mode",
         RunConfig.at_mode,
@@ -227,9 +222,9 @@ def define_teacher_flags() -> None:
         " the student. auto is raw for an input of integers;"
         " an input of floating-point numbers needs one of the others.",
     )
-    flags.DEFINE_float(
+    flag_values.define_number(
         "teacher_deadline",
-        60.0,
+        base.DEADLINE,
         "Time within which a gRPC teacher must respond, in seconds. After it the run saves a checkpoint and ends.",
     )
     flags.DEFINE_enum(

@@ -11,12 +11,13 @@ import time
 
 from absl import flags
 
-from apps import command, quiet_import, signals
+from apps import command, flag_values, quiet_import, signals
 from kdzoo.hub.models import list_cards
+from kdzoo.ranges import Range
 from zoo import InputError
 
 flags.DEFINE_string("models", "*", "Names of the models to serve, as a shell pattern. Example: 'wrn16-*'.")
-flags.DEFINE_string(
+flag_values.define_directory(
     "path",
     None,
     "The only folder of published models to serve from. Default: $KDZOO_HOME, then the checkout's saved_models.",
@@ -30,7 +31,12 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "port", 8500, "TCP port to listen on. 0 picks a free port, which is printed.", lower_bound=0, upper_bound=65535
 )
-flags.DEFINE_float("request_mb", 16.0, "Largest accepted request, in units of 2^20 bytes.", lower_bound=0.01)
+flag_values.define_number(
+    "request_mb",
+    16.0,
+    "Largest accepted request, in units of 2^20 bytes.",
+    Range(least=0.01, most=2047, example=16),  # gRPC counts a message's bytes in 32 bits
+)
 
 
 def main() -> None:

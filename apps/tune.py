@@ -29,10 +29,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from apps import command, quiet_import, run_config, run_flags, signals
+from apps import command, flag_values, quiet_import, run_config, run_flags, signals
 from kdzoo.experiments import machine_share, outcomes, recommendation, roles, search_space
-from kdzoo.runs.config import RunConfig
-from zoo import InputError
+from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.runs.settings import RANGES
 
 PARENT = "KDZOO_TUNE_CHIEF"  # process ID of the chief that started this worker
 
@@ -60,20 +60,24 @@ flags.DEFINE_list(
 flags.DEFINE_list(
     "methods", ["kd"], "Distillation methods to compare, separated by commas: kd, at, at+kd. Example: kd,at+kd."
 )
-flags.DEFINE_list(
-    "temperatures", ["4"], "Temperatures of the KD term to compare, above 0, separated by commas. Example: 1,2,4,8."
+flag_values.define_numbers(
+    "temperatures",
+    [RunConfig.temperature],
+    "Temperatures of the KD term to compare, separated by commas. Example: 1,2,4,8.",
+    RANGES["temperature"],
 )
-flags.DEFINE_list(
+flag_values.define_numbers(
     "kd_weights",
-    ["0.9"],
-    "Weights of the KD term to compare, above 0 and at most 1, separated by commas; the cross-entropy's weight is"
-    " 1 - kd_weight. Example: 0.5,0.9.",
+    [METHODS["kd"]["kd_weight"]],
+    "Weights of the KD term to compare, separated by commas; the cross-entropy's weight is 1 - kd_weight. Example:"
+    " 0.5,0.9.",
+    search_space.KD_WEIGHT,
 )
-flags.DEFINE_list(
+flag_values.define_numbers(
     "kd_until",
-    ["1"],
-    "Shares of the student's epochs that use the teacher, each above 0 and at most 1, separated by commas. Below 1 it"
-    " is early-stopped distillation (ESKD). Example: 0.5,1.",
+    [RunConfig.kd_until],
+    "Shares of the student's epochs that use the teacher, separated by commas. Below 1 it is early-stopped distillation"
+    " (ESKD). Example: 0.5,1.",
 )
 flags.DEFINE_enum(
     "search",
@@ -87,22 +91,21 @@ flags.DEFINE_integer(
     None,
     f"Number of trials of random and bayesian search; a later call may raise it. Default: {search_space.TRIALS}.",
 )
-flags.DEFINE_float(
+flag_values.define_number(
     "budget_minutes",
     None,
     "Time after which the current trial saves a checkpoint and the search stops, in minutes. Default: no limit.",
-    lower_bound=0,
 )
 flags.DEFINE_integer(
     "workers", 1, "Number of processes on this machine, each with its share of cores or GPUs.", lower_bound=1
 )
-flags.DEFINE_string(
+flag_values.define_directory(
     "workdir", None, "Directory of the search, with its trials and trained teachers. Required.", required=True
 )
-flags.DEFINE_integer(
+flag_values.define_number(
     "seed",
     RunConfig.seed,
-    "Seed of the search, and of every run's initial weights, order of examples and augmentation, from 0 to 4294967295.",
+    "Seed of the search, and of every run's initial weights, order of examples and augmentation.",
 )
 run_flags.define_checkpoint_flag()
 run_flags.define_data_flags()
@@ -119,8 +122,6 @@ flags.FLAGS["val_examples"].help = (
 def main() -> int:
     args = flags.FLAGS
     search = search_from_flags()
-    if not args.checkpoint_minutes > 0:
-        raise InputError(f"checkpoint_minutes must be above 0, for example 5. Received: {args.checkpoint_minutes}")
     _end_with_chief()
     options = run_config.options_from_flags()
     began = time.monotonic()
@@ -157,22 +158,14 @@ def search_from_flags() -> search_space.Search:
         teachers=tuple(args.teachers),
         teacher_schedules=tuple(args.teacher_schedules),
         methods=tuple(args.methods),
-        temperatures=_floats("temperatures"),
-        kd_weights=_floats("kd_weights"),
-        kd_untils=_floats("kd_until"),
+        temperatures=tuple(args.temperatures),
+        kd_weights=tuple(args.kd_weights),
+        kd_untils=tuple(args.kd_until),
         algorithm=args.search,
         max_trials=args.max_trials,
     )
     search.check()
     return search
-
-
-def _floats(name: str) -> tuple[float, ...]:
-    values = flags.FLAGS[name].value
-    try:
-        return tuple(float(value) for value in values)
-    except ValueError:
-        raise InputError(f"{name} must be numbers, for example 0.5,0.9. Received: {','.join(values)}") from None
 
 
 def _end_with_chief() -> None:

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from kdzoo.distillation import schedules
-from kdzoo.distillation.checks import check_temperature
+from kdzoo.ranges import Range
 from kdzoo.runs import names
 from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.runs.settings import RANGES
 from kdzoo.teachers import resolve
 from zoo import InputError
 
 NONE = "none"
 ALGORITHMS = ("hyperband", "bayesian", "random")
+KD_WEIGHT = Range(above=0, most=1, example=0.9)  # the cross-entropy has the rest
 TRIALS = 20  # the default of random and bayesian search
 _Value = TypeVar("_Value")
 _DISTILLATION_METHODS = [method for method in METHODS if method != NONE]
@@ -106,21 +108,20 @@ class Search:
     def _check_values(self) -> None:
         methods = ", ".join(_DISTILLATION_METHODS)
         _check_each(self.methods, lambda method: method in _DISTILLATION_METHODS, f"methods must be of {methods}")
-        _check_each(self.kd_weights, _is_share, "kd_weights must be above 0 and at most 1, as 0.9")
-        _check_each(self.kd_untils, _is_share, "kd_until must be above 0 and at most 1, for example 0.5,1")
+        for name, values, accepted in (
+            ("kd_weights", self.kd_weights, KD_WEIGHT),
+            ("kd_until", self.kd_untils, RANGES["kd_until"]),
+            ("temperature", self.temperatures, RANGES["temperature"]),
+        ):
+            for value in values:
+                accepted.check(name, value)
         _check_each((self.algorithm,), ALGORITHMS.__contains__, f"search must be one of {', '.join(ALGORITHMS)}")
-        for temperature in self.temperatures:
-            check_temperature(temperature)
 
 
 def _check_each(values: Sequence[_Value], is_valid: Callable[[_Value], bool], rule: str) -> None:
     for value in values:
         if not is_valid(value):
             raise InputError(f"{rule}. Received: {value}")
-
-
-def _is_share(value: float) -> bool:
-    return 0 < value <= 1
 
 
 def is_architecture(teacher: str) -> bool:

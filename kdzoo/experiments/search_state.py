@@ -5,6 +5,7 @@ import json
 import pathlib
 from typing import Any
 
+from kdzoo import files
 from kdzoo.data import sampling, sources
 from kdzoo.data.dataset import Dataset
 from kdzoo.experiments import search_directory
@@ -24,6 +25,7 @@ def prepare(search: Search, workdir: pathlib.Path) -> tuple[Search, dict[str, An
         InputError: if it is impossible, or the directory holds another search.
     """
     search.check()
+    files.check_directory(workdir, name="workdir")
     dataset = sources.load(search.student.dataset, search.student.dataset_name)
     prepared = dataclasses.replace(search, student=_hold_out(search.student, dataset))
     description = describe_search(prepared, dataset.fingerprint)

@@ -6,8 +6,9 @@ from typing import Any
 
 from kdzoo.data import augmentation
 from kdzoo.distillation import schedules
-from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
+from kdzoo.distillation.checks import check_at_mode, check_weights
 from kdzoo.runs import names
+from kdzoo.runs.settings import RANGES
 from zoo import InputError
 
 # Method -> weights of the three loss terms. AT's weight is the 10^3 in Zagoruyko & Komodakis' code.
@@ -119,10 +120,10 @@ class RunConfig:
 
     def check(self) -> None:
         """Raises InputError if a field breaks a rule that needs no data to check."""
+        self._check_types()
         if names.parse(self.model).schedule:
             raise InputError(f"A model to train is an architecture, for example wrn16-2. Received: {self.model}")
         schedules.parse(self.schedule)
-        check_temperature(self.temperature)
         check_at_mode(self.at_mode)
         check_weights(**self.loss_weights, num_teachers=len(self.teachers))
         for name, choices in (
@@ -134,16 +135,25 @@ class RunConfig:
         ):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {getattr(self, name)}")
-        for name, passes, rule in (
-            ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295, for example 0"),
-            ("batch_size", self.batch_size >= 1, "at least 1, for example 128"),
-            ("fused_steps", self.fused_steps >= 0, "at least 0, for example 64"),
-            ("kd_until", 0 < self.kd_until <= 1, "above 0 and at most 1, for example 0.5"),
-            ("kd_until", self.kd_until == 1 or bool(self.teachers), "1 without a teacher"),
-            ("lr", 0 < self.lr < math.inf, "above 0, for example 0.1"),
-            ("lr_decay", 0 < self.lr_decay <= 1, "above 0 and at most 1, for example 0.2"),
-            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1, for example 0.9"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0, for example 0.0005"),
-        ):
-            if not passes:
-                raise InputError(f"{name} must be {rule}. Received: {getattr(self, name)}")
+        for field in dataclasses.fields(self):
+            if field.name in RANGES:
+                RANGES[field.name].check(field.name, getattr(self, field.name))
+        if self.kd_until != 1 and not self.teachers:
+            raise InputError(f"kd_until must be 1 without a teacher. Received: {self.kd_until}")
+        if repeated := [teacher for teacher in self.teachers if self.teachers.count(teacher) > 1]:
+            raise InputError(f"The teachers of an ensemble must differ. Received: {repeated[0]} more than once")
+
+    def _check_types(self) -> None:
+        """Raises InputError if a field has a type that a record's JSON cannot hold, or another than its own."""
+        kinds: dict[Any, tuple[Any, str]] = {
+            str: (str, "a text"),
+            int: (int, "a whole number, not a text or a boolean"),
+            float: ((int, float), "a number, not a text or a boolean"),
+        }
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kind, rule = kinds.get(field.type, (object, ""))
+            if not isinstance(value, kind) or (field.type is not bool and isinstance(value, bool)):
+                raise InputError(f"{field.name} must be {rule}. Received: {repr(value)[:100]}")
+        if not isinstance(self.teachers, (tuple, list)) or not all(isinstance(spec, str) for spec in self.teachers):
+            raise InputError(f"teachers must be a list of texts, one for each. Received: {repr(self.teachers)[:100]}")

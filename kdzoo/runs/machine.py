@@ -1,11 +1,37 @@
 """The machine and the library versions of a run."""
 
+import json
 import os
 import platform
 import sys
 from typing import Any
 
 from kdzoo.version import __version__
+from zoo import InputError
+
+BACKENDS = ("tensorflow", "jax")  # the first is Keras's own default
+
+
+def check_backend() -> None:
+    """Raises InputError unless Keras computes, or will compute once it is imported, with a backend that runs here.
+
+    Keras takes the backend from $KERAS_BACKEND, else from its configuration file.
+    """
+    name = os.environ.get("KERAS_BACKEND") or _configured_backend()
+    if "keras" in sys.modules:
+        name = sys.modules["keras"].backend.backend()
+    if name not in BACKENDS:
+        raise InputError(f"KERAS_BACKEND must be {' or '.join(BACKENDS)}, for example {BACKENDS[0]}. Received: {name}")
+
+
+def _configured_backend() -> str:
+    """The backend in Keras's configuration file, $KERAS_HOME/keras.json; without one, Keras's default."""
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    try:
+        with open(os.path.join(home, "keras.json")) as file:
+            return str(json.load(file).get("backend", BACKENDS[0]))
+    except (OSError, ValueError, AttributeError):
+        return BACKENDS[0]
 
 
 def versions() -> dict[str, str]:

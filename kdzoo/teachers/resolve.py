@@ -10,6 +10,7 @@ from kdzoo.teachers.external import ExternalTeacher
 from kdzoo.teachers.saved_model import digest_saved_model, find_saved_model, load_saved_model
 from kdzoo.teachers.signature import choose_signature
 from kdzoo.teachers.zoo_teacher import ZooTeacher, describe_model
+from zoo import InputError
 
 GRPC = "grpc://"
 
@@ -34,11 +35,19 @@ class Ensemble:
         self.has_external = any(isinstance(teacher, ExternalTeacher) for teacher in self.teachers)
 
     def check(self, dataset: Dataset) -> None:
-        """Raises InputError unless all teachers fit the data set. Measures the test error of external models."""
+        """Raises InputError unless all teachers fit the data set, and differ. Measures external models' test error."""
         for teacher in self.teachers:
             teacher.check(dataset)
             if isinstance(teacher, ExternalTeacher):
                 teacher.measure(dataset)
+        specs: dict[str, str] = {}
+        for teacher in self.teachers:
+            if teacher.digest in specs:
+                raise InputError(
+                    "The teachers of an ensemble must differ."
+                    f" Received: {teacher.spec}, the same as {specs[teacher.digest]}"
+                )
+            specs[teacher.digest] = teacher.spec
 
 
 def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher:

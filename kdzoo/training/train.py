@@ -7,9 +7,10 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from kdzoo.runs import checkpoints, records, weights
+from kdzoo.runs import checkpoints, machine, records, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.runs.progress import Progress, silent
+from kdzoo.runs.settings import RANGES
 from kdzoo.teachers import base, output_cache
 from kdzoo.training import build, checkpointing, finished, record, strategy, workdirs
 from kdzoo.training.delivery import Delivery, choose_delivery
@@ -17,7 +18,6 @@ from kdzoo.training.inputs import RunInputs, prepare_inputs
 from kdzoo.training.loop import TrainingLoop
 from kdzoo.training.phases import Phases
 from kdzoo.training.state import TrainingState
-from zoo import InputError
 
 
 def run(
@@ -59,8 +59,10 @@ def run(
         Stopped: see `stopping`.
     """
     config.check()
-    if not checkpoint_minutes > 0:
-        raise InputError(f"checkpoint_minutes must be above 0, for example 5. Received: {checkpoint_minutes}")
+    machine.check_backend()
+    RANGES["checkpoint_minutes"].check("checkpoint_minutes", checkpoint_minutes)
+    RANGES["teacher_deadline"].check("teacher_deadline", teacher_deadline)
+    RANGES["cache_gb"].check("cache_gb", cache_gb)
     cache = output_cache.find(teacher_cache, cache_gb)
     strategy.make_deterministic()
     workdir = pathlib.Path(workdir)

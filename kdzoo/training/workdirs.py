@@ -14,6 +14,7 @@ from zoo import InputError
 
 def check(workdir: pathlib.Path) -> None:
     """Raises InputError if the directory cannot be written."""
+    files.check_directory(workdir, name="workdir")
     parent = next((path for path in (workdir, *workdir.absolute().parents) if path.exists()), workdir)
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"workdir must be a directory that can be written. Received: {workdir}")

@@ -30,6 +30,7 @@ def test_import_and_help_load_no_backend(code: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_an_example_and_a_sentence_for_each_flag(name: str) -> None:
     done = run_app(name, "--help")
+    assert done.returncode == 0, done.stderr
     assert f"python -m apps.{name}" in done.stdout
     _, _, described = done.stdout.partition(f"apps/{name}.py:")
     helps = re.findall(r"^  --(\S+):((?:.|\n    )*)", described, re.MULTILINE)
@@ -104,8 +105,12 @@ DISTILL = ["distill", "--student=wrn10-1", "--schedule=1-2", "--dataset=npz:{npz
         ([*DISTILL, "--teacher={tmp}"], "directory of a finished run. Received: {tmp}/record.json: No such file"),
         (
             [*DISTILL, "--teacher={teacher}", "--temperature=-1"],
-            "temperature must be above 0, for example 4. Received: -1",
+            "temperature must be at least 0.001 and at most 100, for example 4. Received: -1",
         ),
+        ([*DISTILL, "--teacher={teacher},{teacher}"], "must differ. Received: {teacher} more than once"),
+        ([*TRAIN, "--model=wrn10-1", "--schedule=1-2", "--workdir=" + "x" * 300], "each part of at most 255 bytes"),
+        ([*TRAIN, "--flagfile={npz}"], "codec can't decode"),
+        (["reproduce", "--table=7", "--workdir={tmp}", "--kd_until=50"], "at most 1, for example 0.5. Received: 50"),
         ([*DISTILL, "--teacher={teacher}", "--dataset=digits"], "number of classes: 10. Received: 4"),
         (
             [*DISTILL, "--teacher={teacher}", "--method=at", "--student=resnet18"],
@@ -135,6 +140,24 @@ def test_bad_input_ends_in_one_clear_line(
     assert line.startswith("error: ")
     assert message.format(**paths) in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--helpfull"], ["--helpshort"]])
+def test_help_ends_with_exit_code_0(args: list[str]) -> None:
+    done = run_app("evaluate", *args)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--model" in done.stdout
+
+
+def test_a_backend_that_is_not_supported_is_refused_before_it_is_imported(tmp_path: pathlib.Path) -> None:
+    args = ["--model=wrn10-1", "--schedule=1-2", "--dataset=digits", f"--workdir={tmp_path}/run"]
+    done = run_app("train", *args, env={"KERAS_BACKEND": "torch"})
+    assert done.returncode == 2
+    assert done.stderr == ("error: KERAS_BACKEND must be tensorflow or jax, for example tensorflow. Received: torch\n")
+    (tmp_path / "keras.json").write_text('{"backend": "openvino"}')
+    done = run_app("train", *args, env={"KERAS_BACKEND": None, "KERAS_HOME": str(tmp_path)})
+    assert done.stderr.endswith("Received: openvino\n")
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_a_network_the_error_names_the_remedy(tmp_path: pathlib.Path) -> None:

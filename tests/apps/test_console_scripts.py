@@ -37,6 +37,7 @@ def test_every_command_has_a_script() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_help_is_that_of_the_module(name: str) -> None:
     done = run_script(name, "--help")
+    assert done.returncode == 0, done.stderr
     assert done.stdout == run_python("-m", f"apps.{name}", "--help").stdout
 
 

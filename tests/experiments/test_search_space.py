@@ -35,7 +35,7 @@ def test_hyperparameters_become_run_configs():
         ({"teacher_schedules": ()}, "teacher_schedules must be set"),
         ({"teacher_schedules": ("2-1",)}, "A schedule must be"),
         ({"methods": ("none",)}, "methods must be of kd, at, at[+]kd. Received: none"),
-        ({"temperatures": (0.0,)}, "temperature must be above 0"),
+        ({"temperatures": (0.0,)}, "temperature must be at least 0.001"),
         ({"kd_weights": (1.5,)}, "kd_weights must be above 0 and at most 1"),
         ({"kd_untils": (0.0,)}, "kd_until must be above 0"),
         ({"algorithm": "grid"}, "search must be one of"),

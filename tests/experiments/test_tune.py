@@ -138,7 +138,7 @@ def test_ten_kills_leave_a_search_as_it_would_have_been(command, undisturbed, tm
 def test_impossible_flags_end_in_one_line(command, tmp_path):
     for more, message in (
         (["--search=random", "--max_trials=0"], "max_trials must be at least 1"),
-        (["--temperatures=warm"], "temperatures must be numbers, for example 0.5,0.9. Received: warm"),
+        (["--temperatures=warm"], "temperatures must be at least 0.001 and at most 100, for example 4. Received: warm"),
         (["--teachers=nobody", "--teacher_schedules="], "Received: nobody"),
         (["--checkpoint_minutes=0"], "checkpoint_minutes must be above 0"),
     ):

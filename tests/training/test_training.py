@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+from conftest import ROOT
 from kdzoo.data import sources
 from kdzoo.runs import records
 from kdzoo.runs.config import METHODS, RunConfig
@@ -74,10 +75,17 @@ def test_after_kd_until_the_student_learns_from_labels_alone(config, teacher_run
 
 
 def test_several_teachers(config, teacher_run, tmp_path):
-    record = train.run(
-        dataclasses.replace(config, teachers=(str(teacher_run),) * 2, schedule="1-1", **KD), tmp_path / "run"
-    )
-    assert len(record["teachers"]) == 2
+    train.run(dataclasses.replace(config, schedule="1-1", seed=2), tmp_path / "other")
+    both = dataclasses.replace(config, schedule="1-1", teachers=(str(teacher_run), str(tmp_path / "other")), **KD)
+    record = train.run(both, tmp_path / "run")
+    assert [teacher["seed"] for teacher in record["teachers"]] == [0, 2]
+
+
+def test_a_teacher_counts_once_whatever_its_path(config, teacher_run, tmp_path):
+    twice = dataclasses.replace(config, teachers=(str(teacher_run), f"{teacher_run}/."), **KD)
+    with pytest.raises(InputError, match=r"must differ\. Received: .*/teacher/\., the same as .*/teacher$"):
+        train.run(twice, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_validation_chooses_an_epoch_and_stands_beside_the_headline(config, tmp_path):
@@ -201,9 +209,10 @@ def test_event_files_hold_curves_and_hparams(teacher_run):
 
 
 def test_a_number_that_is_none_does_not_cost_the_record(tmp_path):
-    record = {"config": {}, "dataset": {}, "test_error_last": 1.5, "history": [{"test_ce": float("inf")}]}
-    records.write(tmp_path, record)
-    assert records.read(tmp_path) == {**record, "history": [{"test_ce": None}]}
+    record = records.read(ROOT / "tests/fixtures/run")
+    row = record["history"][0]
+    records.write(tmp_path, {**record, "history": [{**row, "test_ce": float("inf")}]})
+    assert records.read(tmp_path) == {**record, "history": [{**row, "test_ce": None}]}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "3", "\0"])

@@ -1,0 +1,107 @@
+"""Flags of numbers and of directories, whose values are checked as the flags are parsed.
+
+A float of absl's may be nan or infinite, and `--workdir=` names the directory that the command runs in.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from kdzoo import files
+from kdzoo.ranges import Range
+from kdzoo.runs.settings import RANGES
+
+flags.disclaim_key_flags()  # the flags are those of the modules that call these functions
+
+
+def define_number(name: str, default: float | None, description: str, accepted: Range | None = None) -> None:
+    """Defines a flag of one number.
+
+    Args:
+        name: of the flag.
+        default: its value if it is not given.
+        description: its help, one or more sentences; the range is added.
+        accepted: the range; None: that of the setting of this name, see `kdzoo.runs.settings`.
+    """
+    accepted = accepted or RANGES[name]
+    serializer: Any = flags.ArgumentSerializer()
+    flags.DEFINE(_Number(name, accepted), name, default, f"{description} It must be {accepted}.", serializer=serializer)
+
+
+def define_numbers(
+    name: str,
+    default: Sequence[float] | None,
+    description: str,
+    accepted: Range | None = None,
+    *,
+    required: bool = False,
+) -> None:
+    """Defines a flag of one or more numbers, separated by commas: see `define_number`."""
+    accepted = accepted or RANGES[name]
+    help_text = f"{description} Each must be {accepted}."
+    flags.DEFINE(_Numbers(name, accepted), name, default, help_text, serializer=_NumbersSerializer(), required=required)
+
+
+def define_directory(name: str, default: str | None, description: str, *, required: bool = False) -> None:
+    """Defines a flag of one directory, which need not exist."""
+    serializer: Any = flags.ArgumentSerializer()
+    flags.DEFINE(_Directory(name), name, default, description, serializer=serializer, required=required)
+
+
+class _Number(flags.ArgumentParser):
+    """Parses a number of this range."""
+
+    def __init__(self, name: str, accepted: Range):
+        super().__init__()
+        self._name, self._accepted = name, accepted
+        self.syntactic_help = f"a{'n integer' if accepted.whole else ' number'}"
+
+    def parse(self, argument: Any) -> Any:
+        """Returns the number. Raises InputError if it is outside the range. A default is a number already."""
+        if isinstance(argument, str):
+            return self._accepted.parse(self._name, argument)
+        self._accepted.check(self._name, argument)
+        return argument
+
+    def flag_type(self) -> str:
+        """Returns the type that the documentation names."""
+        return "int" if self._accepted.whole else "float"
+
+
+class _Numbers(_Number):
+    """Parses one or more numbers of this range, separated by commas."""
+
+    def __init__(self, name: str, accepted: Range):
+        super().__init__(name, accepted)
+        self.syntactic_help = "a comma separated list"
+
+    def parse(self, argument: Any) -> Any:
+        """Returns the list of numbers. Raises InputError if it is empty, or one of them is outside the range."""
+        words = argument.split(",") if isinstance(argument, str) else argument
+        return [super(_Numbers, self).parse(word) for word in words]
+
+    def flag_type(self) -> str:
+        """Returns the type that the documentation names."""
+        return "list"
+
+
+class _NumbersSerializer(flags.ArgumentSerializer):
+    """Joins numbers with commas."""
+
+    def serialize(self, value: Any) -> str:
+        """Returns the flag's text."""
+        return ",".join(map(str, value))
+
+
+class _Directory(flags.ArgumentParser):
+    """Parses the path of a directory."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self._name = name
+
+    def parse(self, argument: Any) -> Any:
+        """Returns the path. Raises InputError if no directory can have it."""
+        files.check_directory(argument, name=self._name)
+        return argument

@@ -1,0 +1,28 @@
+"""The range of each number that a run is given: fields of its configuration, and options of how it proceeds."""
+
+from kdzoo.distillation.checks import TEMPERATURE, WEIGHT
+from kdzoo.ranges import Range
+
+RANGES = {
+    # Fields of `kdzoo.RunConfig`.
+    "seed": Range(least=0, most=2**32 - 1, whole=True, example=0),
+    "batch_size": Range(least=1, whole=True, example=128),
+    "train_examples": Range(least=0, whole=True, example=5000),
+    "val_examples": Range(least=0, whole=True, example=5000),
+    "fused_steps": Range(least=0, whole=True, example=64),
+    "ce_weight": WEIGHT,
+    "kd_weight": WEIGHT,
+    "at_weight": WEIGHT,
+    "temperature": TEMPERATURE,
+    "kd_until": Range(above=0, most=1, example=0.5),
+    "lr": Range(above=0, example=0.1),
+    "lr_decay": Range(above=0, most=1, example=0.2),
+    "momentum": Range(least=0, below=1, example=0.9),
+    "weight_decay": Range(least=0, example=0.0005),
+    # Options of `kdzoo.training.run`.
+    "checkpoint_minutes": Range(above=0, example=5),
+    "teacher_deadline": Range(above=0, example=60),
+    "cache_gb": Range(above=0, example=10),
+    # Of many runs.
+    "budget_minutes": Range(least=0, example=480),
+}
