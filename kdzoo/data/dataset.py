@@ -5,6 +5,8 @@ import hashlib
 
 import numpy as np
 
+from zoo import InputError
+
 # Mean and standard deviation per channel of the training images in [0, 1]. Two standard deviations of
 # CIFAR-10 circulate: these are over all pixels; 0.2023, 0.1994, 0.2010 average the deviations of single images.
 STATISTICS = {
@@ -59,9 +61,15 @@ class Dataset:
 
 
 def from_arrays(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
-    """Builds a data set from uint8 images [n, h, w, c] and integer labels [n]."""
+    """Builds a data set from uint8 images [n, h, w, c] and integer labels [n].
+
+    Raises:
+        InputError: if the name is that of a data set whose images have another number of channels.
+    """
     train, test = canonical(x_train, y_train), canonical(x_test, y_test)
     mean, std = STATISTICS.get(name) or _statistics(train.images)
+    if len(mean) != train.images.shape[-1]:
+        raise InputError(f"Images of {name} must have {len(mean)} channels. Received: {train.images.shape[-1]}")
     digest = hashlib.sha256()
     for array in (train.images, train.labels, test.images, test.labels):
         digest.update(f"{array.dtype}{array.shape}".encode())

@@ -1,40 +1,66 @@
 """Data sets in an .npz file."""
 
 import zipfile
+import zlib
 
 import numpy as np
 
 from zoo import InputError
 
+_RULE = "An npz data set must hold x_train, y_train, x_test, y_test: uint8 images [n, h, w, c], integer labels [n]"
+
 
 def read_npz(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Reads (x_train, y_train, x_test, y_test): images uint8 [n, h, w, c], integer labels [n].
 
+    The labels of `y_train` are the classes: 0, 1, 2 and so on without a gap, each with at least one image. `y_test` has
+    no others: nothing could learn them.
+
     Raises:
-        InputError: if the file does not exist, or an array is missing or has another type or shape.
+        InputError: if the file does not exist, an array is missing or has another type or shape, or a label is none of
+            these classes.
     """
-    rule = "An npz data set must hold x_train, y_train, x_test, y_test: uint8 images [n, h, w, c], integer labels [n]"
     try:
         with np.load(path) as file:
-            arrays = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+            arrays = {key: np.asarray(file[key]) for key in ("x_train", "y_train", "x_test", "y_test")}
     except FileNotFoundError:
-        raise InputError(f"{rule}. Received: no file {path}") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{rule}. Received: {path}: {error}") from None
-    arrays = [array.reshape(-1) if i % 2 and array.shape[1:] == (1,) else array for i, array in enumerate(arrays)]
-    for images, labels in (arrays[:2], arrays[2:]):
-        if (
-            images.dtype != np.uint8
-            or images.ndim != 4
-            or labels.shape != images.shape[:1]
-            or not len(labels)
-            or labels.dtype.kind not in "iu"
-            or labels.min() < 0
-        ):
-            received = f"images {images.dtype} {images.shape}, labels {labels.dtype} {labels.shape}"
-            raise InputError(f"{rule}, labels from 0. Received: {path}: {received}")
-    if arrays[0].shape[1:] != arrays[2].shape[1:]:
-        shapes = f"{arrays[0].shape[1:]} and {arrays[2].shape[1:]}"
-        raise InputError(f"{rule}, of one size. Received: {path}: train and test images of {shapes}")
-    x_train, y_train, x_test, y_test = arrays
-    return x_train, y_train, x_test, y_test
+        raise InputError(f"{_RULE}. Received: no file {path}") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RuntimeError, zlib.error) as error:
+        raise InputError(f"{_RULE}. Received: {path}: {' '.join(str(error).split())[:200]}") from None
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{_RULE}. Received: {path}: {error}") from None
+    for split in ("train", "test"):
+        labels = arrays[f"y_{split}"]
+        if labels.shape[1:] == (1,):
+            arrays[f"y_{split}"] = labels.reshape(-1)
+        _check_shapes(path, arrays[f"x_{split}"], arrays[f"y_{split}"])
+    if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
+        shapes = f"{arrays['x_train'].shape[1:]} and {arrays['x_test'].shape[1:]}"
+        raise InputError(f"{_RULE}, of one size. Received: {path}: train and test images of {shapes}")
+    _check_classes(path, arrays["y_train"], arrays["y_test"])
+    return arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"]
+
+
+def _check_shapes(path: str, images: np.ndarray, labels: np.ndarray) -> None:
+    if (
+        images.dtype != np.uint8
+        or images.ndim != 4
+        or not images.size
+        or labels.shape != images.shape[:1]
+        or labels.dtype.kind not in "iu"
+    ):
+        received = f"images {images.dtype} {images.shape}, labels {labels.dtype} {labels.shape}"
+        raise InputError(f"{_RULE}, labels from 0. Received: {path}: {received}")
+
+
+def _check_classes(path: str, y_train: np.ndarray, y_test: np.ndarray) -> None:
+    """Raises InputError, which names the first wrong label, unless the labels are those that `read_npz` describes."""
+    classes = np.unique(y_train[y_train >= 0])  # sorted
+    known = int((classes == np.arange(len(classes))).cumprod().sum())  # 0 to known - 1 have images
+    for name, labels in (("y_train", y_train), ("y_test", y_test)):
+        wrong = np.flatnonzero((labels < 0) | (labels >= known))
+        if len(wrong):
+            raise InputError(
+                "Labels must be the classes 0, 1, 2... without a gap, each one in y_train, for example 0 to 9."
+                f" Received: {path}: {name}[{wrong[0]}] = {labels[wrong[0]]} (classes without a gap: {known})"
+            )

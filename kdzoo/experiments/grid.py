@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdzoo import files
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers import resolve
 from zoo import InputError
@@ -48,11 +49,7 @@ def read_grid(path: str | os.PathLike[str]) -> list[Run]:
     Raises:
         InputError: if the file cannot be read, or is no grid.
     """
-    try:
-        grid = json.loads(pathlib.Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{_RULE}. Received: {path}: {error}") from None
-    return expand(grid)
+    return expand(files.read_json(path, rule=_RULE))
 
 
 def expand(grid: Mapping[str, Any]) -> list[Run]:
@@ -67,15 +64,18 @@ def expand(grid: Mapping[str, Any]) -> list[Run]:
         InputError: if it is no grid, or a run of it is impossible.
     """
     kinds = {"workdir": str, "common": dict, "runs": list}
-    if not isinstance(grid, dict) or "runs" not in grid or any(type(grid[key]) is not kinds.get(key) for key in grid):
+    if not isinstance(grid, dict) or not grid.get("runs") or any(type(grid[key]) is not kinds.get(key) for key in grid):
         raise InputError(f"{_RULE}. Received: {str(grid)[:200]}")
+    files.check_directory(grid.get("workdir", "runs"), name="workdir")
     root = pathlib.Path(grid.get("workdir", "runs"))
     runs: dict[str, Run] = {}
     for entry in grid["runs"]:
         if not isinstance(entry, dict):
-            raise InputError(f"{_RULE}. Received: {entry}")
+            raise InputError(f"{_RULE}. Received: {repr(entry)[:200]}")
         flags = entry | {flag: value for flag, value in grid.get("common", {}).items() if flag not in entry}
         choices = [value if isinstance(value, list) else [value] for value in flags.values()]
+        if empty := [flag for flag, values in zip(flags, choices, strict=True) if not values]:
+            raise InputError(f"A list of a grid must hold at least one value. Received: {json.dumps({empty[0]: []})}")
         varied = [flag for flag, values in zip(flags, choices, strict=True) if len(values) > 1 and flag not in _NAMED]
         for values in itertools.product(*choices):
             run = make_run(dict(zip(flags, values, strict=True)), root, runs, varied)
@@ -100,19 +100,25 @@ def make_run(
         InputError: if the flags are not those of a run, or the run is impossible.
     """
     flags = dict(flags)
-    unknown = flags.keys() - _FIELDS - {"student", "teacher", "method"}
-    if unknown or ("model" in flags) == ("student" in flags) or "schedule" not in flags:
-        raise InputError(f"{_RULE}. Received: {json.dumps(flags)}")
+    if unknown := sorted(flags.keys() - _FIELDS - {"student", "teacher", "method"}):
+        raise InputError(f"A run's flags must be those of apps.train or apps.distill. Received: {', '.join(unknown)}")
+    if ("model" in flags) == ("student" in flags) or "schedule" not in flags:
+        raise InputError(f"{_RULE}. Received: {json.dumps(flags)[:200]}")
+    for flag in ("teacher", "method"):
+        if not isinstance(flags.get(flag, ""), str):
+            raise InputError(f"{flag} must be a text, or a list of texts. Received: {repr(flags[flag])[:100]}")
     named = [*varied, *(flag for flag in _NAMED_IF_SET if flag in flags and flag not in varied)]
     extra = [f"{flag}{str(flags[flag]).replace('/', '-')}" for flag in named]
-    teachers = [teacher for teacher in str(flags.pop("teacher", "")).split(",") if teacher]
+    teachers = [teacher for teacher in flags.pop("teacher", "").split(",") if teacher]
     method = flags.pop("method", "kd" if teachers else "none")
     if method not in METHODS or (method != "none") != bool(teachers):
         raise InputError(f"method must be one of {', '.join(METHODS)}, none without a teacher. Received: {method}")
-    model = flags.pop("student", None) or flags.pop("model")
-    config = _make_config(model, _teacher_specs(teachers, root, earlier), {**METHODS[method], **flags}, flags)
+    model = flags.pop("student") if "student" in flags else flags.pop("model")
+    config = RunConfig(model=model, teachers=_teacher_specs(teachers, root, earlier), **{**METHODS[method], **flags})
+    config.check()
     parts = [f"{model}_{config.schedule}", *([method] if teachers else []), *(pathlib.Path(t).name for t in teachers)]
     name = "_".join([*parts, *extra, f"seed{config.seed}"])
+    files.check_name(f"{name}.txt", what="The name of a run, and of its log,")
     return Run(name, root / name, config, tuple(teacher for teacher in teachers if teacher in earlier))
 
 
@@ -126,14 +132,3 @@ def _teacher_specs(teachers: Sequence[str], root: pathlib.Path, earlier: Mapping
             except InputError as error:
                 raise InputError(f"A teacher must be an earlier run of the grid, or else exist. {error}") from None
     return specs
-
-
-def _make_config(
-    model: str, teachers: tuple[str, ...], fields: Mapping[str, Any], flags: Mapping[str, Any]
-) -> RunConfig:
-    try:
-        config = RunConfig(model=model, teachers=teachers, **fields)
-        config.check()
-    except TypeError as error:
-        raise InputError(f"A run's flags must be those of apps.train. Received: {flags}: {error}") from None
-    return config

@@ -1,5 +1,6 @@
 import os
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -128,7 +129,15 @@ def test_batches_hold_each_example_once_in_its_view():
         ({"x_test": np.zeros((4, 8, 8, 3), np.uint8), "y_test": np.zeros(4, int)}, r"\(16, 16, 3\) and \(8, 8, 3\)"),
         ({"x_train": np.zeros((128, 16, 16, 3), np.float32)}, "float32"),
         ({"y_train": np.zeros(3, int)}, r"labels int64 \(3,\)"),
-        ({"y_train": np.full(128, -1)}, "labels from 0"),
+        ({"x_train": np.zeros((128, 0, 16, 3), np.uint8)}, r"uint8 \(128, 0, 16, 3\)"),
+        ({"y_train": np.arange(128) % 4.0}, "labels float64"),
+        ({"y_train": np.full(128, -1)}, r"bad.npz: y_train\[0\] = -1"),
+        ({"y_train": np.append(np.arange(127) % 4, 2**40)}, r"bad.npz: y_train\[127\] = 1099511627776"),
+        ({"y_train": np.append(np.arange(127) % 4, 2**63).astype(np.uint64)}, r"y_train\[127\] = 9223372036854775808"),
+        ({"y_train": np.arange(128) % 4 * 1000}, r"y_train\[1\] = 1000 \(classes without a gap: 1\)"),
+        ({"y_train": np.arange(128) % 4 + 1}, r"y_train\[0\] = 1 \(classes without a gap: 0\)"),
+        ({"y_test": np.arange(64) % 4 + 1}, r"y_test\[3\] = 4 \(classes without a gap: 4\)"),
+        ({"y_test": np.append(np.arange(63) % 4, 2**40)}, r"y_test\[63\] = 1099511627776"),
     ],
 )
 def test_malformed_npz_is_refused(npz, tmp_path, change, received):
@@ -139,9 +148,29 @@ def test_malformed_npz_is_refused(npz, tmp_path, change, received):
         sources.load(f"npz:{tmp_path}/bad.npz")
 
 
+def test_the_test_set_may_lack_classes(npz, tmp_path):
+    with np.load(npz) as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "few.npz", **{**arrays, "y_test": np.zeros(64, np.uint64)})
+    assert sources.load(f"npz:{tmp_path}/few.npz").num_classes == 4
+
+
+def test_statistics_of_a_known_data_set_need_its_channels(npz, tmp_path):
+    with np.load(npz) as file:
+        arrays = {key: array[..., :1] if key.startswith("x") else array for key, array in file.items()}
+    np.savez(tmp_path / "grey.npz", **arrays)
+    assert sources.load(f"npz:{tmp_path}/grey.npz").image_shape == (16, 16, 1)
+    with pytest.raises(InputError, match=r"Images of cifar10 must have 3 channels\. Received: 1"):
+        sources.load(f"npz:{tmp_path}/grey.npz", "cifar10")
+
+
 def test_other_files_than_npz_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("no arrays")
-    for path in ("missing.npz", "text.npz", "."):
+    with open(tmp_path / "one.npz", "wb") as file:
+        np.save(file, np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "zip.npz", "w") as file:
+        file.writestr("x_train", "no array")
+    for path in ("missing.npz", "text.npz", "one.npz", "zip.npz", "."):
         with pytest.raises(InputError, match=r"An npz data set must hold .* Received: "):
             sources.load(f"npz:{tmp_path}/{path}")
 

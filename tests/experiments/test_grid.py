@@ -57,13 +57,47 @@ def test_a_student_waits_for_its_teachers(teacher_run):
         ([], "A grid must be"),
         ({"runs": [{"model": "wrn10-1"}]}, "A grid must be"),
         ({"runs": [{"model": "wrn10-1", "student": "wrn10-1", "schedule": "1-2"}]}, "A grid must be"),
-        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "sed": 1}]}, "A grid must be .*sed"),
+        ({"runs": []}, "A grid must be"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "sed": 1}]}, "flags must be those of apps.train .*sed"),
+        (
+            {"runs": [{"model": "wrn10-1", "schedule": "1-2", "seed": []}]},
+            r'at least one value. Received: {"seed": \[\]}',
+        ),
+        ({"common": {"seed": []}, "runs": [{"model": "wrn10-1", "schedule": "1-2"}]}, "at least one value"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "seed": 0.5}]}, "seed must be a whole number"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "seed": [0, True]}]}, "seed must be a whole number"),
+        (
+            {"runs": [{"model": "wrn10-1", "schedule": "1-2", "train_examples": "256"}]},
+            "train_examples must be a whole",
+        ),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "train_examples": -5}]}, "at least 0, .*Received: -5"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "batch_size": 12.5}]}, "batch_size must be a whole number"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "lr": {"a": 1}}]}, "lr must be a number"),
+        ({"runs": [{"model": "wrn10-1", "schedule": ["1-2", None]}]}, "schedule must be a text"),
+        ({"runs": [{"model": ["wrn10-1", 3], "schedule": "1-2"}]}, "model must be a text"),
+        ({"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": 3}]}, "teacher must be a text"),
+        ({"runs": [{"student": "wrn10-1", "schedule": "1-2", "method": [["kd"]]}]}, "method must be a text"),
+        (
+            {
+                "runs": [
+                    {"model": "wrn10-1", "schedule": "1-2"},
+                    {"student": "wrn10-1", "schedule": "1-2", "teacher": "wrn10-1_1-2_seed0,wrn10-1_1-2_seed0"},
+                ]
+            },
+            "must differ. Received: runs/wrn10-1_1-2_seed0 more than once",
+        ),
+        (
+            {"runs": [{"model": "wrn10-1", "schedule": "1-2", "dataset": ["npz:" + "x" * 300, "digits"]}]},
+            "The name of a run, and of its log, must be of 1 to 255 bytes",
+        ),
+        ({"workdir": "", "runs": [{"model": "wrn10-1", "schedule": "1-2"}]}, "workdir must be the path of a directory"),
+        ({"workdir": "a\0b", "runs": [{"model": "wrn10-1", "schedule": "1-2"}]}, "workdir must be the path of a"),
         ({"runs": [3]}, "A grid must be"),
         ({"jobs": 2, "runs": []}, "A grid must be"),
         ({"common": 3, "runs": []}, "A grid must be"),
         ({"runs": [{"model": "vgg16", "schedule": "1-2"}]}, "for example wrn16-2"),
         ({"runs": [{"model": "wrn10-1", "schedule": "2-1"}]}, "A schedule must be"),
-        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "seed": "0"}]}, "flags must be those of apps.train"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "seed": "0"}]}, "seed must be a whole number"),
         ({"runs": [{"student": "wrn10-1", "schedule": "1-2", "method": "kd"}]}, "none without a teacher"),
         (
             {"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": "nobody"}]},
@@ -75,6 +109,13 @@ def test_a_student_waits_for_its_teachers(teacher_run):
 def test_impossible_grids_are_refused(grid, message):
     with pytest.raises(InputError, match=message):
         expand(grid)
+
+
+@pytest.mark.parametrize("content", ["", "[" * 10_000, '{"runs": NaN}', '{"runs": [], "runs": []}', "[]", "\0"])
+def test_what_is_no_grid_is_refused(tmp_path, content):
+    (tmp_path / "grid.json").write_text(content)
+    with pytest.raises(InputError, match=r"A grid must be .* Received: .*/grid\.json: "):
+        read_grid(tmp_path / "grid.json")
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("apps/grids/*.json")), ids=lambda path: path.stem)
