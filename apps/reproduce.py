@@ -6,11 +6,12 @@
 
 Trains the missing runs and rewrites WORKDIR/DATASET/tables after each of them; the folders comparison (plots) and
 tensorboard beside it follow at the end. Runs on scaled schedules are stored, named and reported apart. The same command
-resumes where it stopped. Exit code: 0 once all runs are finished, 1 if some failed, 75 if the budget or a signal left
-some unfinished.
+resumes where it stopped. Exit code: 0 once all runs are finished, 1 if some failed or do not count in their rows, 75 if
+the budget or a signal left some unfinished.
 """
 
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from absl import flags
 
 from apps import command, flag_values, many_runs, quiet_import, run_flags
 from kdzoo.data import sources
-from kdzoo.experiments import cost, paper_rows, paper_runs, paper_tables
+from kdzoo.experiments import cost, paper_results, paper_rows, paper_runs, paper_tables
 from kdzoo.experiments.grid import Run
 from kdzoo.ranges import Range
 from kdzoo.reports.comparison import compare
@@ -36,8 +37,8 @@ flag_values.define_numbers(
 flags.DEFINE_string(
     "rows",
     "",
-    "Rows of the one table, separated by commas: line numbers and ranges of them, 0 being the student from scratch, or"
-    " TEACHER:k/N for a teacher that it lacks. Example: 0,3-5,wrn16-2:20/65. Empty: all rows.",
+    "Rows of the one table, separated by commas: line numbers and ranges of them, 0 being their students from scratch,"
+    " or TEACHER:k/N for a teacher that it lacks. Example: 0,3-5,wrn16-2:20/65. Empty: all rows.",
 )
 flags.DEFINE_integer("seeds", 5, "Number of students in each row, with seeds 0, 1, 2 and so on.", lower_bound=1)
 flags.DEFINE_string(
@@ -78,20 +79,24 @@ def main() -> int:
     every = [experiment for of_table in planned.values() for experiment in of_table]
     runs = _order_and_describe(every, shared)
     if args.dry_run:
-        return 0
+        return 1 if paper_results.find_faults(every) else 0
 
-    def write_reports(_: Run) -> None:
+    def write_tables() -> None:
         for number, of_table in planned.items():
             paper_tables.write(of_table, root / "tables", name=f"table{number}")
 
-    code = many_runs.run_all(runs, finished=write_reports)
+    code = many_runs.run_all(runs, finished=lambda _: write_tables())
+    write_tables()  # a run that does not count is not among the finished ones
     for number, of_table in planned.items():
         print(f"\n{paper_tables.markdown(of_table)}\n\n{root / 'tables' / f'table{number}.md'}")
     done = {run.name: records.read(run.workdir) for run in runs if run.state == "finished"}
     if done:
         compare(done, root / "comparison", logdir=root / "tensorboard")
         print(f"{root / 'comparison'}: plots\n{root / 'tensorboard'}: tensorboard --logdir")
-    return code
+    faults = paper_results.find_faults(every)
+    for name, fault in faults.items():
+        print(f"{name} does not count: {fault}", file=sys.stderr)
+    return 1 if faults else code
 
 
 def _shared_fields() -> dict[str, Any]:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from kdzoo.data.augmentation import AUGMENTATIONS
 from kdzoo.experiments.grid import Run
-from kdzoo.experiments.paper_runs import Experiment, epochs, is_finished, networks
+from kdzoo.experiments.paper_results import find_faults
+from kdzoo.experiments.paper_runs import Experiment, epochs, networks
 from kdzoo.reports import tables
+from kdzoo.runs import records
 
 VIEWS = AUGMENTATIONS["crop_flip"]  # of an image
 
@@ -63,9 +65,11 @@ def describe_plan(experiments: Sequence[Experiment], runs: Sequence[Run], second
         runs: all their runs, in order.
         seconds: estimates the seconds of a run.
     """
-    missing = [run for run in runs if not is_finished(run)]
+    missing = [run for run in runs if not (run.workdir / records.RECORD).exists()]
+    faults = find_faults(experiments)
+    left_out = "".join(f"\n\n{name} does not count: {fault}" for name, fault in faults.items())
     if not missing:
-        return f"All {len(runs)} runs are finished."
+        return f"All {len(runs)} runs are finished{f', {len(faults)} not as planned' if faults else ''}.{left_out}"
     rows_of: dict[str, dict[str, None]] = {run.name: {} for run in runs}
     for one in experiments:
         for run in (*one.teachers, *one.students.values()):
@@ -76,5 +80,5 @@ def describe_plan(experiments: Sequence[Experiment], runs: Sequence[Run], second
     hours = sum(map(seconds, missing)) / 3600
     return (
         f"{tables.markdown(rows, words=2)}\n\n{len(missing)} of {len(runs)} runs are missing:"
-        f" {sum(map(epochs, missing)):,} epochs, about {hours:.1f} hours on this machine, as just measured"
+        f" {sum(map(epochs, missing)):,} epochs, about {hours:.1f} hours on this machine, as just measured{left_out}"
     )

@@ -1,12 +1,14 @@
 """Results of experiments beside the paper's: errors, differences, and comparisons between rows."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kdzoo.experiments.paper_runs import Experiment, is_finished
+from kdzoo.experiments.paper_runs import Experiment, find_record
+from kdzoo.paper import printed
 from kdzoo.reports import differences
 from kdzoo.reports.groups import Group, group_runs
-from kdzoo.runs import records
+from kdzoo.runs import identity
 
 FULL = "60/200"  # Mode of a fully trained teacher
 COLUMNS = (
@@ -14,40 +16,95 @@ COLUMNS = (
     *("published_teacher_error", "teacher_error", "published_error", "published_std"),
     *("n", "error", "std", "error_best", "error_val_chosen", "agreement", "difference"),
     *("compared_with", "paired_n", "paired_difference", "paired_low", "paired_high", "runs"),
+    *("seeds", "complete", "faults"),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What an experiment's runs have come to so far.
+
+    Attributes:
+        group: the students that count: the largest group of finished runs that differ only in their seed, the first if
+            two are as large. None if none is finished.
+        teacher_error: test error of the first teacher in percent; None if it is not finished.
+        complete: whether every run is finished and counts.
+        faults: name of a finished run that does not count -> what is wrong with it.
+    """
+
+    group: Group | None
+    teacher_error: float | None
+    complete: bool
+    faults: Mapping[str, str]
 
 
 def results(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
     """Returns the result of each experiment so far, a dict of `COLUMNS` each; errors and agreement in percent.
 
-    `difference` is our mean minus the published one; None on scaled schedules, for which the paper has no errors. The
-    paired difference, with its 95 % interval, is over the seeds that both have: a variant's students minus the plain
-    row's, an early-stopped teacher's minus the fully trained teacher's, a fully trained teacher's minus students from
-    scratch.
+    `seeds` holds those that count; for `complete` and `faults` see `Found`.
+
+    `difference` is our mean minus the published one; None unless the students are those of the printed row: its data
+    set, all examples of it, its schedule, unscaled, and its method, in no variant.
+
+    The paired difference, with its 95 % interval, is over the seeds that both have: a variant's students minus the
+    plain row's, an early-stopped teacher's minus the fully trained teacher's, a fully trained teacher's minus students
+    from scratch.
     """
-    groups = {id(one): _group(one) for one in experiments}
-    return [_result(one, _reference(one, experiments), groups) for one in experiments]
+    found = {id(one): find(one) for one in experiments}
+    groups = {key: of_one.group for key, of_one in found.items()}
+    return [_result(one, found[id(one)], _reference(one, experiments), groups) for one in experiments]
 
 
-def _result(one: Experiment, reference: Experiment | None, groups: Mapping[int, Group | None]) -> dict[str, Any]:
-    row, group = one.row, groups[id(one)]
+def find(one: Experiment) -> Found:
+    """Reads the records of an experiment's runs: see `Found`."""
+    runs = (*one.teachers, *one.students.values())
+    found = {run.name: find_record(run) for run in runs}
+    faults = {name: fault for name, (_, fault) in found.items() if fault}
+    teacher, _ = found[one.teachers[0].name] if one.teachers else (None, "")
+    students = {run.name: record for run in one.students.values() if (record := found[run.name][0])}
+    group = max(group_runs(students.values()), key=lambda group: group.n, default=None)
+    for name, record in students.items():
+        if group and record not in group.runs:
+            changed = identity.changes_but_seed(record, group.runs[0]) or ["what only one of their records holds"]
+            faults[name] = f"not like the row's other runs: {'; '.join(changed)}"
+    complete = not faults and all(record for record, _ in found.values())
+    return Found(group, teacher["test_error_last"] if teacher else None, complete, faults)
+
+
+def find_faults(experiments: Iterable[Experiment]) -> dict[str, str]:
+    """Returns what is wrong with finished runs, by name: see `Found`."""
+    return {name: fault for one in experiments for name, fault in find(one).faults.items()}
+
+
+def _result(
+    one: Experiment, found: Found, reference: Experiment | None, groups: Mapping[int, Group | None]
+) -> dict[str, Any]:
+    row, group = one.row, found.group
     result = dict.fromkeys(COLUMNS) | {
         name: getattr(row, name) for name in ("table", "student", "teacher", "mode", "method", "schedule_type")
     }
     result |= {"line": one.line, "variant": str(one.variant), "schedule_scale": one.schedule_scale, "n": 0}
     result |= {"published_teacher_error": row.teacher_error, "published_error": row.student_error}
     result |= {"published_std": row.student_std, "runs": " ".join(run.name for run in one.students.values())}
-    if one.teachers and is_finished(one.teachers[0]):
-        result["teacher_error"] = records.read(one.teachers[0].workdir)["test_error_last"]
+    result |= {"teacher_error": found.teacher_error, "seeds": (), "complete": found.complete}
+    result["faults"] = tuple(f"{name}: {fault}" for name, fault in found.faults.items())
     if not group:
         return result
-    result |= {"n": group.n, "error": group.error.mean, "std": group.error.std}
+    result |= {"n": group.n, "error": group.error.mean, "std": group.error.std, "seeds": group.seeds}
     for name in ("error_best", "error_val_chosen", "agreement"):
         key = "test_agreement_last" if name == "agreement" else f"test_{name}"
         result[name] = getattr(group.spread(key), "mean", None)
-    if row.student_error is not None and not result["schedule_scale"]:
+    if row.student_error is not None and _is_printed(one, group):
         result["difference"] = differences.against(group, mean=row.student_error).difference
     return result | _paired(group, reference, groups)
+
+
+def _is_printed(one: Experiment, group: Group) -> bool:
+    """Whether these students are the ones that the paper's row describes, on all of its data."""
+    row, dataset = one.row, group.runs[0]["dataset"]
+    examples = tuple(dataset.get(f"{split}_examples") for split in ("train", "test"))
+    ours = (group.dataset, examples, group.settings["schedule"], group.method, str(one.variant))
+    return ours == (row.dataset, printed.EXAMPLES[row.dataset], row.student_schedule, row.method, "")
 
 
 def _paired(group: Group, reference: Experiment | None, groups: Mapping[int, Group | None]) -> dict[str, Any]:
@@ -82,9 +139,3 @@ def _reference(one: Experiment, experiments: Sequence[Experiment]) -> Experiment
     if one.row.mode != FULL:
         return find(teacher=one.row.teacher, mode=FULL, method=one.row.method)
     return find(teacher=None)
-
-
-def _group(one: Experiment) -> Group | None:
-    finished = [records.read(run.workdir) for run in one.students.values() if is_finished(run)]
-    groups = group_runs(finished)
-    return groups[0] if groups else None

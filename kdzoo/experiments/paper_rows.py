@@ -8,7 +8,7 @@ from kdzoo.runs import names
 from zoo import InputError
 
 _RULE = (
-    "rows must be lines of the table, 0 being the student from scratch, or TEACHER:k/N for one that it lacks, for"
+    "rows must be lines of the table, 0 being its students from scratch, or TEACHER:k/N for one that it lacks, for"
     " example 0,3-5,wrn16-2:20/65"
 )
 
@@ -18,39 +18,49 @@ def choose(table: int, lines: str = "") -> list[printed.Row]:
 
     Args:
         table: number of the table, 1 to 10.
-        lines: lines, ranges and TEACHER:k/N, separated by commas; line 0 is the student from scratch, "" stands for all
-            lines.
+        lines: lines, ranges and TEACHER:k/N, separated by commas; line 0 is each student of the others from
+            scratch, "" stands for all lines.
 
     Raises:
         InputError: if a part of `lines` is neither a line of the table nor TEACHER:k/N.
     """
-    of_table = {row.line: row for row in (scratch(table), *printed.rows(table)) if row}
+    every = (*scratch(table), *printed.rows(table))
     if not lines:
-        return list(of_table.values())
-    chosen = []
+        return list(every)
+    of_table = {row.line for row in every}
+    chosen: list[printed.Row] = []
     for part in lines.split(","):
         bounds = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part)
         if bounds:
             numbers = range(int(bounds[1]), int(bounds[2] or bounds[1]) + 1)
-            if not numbers or not set(numbers) <= of_table.keys():
+            if not numbers or not set(numbers) <= of_table:
                 raise InputError(f"{_RULE}; table {table} has lines 0 to {max(of_table)}. Received: {part}")
-            chosen += [of_table[number] for number in numbers]
+            chosen += [row for row in every if row.line in numbers]
         else:
             chosen.append(_unpublished(table, part))
-    return list(dict.fromkeys(chosen))
+    students = {row.student for row in chosen if row.line}
+    return [row for row in dict.fromkeys(chosen) if row.line or not students or row.student in students]
 
 
-def scratch(table: int) -> printed.Row | None:
-    """Returns the table's student trained on labels alone as line 0, with the error that the paper prints anywhere.
+def scratch(table: int) -> list[printed.Row]:
+    """Returns the table's students trained on labels alone as line 0, with the errors that the paper prints anywhere.
 
-    None if the table has such a row, or no students.
+    Without students that have such a row in the table.
     """
-    rows = printed.rows(table)
-    if any(row.student and not row.teacher for row in rows) or not rows[0].student:
-        return None
-    error, std, notes = _published_scratch(rows[0].student, rows[0].schedule_type)
+    rows = [row for row in printed.rows(table) if row.student]
+    alone = {(row.student, row.schedule_type) for row in rows if not row.teacher}
+    first: dict[tuple[str | None, str], printed.Row] = {}
+    for row in rows:
+        first.setdefault((row.student, row.schedule_type), row)
+    return [_scratch(row) for student, row in first.items() if student not in alone]
+
+
+def _scratch(like: printed.Row) -> printed.Row:
+    """Returns the row of this row's student, trained on labels alone."""
+    assert like.student
+    error, std, notes = _published_scratch(like.student, like.schedule_type)
     return dataclasses.replace(
-        rows[0],
+        like,
         line=0,
         teacher=None,
         mode="60/200",

@@ -10,7 +10,9 @@ from kdzoo.experiments import grid
 from kdzoo.experiments.grid import Run
 from kdzoo.paper import printed
 from kdzoo.reports.schedule_scale import scale
+from kdzoo.runs import records
 from kdzoo.training import finished
+from zoo import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,9 +141,16 @@ def networks(run: Run) -> tuple[str, ...]:
     return (run.config.model, *(pathlib.Path(teacher).name.partition("_")[0] for teacher in run.config.teachers))
 
 
-def is_finished(run: Run) -> bool:
-    """Whether a run's directory holds this run, finished."""
-    return finished.is_finished(run.config, run.workdir)
+def find_record(run: Run) -> tuple[dict[str, Any] | None, str]:
+    """Returns the record of a run if it is finished, and what is wrong with the one in its directory, if anything."""
+    if not (run.workdir / records.RECORD).exists():
+        return None, ""
+    try:
+        record = records.read(run.workdir)
+        changed = finished.changes(run.config, record)
+    except InputError as error:
+        return None, str(error)
+    return (None, f"finished with another configuration: {'; '.join(changed)}") if changed else (record, "")
 
 
 def folder(dataset: str, schedule_scale: str) -> str:

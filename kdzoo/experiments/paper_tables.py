@@ -31,17 +31,20 @@ def _title(experiments: Sequence[Experiment]) -> str:
 
 
 def to_csv(experiments: Sequence[Experiment]) -> str:
-    """Returns `results` as CSV in full precision."""
+    """Returns `results` as CSV in full precision; seeds are separated by spaces, faults by " | "."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(results(experiments))
+    for result in results(experiments):
+        seeds, faults = " ".join(map(str, result["seeds"])), " | ".join(result["faults"])
+        writer.writerow(result | {"seeds": seeds, "complete": "yes" if result["complete"] else "no", "faults": faults})
     return text.getvalue()
 
 
 def markdown(experiments: Sequence[Experiment]) -> str:
     """Returns a table with a row for each experiment, and notes on the rows."""
-    table = [_HEAD, *map(_cells, results(experiments))]
+    found = results(experiments)
+    table = [_HEAD, *map(_cells, found)]
     notes = ["Test errors in percent at the last epoch, mean ± sample standard deviation over n seeds."]
     if scale := experiments[0].schedule_scale:
         notes.append(
@@ -49,8 +52,25 @@ def markdown(experiments: Sequence[Experiment]) -> str:
             " the order of rows alone."
         )
     with_notes = [one for one in experiments if one.row.notes not in ("", BOLD) and not str(one.variant)]
-    notes += dict.fromkeys(f"Line {one.line}: {one.row.notes}." for one in with_notes)
+    notes += dict.fromkeys(f"{_name(one, experiments)}: {one.row.notes}." for one in with_notes)
+    for one, result in zip(experiments, found, strict=True):
+        notes += _describe_missing(one, result, ", ".join(filter(None, (_name(one, experiments), f"{one.variant}"))))
     return f"{tables.markdown(table, words=5)}\n\n" + "\n".join(f"- {note}" for note in notes)
+
+
+def _name(one: Experiment, experiments: Sequence[Experiment]) -> str:
+    """Names a row by its line, and by its student if several students have the line."""
+    students = {other.row.student for other in experiments if other.line == one.line}
+    return f"Line {one.line}, {one.row.student}" if len(students) > 1 else f"Line {one.line}"
+
+
+def _describe_missing(one: Experiment, result: Mapping[str, Any], name: str) -> list[str]:
+    """Describes what a row with some results lacks."""
+    notes = []
+    if result["faults"] or 0 < result["n"] < len(one.students):
+        missing = ", ".join(f"{seed}" for seed in one.students if seed not in result["seeds"])
+        notes.append(f"{name}: not complete" + (f", without seeds {missing}." if missing else "."))
+    return notes + [f"{name}: does not count: {fault}" for fault in result["faults"]]
 
 
 def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:

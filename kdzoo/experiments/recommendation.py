@@ -1,4 +1,4 @@
-"""What a search recommends: its best trials, the runs to train with all examples, and the cost so far."""
+"""What a search recommends: its best trials, the runs to train next, and the cost so far."""
 
 import dataclasses
 import json
@@ -40,6 +40,7 @@ def recommend(
     result: dict[str, Any] = {
         "finished": finished,
         "candidates": count_candidates(search),
+        "train_examples": search.student.train_examples,
         "val_examples": examples,
         "epochs": search.epochs,
         "trials": [dataclasses.asdict(outcome) | {"values": dict(outcome.values)} for outcome in ranked],
@@ -80,7 +81,10 @@ def count_cost(search: Search, outcomes: Sequence[Outcome], workdir: pathlib.Pat
 def final_runs(
     search: Search, values: Mapping[str, Any], workdir: pathlib.Path
 ) -> list[tuple[RunConfig, pathlib.Path]]:
-    """Returns the runs to train after the search, on all examples: the teacher if need be, and the student."""
+    """Returns the runs to train after the search, the teacher if need be, and the student.
+
+    They hold nothing out: without `train_examples` they train on all examples, with it on the search's own subset.
+    """
     whole = dataclasses.replace(search, student=dataclasses.replace(search.student, val_examples=0))
     runs, teacher = [], values["teacher"]
     if config := teacher_config(whole, values):
@@ -118,7 +122,9 @@ def render(result: Mapping[str, Any]) -> str:
             "",
         ]
     lines += _compare_with_scratch(best, result["without_teacher"])
-    lines += [f"Recommended: {describe(best['values'])}. With the held-out examples trained on as well:", "", "```"]
+    count = result["train_examples"]
+    training = f"With the same {count} training examples" if count else "With the held-out examples trained on as well"
+    lines += [f"Recommended: {describe(best['values'])}. {training}:", "", "```"]
     return "\n".join([*lines, *result["commands"], "```"])
 
 

@@ -35,6 +35,8 @@ def measure(architectures: Iterable[str], config: RunConfig) -> MachineSpeed:
         for name in dict.fromkeys((of_family[0], of_family[-1])):
             batch = config.batch_size if name == of_family[0] else min(config.batch_size, SMALL_BATCH)
             one = dataclasses.replace(config, model=name, batch_size=batch)
+            if one.dtype_policy == "auto":
+                one = dataclasses.replace(one, dtype_policy=precision.choose(one, dataset))
             measured[name] = 1 / (3 * precision.images_per_second(one, dataset, seconds=SECONDS))
         known = [math.log(work[name]) for name in measured], [math.log(value) for value in measured.values()]
         seconds |= {name: math.exp(np.interp(math.log(work[name]), *known)) for name in of_family}

@@ -15,6 +15,8 @@ from zoo import InputError
 
 TABLES = range(1, 11)
 IMAGENET_TABLE = 4
+# Data set -> its training and test examples, all of which the printed errors are of.
+EXAMPLES = {"cifar10": (50_000, 10_000), "imagenet": (1_281_167, 50_000)}
 STUDENT_SCHEDULE = {"step": "60-200", "cosine": "cos-200"}  # the length of the cosine is not printed: an assumption
 _ERRORS = ("teacher_error", "student_error", "student_std")
 

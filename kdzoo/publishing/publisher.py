@@ -10,7 +10,7 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.hub import cards, folders, models
 from kdzoo.publishing import card, export
 from kdzoo.publishing.replacement import replacing
-from kdzoo.runs import records
+from kdzoo.runs import identity, records
 from zoo import InputError
 
 
@@ -97,12 +97,9 @@ def _check_fits(name: str, record: dict[str, Any]) -> None:
 
 
 def _check_siblings(siblings: Sequence[dict[str, Any]]) -> None:
-    """Raises InputError if the runs differ in more than their seeds and the paths of their data and teachers."""
-
-    def common(record: dict[str, Any]) -> tuple[Any, ...]:
-        config = {key: value for key, value in record["config"].items() if key not in ("seed", "dataset", "teachers")}
-        return config, record["dataset"]["fingerprint"], [teacher["name"] for teacher in record["teachers"]]
-
-    seeds = [record["seed"] for record in siblings]
-    if len(set(seeds)) < len(seeds) or any(common(record) != common(siblings[0]) for record in siblings):
-        raise InputError(f"Runs of one card must differ in their seeds and in nothing else. Received: seeds {seeds}")
+    """Raises InputError if the runs do not differ in their seeds, or their identities differ in anything else."""
+    seeds = [record["config"]["seed"] for record in siblings]
+    changed = [identity.changes_but_seed(siblings[0], record) for record in siblings]
+    if len(set(seeds)) < len(seeds) or any(changed):
+        received = "; ".join([f"seeds {seeds}", *dict.fromkeys(change for of_one in changed for change in of_one)])
+        raise InputError(f"Runs of one card must differ in their seeds and in nothing else. Received: {received}")

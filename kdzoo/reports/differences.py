@@ -1,6 +1,7 @@
 """Differences between groups: paired over common seeds, and from a published mean."""
 
 import dataclasses
+import statistics
 
 from kdzoo.reports.groups import Group
 from kdzoo.reports.spreads import spread
@@ -9,6 +10,8 @@ from kdzoo.reports.spreads import spread
 @dataclasses.dataclass(frozen=True)
 class Paired:
     """Difference of two groups' last test errors, in points of percent, over the seeds both have.
+
+    A group of merged teachers has several runs of a seed: their mean counts.
 
     Attributes:
         seeds: the n common seeds.
@@ -46,9 +49,7 @@ def paired(group: Group, other: Group, *, confidence: float = 0.95) -> Paired | 
         group, other: to compare.
         confidence: with which the interval holds the true mean, above 0, below 1.
     """
-    errors, others = (
-        {run["config"]["seed"]: run["test_error_last"] for run in runs} for runs in (group.runs, other.runs)
-    )
+    errors, others = _by_seed(group), _by_seed(other)
     seeds = tuple(sorted(errors.keys() & others.keys()))
     found = spread(errors[seed] - others[seed] for seed in seeds)
     if found is None:
@@ -60,6 +61,14 @@ def paired(group: Group, other: Group, *, confidence: float = 0.95) -> Paired | 
         half = float(stdtrit(found.n - 1, 0.5 + confidence / 2)) * found.std / found.n**0.5
         interval = (found.mean - half, found.mean + half)
     return Paired(seeds, found.mean, found.std, interval)
+
+
+def _by_seed(group: Group) -> dict[int, float]:
+    """Returns the mean last test error of each seed's runs."""
+    errors: dict[int, list[float]] = {}
+    for run in group.runs:
+        errors.setdefault(run["config"]["seed"], []).append(run["test_error_last"])
+    return {seed: statistics.fmean(of_seed) for seed, of_seed in errors.items()}
 
 
 def against(group: Group, *, mean: float, std: float | None = None) -> Against:

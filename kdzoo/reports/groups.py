@@ -33,7 +33,7 @@ class TeacherName:
 
 @dataclasses.dataclass(frozen=True, eq=False)  # by identity: a comparison of all records takes long
 class Group:
-    """Runs that differ only in their seed.
+    """Runs that differ only in their seed, or, with merged teachers, in their seed and their teachers' seeds.
 
     Attributes:
         settings: their configuration; None for a setting that does not change the result, such as T without a KD term.
@@ -118,7 +118,7 @@ class Group:
         """Text that is equal for groups of the same student, whatever its teachers and the weights of its losses."""
         method = {*_WEIGHTS, "temperature", "at_mode", *identity.WITH_TEACHERS}
         student = {key: value for key, value in self.settings.items() if key not in method}
-        return stable_text([student, self.dataset, self.fingerprint])
+        return stable_text([student, identity.name_dataset(self.dataset), self.fingerprint])
 
 
 def group_runs(records: Iterable[Record], *, merge_teachers: bool = False) -> list[Group]:
@@ -196,17 +196,18 @@ def _identity(record: Record, digests: Mapping[Any, str] | None) -> list[Any]:
     dataset = record["dataset"]
     return [
         settings(record),
-        [dataset["name"], dataset.get("fingerprint")],
+        [identity.name_dataset(dataset["name"]), dataset.get("fingerprint")],
         [_teacher_identity(teacher, digests) for teacher in record["teachers"]],
     ]
 
 
 def _teacher_identity(teacher: Record, digests: Mapping[Any, str] | None) -> list[Any]:
-    name = teacher_name(teacher) or teacher["name"]
-    known = [str(name), teacher.get("method")]
+    name = str(teacher_name(teacher) or teacher["name"])
+    known = [name, teacher.get("method")]
     if digests is not None:
+        if digest := teacher.get("digest") or digests.get(identity.without_digest(teacher)):
+            return [digest]
         known += [teacher.get("seed"), teacher.get("test_error_last")]
-        known += [teacher.get("digest") or digests.get(identity.without_digest(teacher))]
     return [known, [_teacher_identity(one, digests) for one in teacher.get("teachers", ())]]
 
 

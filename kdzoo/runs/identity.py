@@ -55,7 +55,12 @@ def identify(
     known = settings(config, has_teachers=bool(teachers))
     known = {key: value for key, value in known.items() if value != "auto" or key == "teacher_input"}
     known |= {key: value for key, value in {"dataset": fingerprint, "backend": backend}.items() if value}
-    return known | {"dataset_name": "npz" if dataset.startswith("npz:") else dataset, "teachers": list(teachers)}
+    return known | {"dataset_name": name_dataset(dataset), "teachers": list(teachers)}
+
+
+def name_dataset(name: str) -> str:
+    """Returns a data set's name without its path, if it has no other name: npz for npz:FILE."""
+    return "npz" if name.startswith("npz:") else name
 
 
 def of_record(record: Record) -> dict[str, Any]:
@@ -90,6 +95,11 @@ def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     if not same_teachers(theirs["teachers"], ours["teachers"]):
         different.append(f"teachers {_describe(theirs['teachers'])}, now {_describe(ours['teachers'])}")
     return different
+
+
+def changes_but_seed(theirs: Record, ours: Record) -> list[str]:
+    """Returns the differences of two finished runs' identities, from their records, but for the seed: see `changes`."""
+    return changes(of_record(theirs) | {"seed": None}, of_record(ours) | {"seed": None})
 
 
 def same_teachers(ones: Sequence[Any], others: Sequence[Any]) -> bool:

@@ -37,15 +37,25 @@ def test_choose_accepts_lines_and_teachers_that_the_table_lacks():
 
 def test_the_student_from_scratch_is_a_row_of_every_table_with_students():
     published = {
-        table: (row.student, row.student_error) for table in printed.TABLES if (row := paper_rows.scratch(table))
+        table: [(row.student, row.student_error) for row in rows]
+        for table in printed.TABLES
+        if (rows := paper_rows.scratch(table))
     }
     assert published == {
-        3: ("wrn16-1", None),
-        7: ("wrn16-1", 8.751),
-        8: ("wrn28-1", 7.101),
-        9: ("wrn16-1", 8.751),
-        10: ("wrn28-1", 7.101),
+        3: [("wrn16-1", None)],
+        7: [("wrn16-1", 8.751)],
+        8: [("wrn28-1", 7.101)],
+        9: [("wrn16-1", 8.751), ("wrn28-1", 7.101)],
+        10: [("wrn28-1", 7.101)],
     }
+
+
+@pytest.mark.parametrize(
+    ("lines", "students"),
+    [("0", ["wrn16-1", "wrn28-1"]), ("0,16", ["wrn28-1"]), ("0,1-3", ["wrn16-1"]), ("16", [])],
+)
+def test_line_0_is_each_student_of_the_other_lines(lines, students):
+    assert [row.student for row in paper_rows.choose(9, lines) if not row.line] == students
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,25 @@ def test_runs_of_one_card_must_differ_in_their_seeds_alone(teacher_run, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ({}, {"lr": 0.05}, r"seeds \[0, 1\]; lr 0.1, now 0.05"),
+        ({}, {"digest": "b"}, "teachers none, now wrn10-2_2-3"),
+        ({"digest": "a"}, {"digest": "b"}, r"teachers wrn10-2_2-3 \(a\), now wrn10-2_2-3 \(b\)"),
+    ],
+)
+def test_runs_of_one_card_are_compared_by_their_identity(teacher_run, tmp_path, one, other, message):
+    record = records.read(teacher_run)
+    for seed, changed in enumerate((one, other)):
+        (tmp_path / f"{seed}").mkdir()
+        config = record["config"] | {"seed": seed} | {key: changed[key] for key in changed if key == "lr"}
+        teachers = [{"name": "wrn10-2_2-3", "digest": changed["digest"]}] if "digest" in changed else []
+        records.write(tmp_path / f"{seed}", record | {"seed": seed, "config": config, "teachers": teachers})
+    with pytest.raises(InputError, match=f"differ in their seeds and in nothing else. Received: .*{message}"):
+        publisher.publish([tmp_path / "0", tmp_path / "1"], tmp_path / "models", name=NAME)
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_killed_publication_leaves_nothing_that_load_finds(teacher_run, tmp_path, kills):
     for _ in range(kills):

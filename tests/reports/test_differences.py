@@ -40,6 +40,16 @@ def test_paired_difference_of_one_seed_and_of_none():
     assert paired(one, other) is None
 
 
+def test_every_run_of_a_seed_is_paired():
+    anew = {**TEACHER, "seed": 1, "test_error_last": 6.4}
+    runs = [*make_students(TEACHER, {0: 8.0, 1: 8.0}), *make_students(anew, {0: 9.0})]
+    (merged,) = group_runs(runs, merge_teachers=True)
+    (other,) = group_runs(make_students(SHORT, {0: 8.0, 1: 7.0}))
+    # seed 0: (8 + 9) / 2 - 8 = 0.5; seed 1: 8 - 7 = 1
+    assert (paired(merged, other).n, paired(merged, other).mean) == (2, pytest.approx(0.75))
+    assert paired(other, merged).mean == pytest.approx(-0.75)
+
+
 def test_difference_from_a_published_mean():
     (group,) = group_runs(make_students(None, {0: 8.6, 1: 9.0}))
     found = against(group, mean=8.751, std=0.129)

@@ -60,6 +60,15 @@ def test_teachers_differ_by_name_method_seed_and_error():
     assert merged.of_teacher("test_error_last") == pytest.approx((6.0 + 6.4 + 6.0) / 3)
 
 
+def test_teachers_of_one_digest_are_one_and_a_path_is_no_data_set():
+    renamed = {"name": "m/wrn16-2_20-65", "method": None, "seed": None, "test_error_last": 6.4}
+    runs = [make_record(seed=i, teachers=(TEACHER,)) for i in range(3)]
+    for run, entry, digest in zip(runs, (TEACHER, renamed, TEACHER), ("d", "d", "e"), strict=True):
+        run["teachers"] = [{**entry, "digest": digest}]
+        run["dataset"]["name"] = f"npz:/somewhere/{entry['name']}.npz"
+    assert [group.seeds for group in group_runs(runs)] == [(0, 1), (2,)]
+
+
 def test_distilled_external_and_several_teachers_have_no_name():
     distilled = {**TEACHER, "method": "kd", "teachers": [SHORT]}
     external = {"name": "score@host", "method": None, "seed": None, "parameters": None, "test_error_last": 5.0}
