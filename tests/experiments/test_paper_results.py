@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conftest import run_python
+from conftest import ROOT, run_python
 from kdzoo.experiments import cost, paper_results, paper_rows, paper_runs, paper_tables
 from kdzoo.experiments.grid import Run
 from kdzoo.experiments.paper_runs import Experiment, Variant
@@ -128,7 +128,6 @@ def test_the_command_ends_with_1_and_names_what_does_not_count(tmp_path):
         done = run_python("-m", "apps.reproduce", *flags, *more)
         assert done.returncode == 1, done.stdout + done.stderr
         assert f"{planned[0].students[1].name} does not count: not like the row's other runs" in done.stdout
-    print(done.stderr)
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{planned[0].students[1].name} does not count: not like the row's other runs: teachers")
     table = root / "tables" / "table7.csv"
@@ -178,6 +177,14 @@ def test_every_row_with_a_fully_trained_teacher_is_compared_with_its_student_fro
     full = [row for row in found if row["student"] and row["teacher"] and row["mode"] == "60/200"]
     assert full
     assert {(row["compared_with"], row["paired_n"]) for row in full} == {("scratch", 1)}
+
+
+def test_the_committed_table_is_that_of_its_records():
+    root = ROOT / "results/paper/cifar10_x0.05"
+    rows = "0,2,wrn16-2:20/65,wrn16-2:10/35,8,10,12"
+    planned = plan(root, rows, common={"dtype_policy": "mixed_bfloat16"}, schedule_scale="0.05")
+    assert paper_tables.to_csv(planned) == (root / "tables/table7.csv").read_text()
+    assert paper_tables.markdown(planned) in (root / "tables/table7.md").read_text()
 
 
 def test_the_notes_name_students_that_share_a_line(tmp_path):

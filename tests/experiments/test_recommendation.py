@@ -4,8 +4,10 @@ import math
 
 import pytest
 
-from kdzoo.experiments import outcomes
+from kdzoo.experiments import outcomes, recommendation
 from kdzoo.experiments.outcomes import Outcome
+from kdzoo.experiments.search_space import Search
+from kdzoo.runs.config import RunConfig
 
 
 def test_trials_are_ranked_by_epochs_then_error():
@@ -25,3 +27,19 @@ def test_trials_are_ranked_by_epochs_then_error():
     assert outcomes.standard_error(0.0, 1000) > 0
     assert outcomes.count_ties(outcomes.rank(trials), 1000) == 1
     assert outcomes.count_ties(outcomes.rank(trials), 100_000) == 0
+
+
+@pytest.mark.parametrize(
+    ("train_examples", "line"),
+    [(0, "With the held-out examples trained on as well:"), (256, "With the same 256 training examples:")],
+)
+def test_the_recommended_runs_train_on_what_it_describes(train_examples, line, tmp_path):
+    student = RunConfig("wrn10-1", "1-2", train_examples=train_examples, val_examples=100)
+    search = Search(student, teachers=("none",), algorithm="random")
+    trial = Outcome("0000", {"teacher": "none"}, "COMPLETED", 9.0, 2)
+    trained = []
+    result = recommendation.recommend(
+        search, [trial], tmp_path, finished=True, command=lambda config, directory: trained.append(config) or []
+    )
+    assert f"Recommended: no teacher. {line}" in recommendation.render(result)
+    assert [(config.train_examples, config.val_examples) for config in trained] == [(train_examples, 0)]
