@@ -14,6 +14,7 @@ from kdzoo.experiments.resumable_oracle import ResumableOracle
 from kdzoo.experiments.search_space import NONE, Search
 from kdzoo.runs.config import METHODS
 
+MOST_SEED = 2**32 - 1  # of NumPy and scikit-learn, which Bayesian optimisation uses
 FACTOR = 3  # Hyperband: each rung trains a third of the trials for three times as many epochs
 
 
@@ -98,6 +99,7 @@ def make_oracle(search: Search, workdir: pathlib.Path) -> ResumableOracle:
     if search.algorithm == "bayesian":
         options["seed"] = min(options["seed"], 2**32 - 1)  # the most that NumPy's generator takes
         # KerasTuner's default of three random trials a dimension exceeds most searches here.
+        options["seed"] = (options["seed"] - 1) % MOST_SEED + 1
         return Bayesian(max_trials=None, num_initial_points=len(space.space) + 1, **options)
     return RandomSearch(max_trials=None, **options)
 

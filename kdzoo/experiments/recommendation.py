@@ -16,6 +16,7 @@ from kdzoo.reports import tables
 from kdzoo.runs.config import RunConfig
 
 RECOMMENDATION = "recommendation"
+MOST_BYTES = 255  # of a directory's name
 SHOWN = 10  # best trials in the table
 
 
@@ -91,9 +92,18 @@ def final_runs(
         directory = workdir / FINAL / run_name(config)
         runs.append((config, directory))
         teacher = str(directory)
-    name = "" if teacher == NONE else f"_{values['method']}_{pathlib.PurePath(teacher.rstrip('/')).name}"
     student = student_config(whole, values, teacher)
-    return [*runs, (student, workdir / FINAL / f"{student.model}_{student.schedule}{name}_seed{student.seed}")]
+    return [*runs, (student, workdir / FINAL / _final_name(student))]
+
+
+def _final_name(student: RunConfig) -> str:
+    """Returns the name of the student's directory, of at most 255 bytes: a long name of a teacher is cut."""
+    start, end = f"{student.model}_{student.schedule}", f"_seed{student.seed}"
+    for teacher in student.teachers:
+        start += f"_{student.method}_"
+        name = pathlib.PurePath(teacher.rstrip("/")).name
+        start += name.encode()[: MOST_BYTES - len(start + end)].decode(errors="ignore")
+    return start + end
 
 
 def render(result: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from kdzoo.experiments.resumable_oracle import ResumableOracle
 from kdzoo.experiments.search_space import Search
 from kdzoo.experiments.tuner import Tuner
 from kdzoo.experiments.workers import Workers
+from kdzoo.teachers import base
 from zoo import InputError
 
 conditions.print = lambda *_: None  # KerasTuner prints each condition of the space that it sends
@@ -57,9 +58,13 @@ def run(
         InputError: if the search is impossible, or the directory holds another one; then nothing is written.
     """
     role, workdir = roles.role(), pathlib.Path(workdir)
-    search, description = search_state.prepare(search, workdir)
+    deadline = options.get("teacher_deadline", base.DEADLINE)
+    search, description = search_state.prepare(search, workdir, deadline=deadline)
     if role == "worker":
-        Tuner(make_oracle(search, workdir), search, workdir, stopping=stopping, log=log, options=options).search()
+        tuner = Tuner(make_oracle(search, workdir), search, workdir, stopping=stopping, log=log, options=options)
+        tuner.oracle.get_space()  # waits for the chief, which writes the description of its search first
+        search_state.check_same(workdir, description)
+        tuner.search()
         return None
     with files.locked(_make_state_directory(workdir)):
         oracle = _start_or_resume(search, description, workdir)

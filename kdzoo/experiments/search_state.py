@@ -5,18 +5,27 @@ import json
 import pathlib
 from typing import Any
 
-from kdzoo import files
+import keras
+
 from kdzoo.data import sampling, sources
 from kdzoo.data.dataset import Dataset
 from kdzoo.experiments import search_directory
-from kdzoo.experiments.search_space import Search
+from kdzoo.experiments.search_space import NONE, Search
+from kdzoo.experiments.trial_configs import student_config
 from kdzoo.runs import names, records
 from kdzoo.runs.config import RunConfig
+from kdzoo.teachers import base, resolve
+from kdzoo.training import workdirs
 from zoo import InputError
 
 
-def prepare(search: Search, workdir: pathlib.Path) -> tuple[Search, dict[str, Any]]:
+def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEADLINE) -> tuple[Search, dict[str, Any]]:
     """Checks that the search is possible in this directory. Writes nothing.
+
+    Args:
+        search: the search.
+        workdir: its directory.
+        deadline: seconds within which a teacher behind a server must respond.
 
     Returns:
         The search with its number of held-out examples, and its description for `search_directory.DESCRIPTION`.
@@ -25,13 +34,12 @@ def prepare(search: Search, workdir: pathlib.Path) -> tuple[Search, dict[str, An
         InputError: if it is impossible, or the directory holds another search.
     """
     search.check()
-    files.check_directory(workdir, name="workdir")
+    workdirs.check(workdir)
     dataset = sources.load(search.student.dataset, search.student.dataset_name)
     prepared = dataclasses.replace(search, student=_hold_out(search.student, dataset))
-    description = describe_search(prepared, dataset.fingerprint)
-    path = workdir / search_directory.STATE / search_directory.DESCRIPTION
-    if path.exists():
-        _check_same(path, workdir, description)
+    description = describe_search(prepared, dataset, deadline=deadline)
+    if _path(workdir).exists():
+        check_same(workdir, description)
     elif (workdir / records.RECORD).exists() or (workdir.exists() and not workdir.is_dir()):
         raise InputError(f"workdir must be a directory for a search alone. Received: {workdir}")
     else:
@@ -55,25 +63,53 @@ def _hold_out(student: RunConfig, dataset: Dataset) -> RunConfig:
     return student
 
 
-def _check_same(path: pathlib.Path, workdir: pathlib.Path, description: dict[str, Any]) -> None:
-    theirs = search_directory.read_json(path)
-    changed = [
-        f"{key} {theirs.get(key)}, now {value}" for key, value in description.items() if theirs.get(key) != value
-    ]
+def _path(workdir: pathlib.Path) -> pathlib.Path:
+    return workdir / search_directory.STATE / search_directory.DESCRIPTION
+
+
+def check_same(workdir: pathlib.Path, description: dict[str, Any]) -> None:
+    """Raises InputError if the directory holds another search than the one described.
+
+    A search begun by version 0.4 knows neither its backend nor its teachers' contents: then these are not compared.
+    """
+    theirs = search_directory.read_json(_path(workdir))
+    defaults = {f"student {field.name}": field.default for field in dataclasses.fields(RunConfig)}
+    changed = []
+    for key, value in description.items():
+        before = theirs.get(key, defaults.get(key, value))
+        if before != value:
+            changed.append(f"{key} {before}, now {value}")
     if changed:
         raise InputError(
-            "workdir must hold no search, or this one, with the same space, data and seed."
+            "workdir must hold no search, or this one, with the same space, data, teachers, seed and backend."
             f" Received: {workdir}: {'; '.join(changed)}"
         )
 
 
-def describe_search(search: Search, fingerprint: str) -> dict[str, Any]:
-    """Returns all that trials, their order and their results depend on, as JSON.
+def describe_search(search: Search, dataset: Dataset, *, deadline: float = base.DEADLINE) -> dict[str, Any]:
+    """Returns all that trials, their order and their results depend on, as JSON: the identity of the search.
 
     `max_trials` is not part of it, so that it can be raised later.
+
+    Raises:
+        InputError: if a teacher behind a server does not respond within `deadline` seconds, or does not fit the data.
     """
     description = dataclasses.asdict(search)
     description |= {f"student {name}": value for name, value in description.pop("student").items()}
     for name in ("max_trials", "student dataset", "student teachers"):
         description.pop(name)
-    return json.loads(json.dumps(description | {"student data set's fingerprint": fingerprint}))
+    description |= {"student data set's fingerprint": dataset.fingerprint, "backend": keras.backend.backend()}
+    for spec in search.teachers:
+        if spec != NONE and spec not in search.architectures:
+            description[f"digest of teacher {spec}"] = _digest(spec, search, dataset, deadline)
+    return json.loads(json.dumps(description))
+
+
+def _digest(spec: str, search: Search, dataset: Dataset, deadline: float) -> str:
+    """Returns the digest of a trained teacher; of one behind a server, the digest of its outputs."""
+    if not spec.startswith(resolve.GRPC):
+        return resolve.describe(spec)["digest"]
+    config = student_config(search, {"teacher": spec, "method": search.methods[0]}, spec)
+    ensemble = resolve.Ensemble(config, deadline=deadline)
+    ensemble.check(dataset)
+    return ensemble.teachers[0].digest

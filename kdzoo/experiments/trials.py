@@ -6,18 +6,24 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kdzoo.distillation import schedules
 from kdzoo.experiments import search_directory
 from kdzoo.experiments.locks import exclusive
 from kdzoo.experiments.search_space import Search
 from kdzoo.experiments.trial_configs import run_name, student_config, teacher_config
-from kdzoo.runs import checkpoints, records
+from kdzoo.runs import checkpoints
 from kdzoo.runs.config import RunConfig
 from kdzoo.runs.progress import Progress
+from kdzoo.training import finished
 from kdzoo.training.state import Stopped
 from zoo import InputError
 
-# Parts of messages about a fault of the machine, the network or a server. Such a trial is tried again.
-TEMPORARY = ("teacher_deadline", "must have room", "can be written", "in use by another", "sent whole", "downloaded")
+# Parts of messages about a fault of the machine, the network or a server, or about a directory that holds another run,
+# for example of another backend. Such a trial is tried again.
+TEMPORARY = (
+    *("teacher_deadline", "must have room", "can be written", "in use by another", "sent whole", "downloaded"),
+    "run of another configuration",
+)
 
 
 def run_trial(
@@ -51,22 +57,23 @@ def run_trial(
     """
     epochs = values.get("tuner/epochs", search.epochs)
     directory = workdir / search_directory.TRIAL_RUNS / trial
-    if not _is_finished(directory, epochs, whole=epochs == search.epochs):
+    teacher, teacher_run = values["teacher"], teacher_config(search, values)
+    if teacher_run:
+        teacher = str(workdir / search_directory.TEACHERS / run_name(teacher_run))
+    student = student_config(search, values, teacher)
+    if not _is_finished(student, directory, epochs):
         if origin := values.get("tuner/trial_id"):
             copy_checkpoints(workdir / search_directory.TRIAL_RUNS / origin, directory)
-        teacher = values["teacher"]
-        if config := teacher_config(search, values):
-            teacher_directory = workdir / search_directory.TEACHERS / run_name(config)
-            train_once(config, teacher_directory, workdir, stopping=stopping, log=log, **options)
-            teacher = str(teacher_directory)
-        train_until(student_config(search, values, teacher), directory, epochs, stopping=stopping, **options)
+        if teacher_run:
+            train_once(teacher_run, pathlib.Path(teacher), workdir, stopping=stopping, log=log, **options)
+        train_until(student, directory, epochs, stopping=stopping, **options)
     return search_directory.read_progress(directory)[0][epochs - 1]["val_error"]
 
 
-def _is_finished(directory: pathlib.Path, epochs: int, *, whole: bool) -> bool:
+def _is_finished(student: RunConfig, directory: pathlib.Path, epochs: int) -> bool:
     # The last epoch's checkpoint does not end a whole run: weights and record follow.
-    if whole:
-        return (directory / records.RECORD).exists()
+    if epochs == schedules.parse(student.schedule).epochs:
+        return finished.is_finished(student, directory)
     return len(search_directory.read_progress(directory)[0]) >= epochs
 
 
@@ -106,7 +113,7 @@ def train_once(
     from kdzoo.training.train import run
 
     with exclusive(search_directory.lock_directory(workdir, directory.name), stopping):
-        if not (directory / records.RECORD).exists():
+        if not finished.is_finished(config, directory):
             log(f"teacher {directory.name}: training")
             record = run(config, directory, stopping=stopping, **options)
             minutes = record["wall_seconds"] / 60

@@ -111,6 +111,21 @@ def test_a_search_ends_when_each_candidate_was_tried(algorithm, tmp_path):
     assert len(grown.trials) == 4
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("algorithm", SEARCHES)
+def test_each_seed_of_a_run_is_a_seed_of_a_search(algorithm, tmp_path):
+    seeds = {}
+    for seed in (0, 2**32 - 2, 2**32 - 1):
+        student = dataclasses.replace(SEARCHES[algorithm].student, seed=seed)
+        search = dataclasses.replace(SEARCHES[algorithm], student=student)
+        oracle = open_oracle(search, tmp_path / f"{seed}")
+        seeds[seed] = oracle.seed
+    assert oracle.create_trial("tuner0").status == "RUNNING"
+    if algorithm == "bayesian":
+        oracle.gpr.fit([[0.0], [1.0]], [0.0, 1.0])
+    assert seeds == {0: 1, 2**32 - 2: 2**32 - 1, 2**32 - 1: 1 if algorithm == "bayesian" else 2**32}
+
+
 def test_hyperband_promotes_the_best_in_a_space_smaller_than_its_brackets(tmp_path):
     search = dataclasses.replace(
         SPACE, student=RunConfig("wrn10-1", "9-27"), methods=("kd",), kd_weights=(0.9,), kd_untils=(1.0,)

@@ -112,16 +112,6 @@ def test_a_search_continues_after_trials_that_fail(student, tmp_path):
     assert "there is nothing to recommend" in recommendation.render(result)
 
 
-def test_a_server_that_is_down_ends_the_search_but_not_the_trial(student, tmp_path):
-    pytest.importorskip("tensorflow_serving")
-    search = Search(student, teachers=("grpc://127.0.0.1:9/wrn10-1",), algorithm="random")
-    with pytest.raises(InputError, match=r"must respond within 0\.2 s"):
-        run(search, tmp_path, teacher_deadline=0.2)
-    state = json.loads((tmp_path / "search" / "oracle.json").read_text())
-    assert [trial["status"] for trial in state["trials"]] == ["RUNNING"]
-    assert state["ongoing_trials"] == {"tuner0": "0000"}
-
-
 def test_two_searches_cannot_share_a_directory(student, tmp_path):
     (tmp_path / "search").mkdir()
     with files.locked(tmp_path / "search"), pytest.raises(InputError, match="in use by another process"):
