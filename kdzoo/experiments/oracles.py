@@ -97,7 +97,6 @@ def make_oracle(search: Search, workdir: pathlib.Path) -> ResumableOracle:
     if search.algorithm == "hyperband":
         return Hyperband(max_epochs=search.epochs, factor=FACTOR, **options)
     if search.algorithm == "bayesian":
-        options["seed"] = min(options["seed"], 2**32 - 1)  # the most that NumPy's generator takes
         # KerasTuner's default of three random trials a dimension exceeds most searches here.
         options["seed"] = (options["seed"] - 1) % MOST_SEED + 1
         return Bayesian(max_trials=None, num_initial_points=len(space.space) + 1, **options)

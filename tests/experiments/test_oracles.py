@@ -82,14 +82,6 @@ def test_a_search_resumes_from_each_of_its_states(algorithm, tmp_path):
     assert again.plan(search) == (len(epochs), done)
 
 
-@pytest.mark.parametrize("algorithm", SEARCHES)
-def test_the_largest_seed(algorithm, tmp_path):
-    student = dataclasses.replace(SEARCHES[algorithm].student, seed=2**32 - 1)
-    search = dataclasses.replace(SEARCHES[algorithm], student=student)
-    search.check()
-    play(open_oracle(search, tmp_path), search)
-
-
 @pytest.mark.parametrize("algorithm", ["random", "bayesian"])
 def test_a_search_ends_when_each_candidate_was_tried(algorithm, tmp_path):
     few = Search(STUDENT, ("none", "wrn10-1"), ("1-1", "1-2"), ("kd", "at"), (1.0, 4.0))

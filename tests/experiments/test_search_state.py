@@ -114,7 +114,7 @@ def test_a_record_of_another_run_is_no_result_of_the_search(student, teacher_run
 def test_names_of_over_255_bytes_end_in_one_line(student, tmp_path):
     search = Search(student, teachers=("none",))
     for start in (functools.partial(search_state.prepare, search), functools.partial(train.run, student)):
-        with pytest.raises(InputError, match=r"workdir must be a directory that can be written.*File name too long"):
+        with pytest.raises(InputError, match=r"workdir must be .* at most 255 bytes"):
             start(tmp_path / ("x" * 256))
     long = Search(student, teachers=(f"runs/{'ü' * 127}/",))
     values = {"teacher": long.teachers[0], "method": "kd", "kd_until": 1.0}

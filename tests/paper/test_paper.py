@@ -1,5 +1,6 @@
 """The printed tables as data: their values, their grids of runs, and one step of each kind of run."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -149,11 +150,11 @@ def size(row: printed_module.Row) -> int:
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory) -> dict[str, str]:
-    """Maps each data set of the paper to one with as many classes: two training and two test images of noise."""
+    """Maps each data set of the paper to one with as many classes: one training image of noise of each."""
     folder, rng = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
     for name, size, classes in (("cifar10", 32, 10), ("imagenet", 64, 1000)):  # from 64 a ResNet has ImageNet's stem
-        images, labels = rng.integers(0, 256, (4, size, size, 3), np.uint8), np.array([0, classes - 1])
-        np.savez(folder / name, x_train=images[:2], y_train=labels, x_test=images[2:], y_test=labels)
+        images, labels = rng.integers(0, 256, (classes, size, size, 3), np.uint8), np.arange(classes)
+        np.savez(folder / name, x_train=images, y_train=labels, x_test=images[:2], y_test=labels[:2])
     return {name: f"npz:{folder / name}.npz" for name in ("cifar10", "imagenet")}
 
 
@@ -162,8 +163,9 @@ def write_untrained(run: Run) -> None:
     dataset = sources.load(run.config.dataset)
     description = {"name": dataset.name, "fingerprint": dataset.fingerprint, "num_classes": dataset.num_classes}
     description |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
-    record = {"name": run.name, "method": "none", "seed": 0, "parameters": 0, "test_error_last": 0.0}
-    record |= {"config": {"model": run.config.model}, "dataset": description}
+    record = {"name": run.name, "method": "none", "seed": 0, "parameters": 1, "test_error_last": 0.0, "teachers": []}
+    record |= {"history": [{"epoch": 1, "test_error": 0.0}]}
+    record |= {"config": dataclasses.asdict(run.config), "dataset": description}
     run.workdir.mkdir(parents=True)
     weights.save_weights(run.workdir, weights.build(record))
     records.write(run.workdir, record)
@@ -171,7 +173,7 @@ def write_untrained(run: Run) -> None:
 
 @pytest.mark.parametrize("row", commands())
 def test_a_run_of_this_row_takes_one_step(row, noise, tmp_path):
-    flags = {"dataset": noise[row.dataset], "batch_size": 2}
+    flags = {"dataset": noise[row.dataset], "batch_size": 2, "train_examples": 2}
     *teachers, run = expand(grid([row], scale=ONE_EPOCH, **flags) | {"workdir": str(tmp_path)})
     for teacher in teachers:
         write_untrained(teacher)
