@@ -6,7 +6,7 @@
 
 Teachers that are architectures are trained on demand, once, with the student's data and optimizer flags. Trials are
 compared on examples held out of training, never on the test set; their curves and HParams: tensorboard
---logdir=WORKDIR/trials. At the end the command prints the best trials and the commands that train with all examples,
+--logdir=WORKDIR/trials. At the end the command prints the best trials and the commands that train with none held out,
 and writes them to WORKDIR/recommendation.md and .json. The same command resumes the search after any interruption.
 
 Several processes on this machine: --workers=2. On several machines that share WORKDIR, set KerasTuner's environment

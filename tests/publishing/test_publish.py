@@ -81,11 +81,11 @@ def test_runs_of_one_card_must_differ_in_their_seeds_alone(teacher_run, tmp_path
     ],
 )
 def test_runs_of_one_card_are_compared_by_their_identity(teacher_run, tmp_path, one, other, message):
-    record = records.read(teacher_run)
+    record, teacher = records.read(teacher_run), {"name": "wrn10-2_2-3", "test_error_last": 12.5}
     for seed, changed in enumerate((one, other)):
         (tmp_path / f"{seed}").mkdir()
         config = record["config"] | {"seed": seed} | {key: changed[key] for key in changed if key == "lr"}
-        teachers = [{"name": "wrn10-2_2-3", "digest": changed["digest"]}] if "digest" in changed else []
+        teachers = [teacher | {"digest": changed["digest"]}] if "digest" in changed else []
         records.write(tmp_path / f"{seed}", record | {"seed": seed, "config": config, "teachers": teachers})
     with pytest.raises(InputError, match=f"differ in their seeds and in nothing else. Received: .*{message}"):
         publisher.publish([tmp_path / "0", tmp_path / "1"], tmp_path / "models", name=NAME)
