@@ -10,6 +10,7 @@ from kdzoo.experiments.grid import Run
 from kdzoo.experiments.paper_runs import Variant
 from kdzoo.paper import printed
 from kdzoo.runs import records
+from synthetic_records import make_record
 from zoo import InputError
 
 WORKDIR = pathlib.Path("runs/x")
@@ -146,8 +147,10 @@ def test_a_directory_of_finished_runs_may_be_moved(tmp_path):
     (there,), (here,) = (plan(7, "wrn16-2:20/65", root=root, seeds=(0,)) for root in (WORKDIR, tmp_path))
     for was, now in zip(there.runs(0), here.runs(0), strict=True):
         now.workdir.mkdir()
-        teachers = [{"name": teacher} for teacher in was.config.teachers]
-        record = {"config": dataclasses.asdict(was.config), "dataset": {"name": "digits"}, "teachers": teachers}
-        records.write(now.workdir, record | {"test_error_last": 0.0})
+        record = make_record(was.config.model, was.config.schedule)
+        record["config"] = dataclasses.asdict(was.config)
+        record["dataset"]["name"] = "digits"
+        record["teachers"] = [{"name": teacher, "test_error_last": 6.0} for teacher in was.config.teachers]
+        records.write(now.workdir, record)
     local_scheduler.run_all(here.runs(0), command=lambda run: ["false"])
     assert [(run.state, run.detail) for run in here.runs(0)] == [("finished", "finished before")] * 2

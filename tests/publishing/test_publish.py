@@ -50,7 +50,10 @@ def test_a_run_that_does_not_match_its_record_is_refused(teacher_run, tmp_path):
     record = records.read(run)
     for changed, message in (
         ({"test_error_last": record["test_error_last"] + 0.03}, "must have its record's test error"),
-        ({"method": "kd", "teachers": [{"name": "wrn10-2_2-3"}]}, "must be given a name.*distilled from wrn10-2_2-3"),
+        (
+            {"method": "kd", "teachers": [{"name": "wrn10-2_2-3", "test_error_last": 12.5}]},
+            "must be given a name.*distilled from wrn10-2_2-3",
+        ),
         ({"dataset": {**record["dataset"], "name": "npz:/x.npz"}}, "must be named"),
     ):
         records.write(run, record | changed)
