@@ -7,8 +7,7 @@ from typing import Any
 from kdzoo.data import augmentation
 from kdzoo.distillation import schedules
 from kdzoo.distillation.checks import check_at_mode, check_weights
-from kdzoo.runs import names
-from kdzoo.runs.settings import RANGES
+from kdzoo.runs import names, settings
 from zoo import InputError
 
 # Method -> weights of the three loss terms. AT's weight is the 10^3 in Zagoruyko & Komodakis' code.
@@ -135,9 +134,7 @@ class RunConfig:
         ):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {getattr(self, name)}")
-        for field in dataclasses.fields(self):
-            if field.name in RANGES:
-                RANGES[field.name].check(field.name, getattr(self, field.name))
+        settings.check(**{name: value for name, value in vars(self).items() if name in settings.RANGES})
         if self.kd_until != 1 and not self.teachers:
             raise InputError(f"kd_until must be 1 without a teacher. Received: {self.kd_until}")
         if repeated := [teacher for teacher in self.teachers if self.teachers.count(teacher) > 1]:

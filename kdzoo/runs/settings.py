@@ -1,5 +1,7 @@
 """The range of each number that a run is given: fields of its configuration, and options of how it proceeds."""
 
+from typing import Any
+
 from kdzoo.distillation.checks import TEMPERATURE, WEIGHT
 from kdzoo.ranges import Range
 
@@ -26,3 +28,9 @@ RANGES = {
     # Of many runs.
     "budget_minutes": Range(least=0, example=480),
 }
+
+
+def check(**values: Any) -> None:
+    """Raises InputError if one of these settings is outside its range."""
+    for name, value in values.items():
+        RANGES[name].check(name, value)

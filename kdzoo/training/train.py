@@ -7,10 +7,9 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from kdzoo.runs import checkpoints, machine, records, weights
+from kdzoo.runs import checkpoints, machine, records, settings, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.runs.progress import Progress, silent
-from kdzoo.runs.settings import RANGES
 from kdzoo.teachers import base, output_cache
 from kdzoo.training import build, checkpointing, finished, record, strategy, workdirs
 from kdzoo.training.delivery import Delivery, choose_delivery
@@ -60,9 +59,7 @@ def run(
     """
     config.check()
     machine.check_backend()
-    RANGES["checkpoint_minutes"].check("checkpoint_minutes", checkpoint_minutes)
-    RANGES["teacher_deadline"].check("teacher_deadline", teacher_deadline)
-    RANGES["cache_gb"].check("cache_gb", cache_gb)
+    settings.check(checkpoint_minutes=checkpoint_minutes, teacher_deadline=teacher_deadline, cache_gb=cache_gb)
     cache = output_cache.find(teacher_cache, cache_gb)
     strategy.make_deterministic()
     workdir = pathlib.Path(workdir)
