@@ -1,12 +1,14 @@
 """Files: written atomically, locked between processes, named within limits, and read as JSON."""
 
 import contextlib
+import glob
 import json
 import math
 import os
 import pathlib
+import secrets
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from zoo import InputError
 
@@ -24,18 +26,43 @@ _JSON_DEPTH = 100  # arrays and objects within each other
 
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file so that a reader finds either the whole new content or the whole old one, even after a crash."""
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    """Writes a file so that a reader finds either the whole new content or the whole old one, even after a crash.
+
+    Any number of processes and threads may write one file at once: the last one to finish wins.
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with open(partial, "xb") as file:
+            _try_lock(file)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _remove_abandoned(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)  # else a power failure may lose the new name
     finally:
         os.close(directory)
+
+
+def _remove_abandoned(path: pathlib.Path) -> None:
+    """Removes what killed processes left of a file: a writer holds a lock from before the first byte to the end."""
+    for partial in path.parent.glob(f"{glob.escape(path.name)}.????????.partial"):
+        with contextlib.suppress(OSError), open(partial, "r+b") as file:
+            if os.fstat(file.fileno()).st_size and _try_lock(file):
+                partial.unlink()
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    """Locks an open file until it is closed. Returns False if another holds the lock, or the disk has none."""
+    if HAS_LOCKS:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 @contextlib.contextmanager

@@ -7,9 +7,8 @@ share a grid.
 import time
 from collections.abc import Callable, Sequence
 
-from kdzoo.experiments import machine_share
+from kdzoo.experiments import machine_share, process_stop
 from kdzoo.experiments.grid import Run
-from kdzoo.experiments.process_stop import StopSignals
 from kdzoo.experiments.run_process import RunProcess
 from kdzoo.experiments.run_queue import RunQueue
 
@@ -28,7 +27,8 @@ def run_all(
     """Trains the unfinished runs in order, a run after its teachers, and sets the state of each.
 
     A run that ends badly is marked as failed, its students keep waiting, and the others continue. At the end of the
-    budget, or if `stopping` returns true, the running processes receive SIGTERM and save before they end.
+    budget, or if `stopping` returns true, the running processes receive SIGTERM and save before they end. So they do if
+    this function fails or is interrupted: no process outlives it.
 
     Args:
         runs: the runs, from `grid.expand`.
@@ -43,22 +43,25 @@ def run_all(
     """
     queue = RunQueue(runs, budget_seconds=budget_seconds, checkpoint_seconds=checkpoint_seconds)
     slots: list[RunProcess | None] = [None] * jobs
-    stop_signals = StopSignals()
-    while True:
-        _free_slots(slots, queue)
-        late = stopping() or queue.is_over_budget()
-        for slot in range(jobs):
-            ready = None if late or slots[slot] else queue.next()
-            if ready:
-                slots[slot] = RunProcess(ready, command(ready), *machine_share.share(slot, jobs=jobs))
-        running = [process for process in slots if process]
-        if late and running and (signal := stop_signals.next()):
-            for process in running:
-                process.stop(signal)
-        show(runs)
-        if not running and (late or not queue.waits_for_others()):
-            return
-        time.sleep(poll_seconds)
+    stop_signals = process_stop.StopSignals()
+    try:
+        while True:
+            _free_slots(slots, queue)
+            late = stopping() or queue.is_over_budget()
+            for slot in range(jobs):
+                ready = None if late or slots[slot] else queue.next()
+                if ready:
+                    slots[slot] = RunProcess(ready, command(ready), *machine_share.share(slot, jobs=jobs))
+            running = [process for process in slots if process]
+            if late and running and (signal := stop_signals.next()):
+                for process in running:
+                    process.stop(signal)
+            show(runs)
+            if not running and (late or not queue.waits_for_others()):
+                return
+            time.sleep(poll_seconds)
+    finally:  # after a failure or an interrupt some still run
+        process_stop.end([process.process for process in slots if process])
 
 
 def _free_slots(slots: list[RunProcess | None], queue: RunQueue) -> None:

@@ -27,6 +27,7 @@ class RunProcess:
 
     Attributes:
         first_checkpoint: seconds until the run's first checkpoint; None before.
+        process: the process.
     """
 
     def __init__(self, run: Run, command: Sequence[str], env: dict[str, str], cores: set[int] | None) -> None:
@@ -39,7 +40,7 @@ class RunProcess:
         self._log = logs / f"{run.name}.txt"
         with open(self._log, "a") as log, machine_share.on_cores(cores):
             # A session of its own: Ctrl-C in the terminal reaches the sweep, which stops the run.
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command, env=env, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
             )
         run.state, run.detail = "running", "starting"
@@ -47,9 +48,9 @@ class RunProcess:
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout  # a pipe, see above
+        assert self.process.stdout  # a pipe, see above
         with open(self._log, "a") as log:
-            for line in self._process.stdout:
+            for line in self.process.stdout:
                 if self._is_to_log(line):
                     log.write(line)
                     log.flush()
@@ -71,19 +72,19 @@ class RunProcess:
 
     def has_ended(self) -> bool:
         """Whether it has ended; if so, sets the run's state."""
-        if self._process.poll() is None:
+        if self.process.poll() is None:
             return False
         self._reader.join()
         run = self.run
         finished = (run.workdir / records.RECORD).exists()
-        if finished and not self._process.returncode:
+        if finished and not self.process.returncode:
             run.state = "finished"
-        elif self._stop_requested or self._process.returncode == 128 + SIGTERM:
+        elif self._stop_requested or self.process.returncode == 128 + SIGTERM:
             run.state = "stopped"
         else:
             lines = self._log.read_text().strip().splitlines() or ["no output"]
             run.state = "failed"
-            run.detail = f"exit code {self._process.returncode}: {lines[-1]} ({self._log})"
+            run.detail = f"exit code {self.process.returncode}: {lines[-1]} ({self._log})"
             if locks.is_locked(run.workdir) or IN_USE in lines[-1]:  # another sweep was first while this one started
                 run.state, run.detail = "waiting", IN_USE
         return True
@@ -92,4 +93,4 @@ class RunProcess:
         """Sends a signal that stops the run."""
         self._stop_requested = True
         with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal)
+            self.process.send_signal(signal)

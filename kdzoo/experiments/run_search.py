@@ -76,7 +76,10 @@ def run(
         elif workers > 1:
             chief = Chief(oracle, "127.0.0.1:0")
             processes = Workers(worker_command, workers, chief.port, devices)
-            chief.serve(working=lambda: processes.working(stopping()), stopping=stopping)
+            try:
+                chief.serve(working=lambda: processes.working(stopping()), stopping=stopping)
+            finally:  # after a failure or an interrupt some still run
+                processes.end()
         else:
             Tuner(oracle, search, workdir, stopping=stopping, log=log, options=options).search()
         return search, collect_outcomes(oracle, search, workdir), oracle.finished

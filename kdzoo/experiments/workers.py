@@ -4,8 +4,7 @@ import contextlib
 import subprocess
 from collections.abc import Sequence
 
-from kdzoo.experiments import machine_share, roles
-from kdzoo.experiments.process_stop import StopSignals
+from kdzoo.experiments import machine_share, process_stop, roles
 
 
 class Workers:
@@ -19,8 +18,8 @@ class Workers:
     """
 
     def __init__(self, command: Sequence[str], count: int, port: int, devices: Sequence[str] | None) -> None:
-        self._stop_signals = StopSignals()
-        self._processes = []
+        self._stop_signals = process_stop.StopSignals()
+        self._processes: list[subprocess.Popen[bytes]] = []
         for i in range(count):
             env, cores = machine_share.share(i, jobs=count, devices=devices)
             with machine_share.on_cores(cores):
@@ -36,3 +35,7 @@ class Workers:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal)
         return bool(running)
+
+    def end(self) -> None:
+        """Ends the workers that still run, and waits for them."""
+        process_stop.end(self._processes)

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from kdzoo import files
 from kdzoo.reports.groups import Record
 from kdzoo.runs.events import EVENTS, METRICS, SummaryWriter, hparams_of, scalars_of
 from zoo import InputError
@@ -62,16 +63,18 @@ def rebuild(
             raise InputError(f"A run's label must be a path below the others', not {COMPARISON}. Received: {label}")
         if any(path for path in folder.glob(EVENTS) if not path.name.endswith(REBUILT)):
             raise InputError(f"tensorboard must not be where runs write event files themselves. Received: {folder}")
-    _remove_rebuilt(root)
     try:
-        for folder in folders.values():
-            folder.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
+        with files.locked(root, wait=True):  # several processes may build it
+            _remove_rebuilt(root)
+            for folder in folders.values():
+                folder.mkdir(parents=True, exist_ok=True)
+            # TensorBoard lists runs in the order in which they began.
+            _write_comparison(folders[COMPARISON], runs, images or {}, texts or {})
+            for label, record in runs.items():
+                _write_run(folders[label], label, record)
     except OSError as error:
         raise InputError(f"tensorboard must be a directory that can be written. Received: {error}") from None
-    # TensorBoard lists runs in the order in which they began.
-    _write_comparison(folders[COMPARISON], runs, images or {}, texts or {})
-    for label, record in runs.items():
-        _write_run(folders[label], label, record)
 
 
 def _remove_rebuilt(root: pathlib.Path) -> None:

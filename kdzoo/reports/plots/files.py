@@ -1,8 +1,11 @@
 """Image files of figures."""
 
+import io
 import os
 import pathlib
 from typing import TYPE_CHECKING
+
+from kdzoo.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +19,8 @@ def save(figure: "Figure", path: str | os.PathLike[str]) -> tuple[pathlib.Path, 
 
     png, svg = (pathlib.Path(f"{os.fspath(path)}.{kind}") for kind in ("png", "svg"))
     with matplotlib.rc_context({"svg.hashsalt": "kdzoo"}):
-        figure.savefig(png, dpi=PNG_DPI)
-        figure.savefig(svg, metadata={"Date": None})
+        for file, options in ((png, {"dpi": PNG_DPI}), (svg, {"metadata": {"Date": None}})):
+            content = io.BytesIO()
+            figure.savefig(content, format=file.suffix[1:], **options)
+            write_atomically(file, content.getvalue())
     return png, svg
