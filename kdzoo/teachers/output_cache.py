@@ -52,7 +52,7 @@ class Cache:
             rows: number of rows of the full table.
             describe: returns the type of a new table's rows; may take long.
         """
-        directory = self.folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+        directory = self.folder / _digest(key)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with files.locked(self.folder, wait=True):
@@ -81,7 +81,7 @@ class Cache:
             size = rows * row.record.itemsize
             if card["format"] != FORMAT or (directory / ROWS).stat().st_size != size:
                 raise ValueError("the size of its rows is not that of its card")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             _log.warning("Damaged, so rebuilt: %s: %s", directory, error)
             _remove(directory)
             return None
@@ -91,6 +91,8 @@ class Cache:
     def _evict(self, directory: pathlib.Path, size: int) -> None:
         """Removes tables that no process has open, least recently used first, until `directory` may grow to this size.
 
+        Other folders beside them stay, and do not count.
+
         Raises:
             InputError: if the tables in use leave less than that.
         """
@@ -98,6 +100,7 @@ class Cache:
         if size > budget:
             raise InputError(f"they may take {size / 1e9:.2f} GB, more than cache_gb. Received: {self.gigabytes:g}")
         others = [path.parent for path in self.folder.glob(f"*/{ROWS}") if path.parent != directory]
+        others = [other for other in others if _is_table(other)]
         taken = {other: _bytes_of(other) for other in others}
         for other in sorted(others, key=lambda other: _mtime(other / CARD)):
             if sum(taken.values()) + size <= budget:
@@ -203,9 +206,24 @@ def _create(directory: pathlib.Path, key: Mapping[str, Any], rows: int, row: Row
     files.write_atomically(directory / CARD, json.dumps(card, indent=1).encode())
 
 
+def _is_table(directory: pathlib.Path) -> bool:
+    """Whether a directory is a table: it is named by the digest of the key in its card, and is no link."""
+    try:
+        card = json.loads((directory / CARD).read_text())
+        return card["format"] == FORMAT and directory.name == _digest(card["key"]) and not directory.is_symlink()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _digest(key: Mapping[str, Any]) -> str:
+    """The name of a table's directory."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def _remove(directory: pathlib.Path) -> None:
     """Removes a table. Raises InputError if a process has it open."""
     with files.locked(directory):
+        (directory / ROWS).unlink(missing_ok=True)  # first: rows without a card are never evicted
         shutil.rmtree(directory)
 
 

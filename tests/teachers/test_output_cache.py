@@ -132,6 +132,39 @@ def test_the_least_recently_used_table_is_evicted(tmp_path, caplog):
     assert "more than cache_gb" in messages[1]
 
 
+@pytest.mark.parametrize("kind", ["no card", "another card", "other format", "list", "deep", "other name", "link"])
+def test_only_tables_are_evicted(tmp_path, kind):
+    """A folder given as --teacher_cache may hold other folders that look like tables."""
+    first = open_table(tmp_path / "cache", "a")
+    first.write(np.arange(ROWS), values_of(np.arange(ROWS)))
+    first.close()
+    whole = json.loads((first.directory / output_cache.CARD).read_text())
+    precious = tmp_path / "cache" / "precious"
+    if kind == "link":
+        precious = first.directory.rename(tmp_path / "moved")
+        first.directory.symlink_to(precious)
+    elif kind == "other name":
+        first.directory.rename(precious)
+    else:
+        if kind == "other format":
+            precious = first.directory
+        precious.mkdir(exist_ok=True)
+        (precious / output_cache.ROWS).write_bytes(bytes(10**6))
+        cards = {"another card": '{"name": "wrn10-1"}', "other format": json.dumps(whole | {"format": 99})}
+        cards |= {"list": "[1]", "deep": "[" * 10**5}
+        if kind in cards:
+            (precious / output_cache.CARD).write_text(cards[kind])
+    before = {path.name: path.read_bytes() for path in precious.iterdir()}
+    room = 1.5 * ROWS * LOGITS.record.itemsize / 1e9
+    for name in "bc":  # room for one of them
+        table = open_table(tmp_path / "cache", name, gigabytes=room)
+        table.write(np.arange(ROWS), values_of(np.arange(ROWS)))
+        table.close()
+    assert {path.name: path.read_bytes() for path in precious.iterdir()} == before
+    cards = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob(f"{'?' * 32}/card.json")]
+    assert sum(card["key"]["name"] in "bc" for card in cards) == 1
+
+
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     assert open_table(tmp_path / "file" / "below") is None
