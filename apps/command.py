@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from apps import tensorflow_log
 from zoo import InputError
 
 FLAGS = flags.FLAGS
@@ -14,6 +15,7 @@ FLAGS = flags.FLAGS
 
 def run(main: Callable[[], int | None]) -> None:
     """Parses the flags and calls `main`, which may return the exit code; None is 0."""
+    tensorflow_log.drop_startup_lines()
     app.run(lambda _: _call(main), flags_parser=_parse)
 
 

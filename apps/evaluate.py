@@ -8,8 +8,10 @@ Prints one line with the test error in percent and the cross-entropy in nats; no
 
 from absl import flags
 
-from apps import command, quiet_import
+from apps import command
+from kdzoo import training
 from kdzoo.hub import models
+from kdzoo.runs import machine
 
 flags.DEFINE_string(
     "model",
@@ -28,9 +30,8 @@ flags.DEFINE_integer(
 
 def main() -> None:
     models.resolve(flags.FLAGS.model)  # a wrong name fails before TensorFlow takes seconds to import
-    result = quiet_import.import_training().evaluate_run(
-        flags.FLAGS.model, flags.FLAGS.dataset, examples=flags.FLAGS.examples
-    )
+    machine.check_backend()
+    result = training.evaluate_run(flags.FLAGS.model, flags.FLAGS.dataset, examples=flags.FLAGS.examples)
     print(
         f"{result['name']} on {result['dataset']}: test error {result['test_error']:.2f} %"
         f" of {result['test_examples']:,} images, cross-entropy {result['test_ce']:.4f} nats;"

@@ -13,7 +13,9 @@ import sys
 
 from absl import flags
 
-from apps import command, flag_values, quiet_import, run_config, run_flags, signals
+from apps import command, flag_values, run_config, run_flags, signals
+from kdzoo import training
+from kdzoo.runs import machine
 from kdzoo.runs.settings import RANGES
 from kdzoo.teachers import output_cache
 from zoo import InputError
@@ -53,8 +55,10 @@ def main() -> int:
     import tqdm
 
     with signals.stop_signals() as received:
-        quiet_import.import_training().make_deterministic()
-        precompute = quiet_import.import_quietly("kdzoo.teachers.precompute")
+        machine.check_backend()
+        from kdzoo.teachers.precompute import precompute
+
+        training.make_deterministic()
         every = 0.5 if sys.stderr.isatty() else 60.0
         with tqdm.tqdm(unit="row", unit_scale=True, mininterval=every, desc="computed") as bar:
 
@@ -62,7 +66,7 @@ def main() -> int:
                 bar.total = of
                 bar.update(done - bar.n)
 
-            there, added = precompute.precompute(
+            there, added = precompute(
                 config,
                 cache,
                 seeds=args.seeds if args.schedule else None,

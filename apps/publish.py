@@ -9,10 +9,10 @@ configuration with other seeds, after a comma, count in the mean error on the ca
 
 from absl import flags
 
-from apps import command, flag_values, quiet_import
+from apps import command, flag_values
 from kdzoo.hub import cards
 from kdzoo.publishing import export, publisher
-from kdzoo.runs import records
+from kdzoo.runs import machine, records
 
 flags.DEFINE_list(
     "run",
@@ -49,7 +49,7 @@ def main() -> None:
     args = flags.FLAGS
     for run in args.run:
         records.read(run)  # a wrong path fails before TensorFlow takes seconds to import
-    quiet_import.import_training()
+    machine.check_backend()
     directory = publisher.publish(
         args.run,
         args.models,

@@ -17,13 +17,13 @@ from typing import Any
 
 from absl import flags
 
-from apps import command, flag_values, many_runs, quiet_import, run_flags
+from apps import command, flag_values, many_runs, run_flags
 from kdzoo.data import sources
 from kdzoo.experiments import cost, paper_results, paper_rows, paper_runs, paper_tables
 from kdzoo.experiments.grid import Run
 from kdzoo.ranges import Range
 from kdzoo.reports.comparison import compare
-from kdzoo.runs import records
+from kdzoo.runs import machine, records
 from kdzoo.runs.config import RunConfig
 from zoo import InputError
 
@@ -143,10 +143,12 @@ def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[
     architectures = {
         name for one in every for seed in seeds for run in one.runs(seed) for name in paper_runs.networks(run)
     }
-    speed = quiet_import.import_quietly("kdzoo.experiments.speed")
-    machine = speed.measure(architectures, RunConfig(**{"model": "wrn16-1", "schedule": "1-1", **shared}))
-    runs = paper_runs.order(every, seeds, machine.seconds)
-    seconds = cost.estimate(runs, machine)
+    machine.check_backend()
+    from kdzoo.experiments import speed
+
+    measured = speed.measure(architectures, RunConfig(**{"model": "wrn16-1", "schedule": "1-1", **shared}))
+    runs = paper_runs.order(every, seeds, measured.seconds)
+    seconds = cost.estimate(runs, measured)
     print(cost.describe_plan(every, runs, lambda run: seconds[run.name]))
     return runs
 

@@ -11,9 +11,11 @@ import time
 
 from absl import flags
 
-from apps import command, flag_values, quiet_import, signals
+from apps import command, flag_values, signals
+from kdzoo import serving
 from kdzoo.hub.models import list_cards
 from kdzoo.ranges import Range
+from kdzoo.runs import machine
 from zoo import InputError
 
 flags.DEFINE_string("models", "*", "Names of the models to serve, as a shell pattern. Example: 'wrn16-*'.")
@@ -48,8 +50,8 @@ def main() -> None:
             f" Received: none like {args.models} in {args.path or 'KDZOO_HOME or the checkout'}"
         )
     with signals.stop_signals() as received:
-        serving = quiet_import.import_quietly("kdzoo.serving.server")
-        models = quiet_import.import_quietly("kdzoo.serving.models").load(cards, path=args.path)
+        machine.check_backend()
+        models = serving.load(cards, path=args.path)
         server, port = serving.start(models, host=args.host, port=args.port, request_mb=args.request_mb)
         names = ", ".join(model.name for model in models)
         print(f"serving {len(models)} models at grpc://{args.host}:{port}/NAME: {names}", flush=True)

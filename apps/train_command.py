@@ -7,8 +7,9 @@ from typing import Any
 
 from absl import flags
 
-from apps import quiet_import, run_config, signals
-from kdzoo.runs import progress, records
+from apps import run_config, signals
+from kdzoo import training
+from kdzoo.runs import machine, progress, records
 from kdzoo.runs.config import RunConfig
 
 FLAGS = flags.FLAGS
@@ -47,7 +48,7 @@ def run_training(
         **options: more arguments of `kdzoo.training.run`.
     """
     with signals.stop_signals() as received:
-        training = quiet_import.import_training()
+        machine.check_backend()
         if kind == "auto":
             kind = "bar" if sys.stdout.isatty() else "lines"
         show = {"bar": progress.bar, "lines": progress.lines, "json": progress.json_lines}[kind]()

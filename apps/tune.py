@@ -29,8 +29,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from apps import command, flag_values, quiet_import, run_config, run_flags, signals
+from apps import command, flag_values, run_config, run_flags, signals
 from kdzoo.experiments import machine_share, outcomes, recommendation, roles, search_space
+from kdzoo.runs import machine
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.settings import RANGES
 
@@ -131,7 +132,9 @@ def main() -> int:
         if roles.role() == "chief" or (roles.role() == "single" and args.workers > 1):
             os.environ[PARENT] = str(os.getpid())
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a chief trains nothing, so all GPU memory is for its workers
-        run_search = quiet_import.import_quietly("kdzoo.experiments.run_search")
+        machine.check_backend()
+        from kdzoo.experiments import run_search
+
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new graph, and each trial has one
         found = run_search.run(
             search,

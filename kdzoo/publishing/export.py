@@ -37,7 +37,7 @@ def write_in_own_process(run: pathlib.Path, directory: pathlib.Path, store: str)
     Raises:
         InputError: if TensorFlow is not installed, or fails.
     """
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(pathlib.Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
     )
