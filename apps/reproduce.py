@@ -138,15 +138,26 @@ def _plan(
 
 
 def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[str, Any]) -> list[Run]:
-    """Measures the machine, puts the runs in order and prints the plan with its estimate. Returns the runs."""
+    """Measures the machine, puts the runs in order and prints the plan with its estimate. Returns the runs.
+
+    A dry run needs no data. Where their sizes are not known, the plan has no times.
+    """
     seeds = range(flags.FLAGS.seeds)
+    config = RunConfig(**{"model": "wrn16-1", "schedule": "1-1", **shared})
+    find = sources.load_or_outline if flags.FLAGS.dry_run else sources.load
+    dataset = find(config.dataset, config.dataset_name)
+    if dataset is None:
+        runs = paper_runs.order(every, seeds, paper_runs.epochs)
+        print(cost.describe_plan(every, runs, None))
+        print(f"without times, and in the order of epochs: there is no file {sources.path_of(config.dataset)}")
+        return runs
     architectures = {
         name for one in every for seed in seeds for run in one.runs(seed) for name in paper_runs.networks(run)
     }
     machine.check_backend()
     from kdzoo.experiments import speed
 
-    measured = speed.measure(architectures, RunConfig(**{"model": "wrn16-1", "schedule": "1-1", **shared}))
+    measured = speed.measure(architectures, config, dataset)
     runs = paper_runs.order(every, seeds, measured.seconds)
     seconds = cost.estimate(runs, measured)
     print(cost.describe_plan(every, runs, lambda run: seconds[run.name]))

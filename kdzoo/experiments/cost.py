@@ -57,13 +57,15 @@ def estimate(runs: Sequence[Run], machine: MachineSpeed) -> dict[str, float]:
     return seconds
 
 
-def describe_plan(experiments: Sequence[Experiment], runs: Sequence[Run], seconds: Callable[[Run], float]) -> str:
+def describe_plan(
+    experiments: Sequence[Experiment], runs: Sequence[Run], seconds: Callable[[Run], float] | None
+) -> str:
     """Returns as Markdown the runs that are missing, in order, with their rows and their cost.
 
     Args:
         experiments: all experiments.
         runs: all their runs, in order.
-        seconds: estimates the seconds of a run.
+        seconds: estimates the seconds of a run; None if nothing is known, then the plan has no times.
     """
     missing = [run for run in runs if not (run.workdir / records.RECORD).exists()]
     faults = find_faults(experiments)
@@ -74,11 +76,11 @@ def describe_plan(experiments: Sequence[Experiment], runs: Sequence[Run], second
     for one in experiments:
         for run in (*one.teachers, *one.students.values()):
             rows_of[run.name][f"{one.row.table}.{one.line}"] = None
-    rows = [("run", "for table.line", "epochs", "minutes")]
+    rows = [("run", "for table.line", "epochs", *(["minutes"] if seconds else []))]
     for run in missing:
-        rows.append((run.name, ", ".join(rows_of[run.name]), f"{epochs(run)}", f"{seconds(run) / 60:.1f}"))
-    hours = sum(map(seconds, missing)) / 3600
-    return (
-        f"{tables.markdown(rows, words=2)}\n\n{len(missing)} of {len(runs)} runs are missing:"
-        f" {sum(map(epochs, missing)):,} epochs, about {hours:.1f} hours on this machine, as just measured{left_out}"
-    )
+        minutes = [f"{seconds(run) / 60:.1f}"] if seconds else []
+        rows.append((run.name, ", ".join(rows_of[run.name]), f"{epochs(run)}", *minutes))
+    total = f"{len(missing)} of {len(runs)} runs are missing: {sum(map(epochs, missing)):,} epochs"
+    if seconds:
+        total += f", about {sum(map(seconds, missing)) / 3600:.1f} hours on this machine, as just measured"
+    return f"{tables.markdown(rows, words=2)}\n\n{total}{left_out}"

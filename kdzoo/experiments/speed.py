@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kdzoo.data import sampling, sources
+from kdzoo.data import sampling
 from kdzoo.data.dataset import Dataset
 from kdzoo.experiments.cost import MachineSpeed
 from kdzoo.runs import names
@@ -17,14 +17,14 @@ SECONDS = 3.0  # of each measurement, without compilation
 SMALL_BATCH = 32  # of the biggest networks, which take seconds for a batch of 128
 
 
-def measure(architectures: Iterable[str], config: RunConfig) -> MachineSpeed:
+def measure(architectures: Iterable[str], config: RunConfig, dataset: Dataset) -> MachineSpeed:
     """Measures training steps of the smallest and the biggest network of each family, and interpolates the others.
 
     Args:
         architectures: networks to train, and their teachers.
-        config: configuration of any run: its data set, precision and batch size.
+        config: configuration of any run: its precision, batch size and numbers of examples.
+        dataset: the data set, of which only the sizes matter.
     """
-    dataset = sources.load(config.dataset, config.dataset_name)
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
     work = {name: multiplications(name, dataset) for name in sorted(set(architectures))}

@@ -200,6 +200,19 @@ def test_cifar10_through_tfds():
     cifar10 = sources.load("cifar10")
     assert (len(cifar10.train), len(cifar10.test), cifar10.image_shape) == (50_000, 10_000, (32, 32, 3))
     np.testing.assert_array_equal(np.bincount(cifar10.train.labels), [5000] * 10)
+    outline = sources.load_or_outline("cifar10")
+    for attribute in ("image_shape", "num_classes", "mean", "std", "augment"):
+        assert getattr(outline, attribute) == getattr(cifar10, attribute)
     channels = cifar10.train.images.reshape(-1, 3) / 255.0
     np.testing.assert_allclose(channels.mean(0), cifar10.mean, atol=1e-3)
     np.testing.assert_allclose(channels.std(0), cifar10.std, atol=5e-3)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_an_outline_has_the_sizes_of_its_data_set(name):
+    outline = sources.load_or_outline("npz:none.npz", name)
+    assert (len(outline.train), len(outline.test)) == (50_000, 10_000)
+    train, val = sampling.split_train(outline.train, train_examples=1000, val_examples=500)
+    for labels in (train.labels, val.labels):
+        assert len(set(np.bincount(labels, minlength=outline.num_classes))) == 1
+    assert train.images.shape == (1000, *outline.image_shape)

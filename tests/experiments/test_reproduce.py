@@ -110,6 +110,48 @@ def forget_paths(results: dict[str, dict]) -> dict[str, dict]:
     }
 
 
+NO_DATA = {"TFDS_DATA_DIR": None, "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+
+
+def plan(tmp_path: pathlib.Path, *args: str) -> tuple[list[str], list[list[str]], list[str]]:
+    """Heading, rows and remaining lines of a plan that is made where no data are."""
+    env = {**NO_DATA, "HOME": str(tmp_path)}
+    command = ("-m", "apps.reproduce", "--dry_run", *args, f"--workdir={tmp_path / 'runs'}")
+    done = run_python(*command, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    assert not (tmp_path / "runs").exists()
+    lines = [line for line in done.stdout.splitlines() if line]
+    heading, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    return heading, rows, [line for line in lines if not line.startswith("|")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [["--dataset=cifar10"], ["--dataset=npz:none.npz", "--dataset_name=cifar100"]])
+def test_a_plan_needs_no_data(args, tmp_path):
+    heading, rows, (total,) = plan(tmp_path, "--table=7", "--rows=0,wrn16-1:10/35", "--seeds=2", *args)
+    assert heading == ["run", "for table.line", "epochs", "minutes"]
+    assert [row[:3] for row in rows] == [
+        ["wrn16-1_60-200_seed0", "7.0", "200"],
+        ["wrn16-1_10-35_seed0", "7.+", "35"],
+        ["wrn16-1_60-200_kd_wrn16-1_10-35_seed0_seed0", "7.+", "200"],
+        ["wrn16-1_60-200_seed1", "7.0", "200"],
+        ["wrn16-1_60-200_kd_wrn16-1_10-35_seed0_seed1", "7.+", "200"],
+    ]
+    assert all(float(row[3]) > 0 for row in rows)
+    assert total.startswith("5 of 5 runs are missing: 835 epochs, about ")
+
+
+def test_a_plan_for_data_of_unknown_size_has_no_times(tmp_path):
+    heading, rows, notes = plan(tmp_path, "--table=7", "--rows=0", "--seeds=2", "--dataset=npz:none.npz")
+    assert heading == ["run", "for table.line", "epochs"]
+    assert [row[2] for row in rows] == ["200", "200"]
+    assert notes == [
+        "2 of 2 runs are missing: 400 epochs",
+        "without times, and in the order of epochs: there is no file none.npz",
+    ]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -121,6 +163,8 @@ def forget_paths(results: dict[str, dict]) -> dict[str, dict]:
         (["--table=7", "--rows=1", "--schedule_scale=2"], "A schedule must be"),
         (["--table=7", "--rows=1", "--via=vgg16"], "A model must be named"),
         (["--table=4"], "Table 4 is of ImageNet"),
+        (["--table=7", "--dataset=mnist", "--dry_run"], "dataset must be one of"),
+        (["--table=7", "--dataset=npz:none.npz"], "Received: no file none.npz"),
     ],
 )
 def test_impossible_flags_end_in_one_line(args, message, tmp_path):
