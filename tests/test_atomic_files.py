@@ -1,4 +1,4 @@
-"""Files that several processes and threads write at once."""
+"""Writes of files: several processes and threads write at once."""
 
 import os
 import pathlib

@@ -76,12 +76,12 @@ class Cache:
         if not directory.exists():
             return None
         try:
-            card = json.loads((directory / CARD).read_text())
+            card = _read_card(directory)
             row = RowType(tuple(card["shape"]), card["dtype"], card["about"])
             size = rows * row.record.itemsize
             if card["format"] != FORMAT or (directory / ROWS).stat().st_size != size:
                 raise ValueError("the size of its rows is not that of its card")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("Damaged, so rebuilt: %s: %s", directory, error)
             _remove(directory)
             return None
@@ -209,10 +209,14 @@ def _create(directory: pathlib.Path, key: Mapping[str, Any], rows: int, row: Row
 def _is_table(directory: pathlib.Path) -> bool:
     """Whether a directory is a table: it is named by the digest of the key in its card, and is no link."""
     try:
-        card = json.loads((directory / CARD).read_text())
+        card = _read_card(directory)
         return card["format"] == FORMAT and directory.name == _digest(card["key"]) and not directory.is_symlink()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return False
+
+
+def _read_card(directory: pathlib.Path) -> dict[str, Any]:
+    return files.read_json(directory / CARD, rule="A table of teacher outputs must have a card")
 
 
 def _digest(key: Mapping[str, Any]) -> str:
