@@ -57,7 +57,7 @@ def test_whole_numbers() -> None:
         ({"train_examples": "256"}, "train_examples must be a whole number.* Received: '256'"),
         ({"train_examples": -5}, "train_examples must be a whole number at least 0, .* Received: -5"),
         ({"val_examples": -1}, "val_examples must be a whole number at least 0, .* Received: -1"),
-        ({"lr": "0.1"}, "lr must be a number.* Received: '0.1'"),
+        ({"lr": "0.1"}, "lr must be above 0 and finite.* Received: '0.1'"),
         ({"lr": math.nan}, "lr must be above 0 and finite, .* Received: nan"),
         ({"weight_decay": math.inf}, "weight_decay must be at least 0 and finite, .* Received: inf"),
         ({"lr": 10**400}, "lr must be above 0 and finite"),
@@ -68,7 +68,7 @@ def test_whole_numbers() -> None:
         ({"schedule": None}, "schedule must be a text. Received: None"),
         ({"teachers": "runs/x"}, "teachers must be a list of texts"),
         ({"teachers": ("runs/x", "runs/x")}, "teachers of an ensemble must differ. Received: runs/x more than once"),
-        ({"teachers": ("runs/x",), "ce_weight": None}, "ce_weight must be a number"),
+        ({"teachers": ("runs/x",), "ce_weight": None}, "ce_weight must be at least 0"),
     ],
 )
 def test_a_configuration_of_other_types_or_ranges_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -142,15 +142,11 @@ class RunConfig:
 
     def _check_types(self) -> None:
         """Raises InputError if a field has a type that a record's JSON cannot hold, or another than its own."""
-        kinds: dict[Any, tuple[Any, str]] = {
-            str: (str, "a text"),
-            int: (int, "a whole number, not a text or a boolean"),
-            float: ((int, float), "a number, not a text or a boolean"),
-        }
+        kinds: dict[Any, Any] = {str: str, int: int, float: (int, float)}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            kind, rule = kinds.get(field.type, (object, ""))
-            if not isinstance(value, kind) or (field.type is not bool and isinstance(value, bool)):
+            if not isinstance(value, kinds.get(field.type, object)) or isinstance(value, bool):
+                rule = settings.RANGES.get(field.name, "a text")
                 raise InputError(f"{field.name} must be {rule}. Received: {repr(value)[:100]}")
         if not isinstance(self.teachers, (tuple, list)) or not all(isinstance(spec, str) for spec in self.teachers):
             raise InputError(f"teachers must be a list of texts, one for each. Received: {repr(self.teachers)[:100]}")

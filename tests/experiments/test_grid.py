@@ -72,7 +72,7 @@ def test_a_student_waits_for_its_teachers(teacher_run):
         ),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "train_examples": -5}]}, "at least 0, .*Received: -5"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "batch_size": 12.5}]}, "batch_size must be a whole number"),
-        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "lr": {"a": 1}}]}, "lr must be a number"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "lr": {"a": 1}}]}, "lr must be above 0"),
         ({"runs": [{"model": "wrn10-1", "schedule": ["1-2", None]}]}, "schedule must be a text"),
         ({"runs": [{"model": ["wrn10-1", 3], "schedule": "1-2"}]}, "model must be a text"),
         ({"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": 3}]}, "teacher must be a text"),
