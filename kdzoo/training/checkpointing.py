@@ -9,6 +9,7 @@ from typing import Any
 
 from kdzoo.runs import checkpoints, machine
 from kdzoo.runs.identity import changes, of_checkpoint
+from kdzoo.training import divergence
 from kdzoo.training.phases import Phases
 from kdzoo.training.state import TrainingState
 from zoo import InputError
@@ -25,6 +26,7 @@ class CheckpointWriter:
         state: of the run; read at each checkpoint.
         identity: all that the run's result depends on.
         seconds: longest time between two checkpoints.
+        lr: initial learning rate of the run.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class CheckpointWriter:
         identity: dict[str, Any],
         *,
         seconds: float,
+        lr: float,
     ):
         self._workdir, self._phases, self._state, self._identity = workdir, phases, state, identity
         self._seconds, self._saved = seconds, time.monotonic()
+        self._lr = lr
         self._saved_at: tuple[int, int] | None = None  # epoch and step
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future[None] | None = None
@@ -60,15 +64,17 @@ class CheckpointWriter:
         """Saves the run as it is now.
 
         Raises:
-            InputError: if the checkpoint before this one could not be written.
+            InputError: if the checkpoint before this one could not be written, or the weights diverged.
         """
         self._wait()
         steps = self._phases.steps_at(self._state.epoch)
+        arrays = steps.state()
+        divergence.check_weights(arrays, epoch=self._state.epoch + bool(self._state.step), lr=self._lr)
         self._pending = self._pool.submit(
             checkpoints.save,
             self._workdir,
             step=self._state.epoch * steps.per_epoch + self._state.step,
-            arrays=steps.state(),
+            arrays=arrays,
             meta={"place": dataclasses.asdict(self._state), "identity": self._identity},
         )
         self._saved, self._saved_at = time.monotonic(), (self._state.epoch, self._state.step)

@@ -1,6 +1,5 @@
 """The loop over the epochs and steps of a run."""
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from kdzoo.distillation import metrics, schedules
 from kdzoo.runs.events import NoSummaryWriter
 from kdzoo.runs.progress import Progress
+from kdzoo.training import divergence
 from kdzoo.training.checkpointing import CheckpointWriter
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.phases import Phases
@@ -78,6 +78,7 @@ class TrainingLoop:
             if self._stopping() and state.epoch < epochs:
                 self._checkpoints.before_stop()
                 raise Stopped(f"after epoch {state.epoch} of {epochs}")
+        self._check("the cross-entropy on the test set", state.history[-1]["test_ce"], epoch=epochs)
 
     def _train_epoch(self, steps: Steps) -> float:
         """Runs the steps that the epoch has left. Returns images per second."""
@@ -112,22 +113,30 @@ class TrainingLoop:
             )
         self._checkpoints.after_steps()
         if time.monotonic() - self._reported > REPORT_SECONDS:
-            self._report(logs=describe_metrics(steps.metrics()))
+            self._report(logs=self._metrics(steps))
 
     def _evaluate(self, steps: Steps, images_per_second: float) -> dict[str, float]:
         """The epoch's row of the history: training metrics, and the metrics of the test and validation images."""
         config, epoch = self._config, self._state.epoch
         row = {"epoch": epoch + 1, "lr": self._schedule.learning_rate(epoch, lr=config.lr, decay=config.lr_decay)}
-        row |= describe_metrics(steps.metrics())
+        row |= self._metrics(steps)
         row["images_per_second"] = images_per_second
-        if not math.isfinite(row["loss"]):
-            raise InputError(f"Training diverged in epoch {epoch + 1}; a smaller lr may pass. Received: lr {config.lr}")
         for name, split in self._evaluated.items():
             teacher_logits = self._teacher_test_logits() if name == "test" else None
-            described = metrics.describe(steps.predict(split), split.labels, teacher_logits=teacher_logits)
+            with np.errstate(invalid="ignore"):  # logits may overflow in an epoch and be finite in the next
+                described = metrics.describe(steps.predict(split), split.labels, teacher_logits=teacher_logits)
             row |= {f"{name}_{metric}": value for metric, value in described.items()}
         row["time"] = time.time()
         return row
+
+    def _metrics(self, steps: Steps) -> dict[str, float]:
+        """The epoch's training metrics so far. Raises InputError if the loss diverged."""
+        logs = steps.metrics()
+        self._check("the loss", logs["loss"], epoch=self._state.epoch + 1)
+        return describe_metrics(logs)
+
+    def _check(self, name: str, value: float, *, epoch: int) -> None:
+        divergence.check({name: value}, epoch=epoch, lr=self._config.lr)
 
     def _count_seconds(self) -> None:
         self._state.seconds = self._seconds_before + time.monotonic() - self._began

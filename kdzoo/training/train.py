@@ -54,7 +54,8 @@ def run(
 
     Raises:
         InputError: if the configuration is impossible or the workdir cannot take the run, as it holds one of another
-            configuration. Nothing is written then.
+            configuration. Nothing is written then. Also if training diverges: then there is no record and no file of
+            weights.
         Stopped: see `stopping`.
     """
     config.check()
@@ -101,7 +102,7 @@ def _train(
         with (
             record.event_file(workdir, result, state) as events,
             checkpointing.CheckpointWriter(
-                workdir, phases, state, inputs.identity, seconds=checkpoint_seconds
+                workdir, phases, state, inputs.identity, seconds=checkpoint_seconds, lr=inputs.config.lr
             ) as writer,
         ):
             loop = TrainingLoop(

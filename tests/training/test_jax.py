@@ -113,6 +113,7 @@ def test_fused_steps_on_the_device_see_the_same_views_and_learn_the_same(npz):
     [
         "distillation/test_losses.py",
         pytest.param("distillation/test_distiller.py", marks=pytest.mark.slow),
+        pytest.param("training/test_divergence.py", marks=pytest.mark.slow),
         pytest.param("training/test_training.py", marks=pytest.mark.slow),
         "training/test_resume.py -k resumed_run_ends",
     ],
