@@ -70,10 +70,6 @@ def from_arrays(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.
     mean, std = STATISTICS.get(name) or _statistics(train.images)
     if len(mean) != train.images.shape[-1]:
         raise InputError(f"Images of {name} must have {len(mean)} channels. Received: {train.images.shape[-1]}")
-    digest = hashlib.sha256()
-    for array in (train.images, train.labels, test.images, test.labels):
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
     return Dataset(
         name=name,
         train=train,
@@ -82,8 +78,17 @@ def from_arrays(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.
         mean=mean,
         std=std,
         augment="crop" if name == "digits" else "crop_flip",  # a mirrored digit is not a digit
-        fingerprint=digest.hexdigest(),
+        fingerprint=array_digest(train.images, train.labels, test.images, test.labels),
     )
+
+
+def array_digest(*arrays: np.ndarray) -> str:
+    """SHA-256 of the dtypes, shapes and values of arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def canonical(images: np.ndarray, labels: np.ndarray) -> Split:

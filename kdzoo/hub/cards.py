@@ -104,22 +104,12 @@ def verify(directory: pathlib.Path, card: dict[str, Any]) -> dict[str, bytes]:
     return contents
 
 
-def file_entry(content: bytes) -> dict[str, Any]:
-    """The card's entry of a file with this content: its size in bytes and its SHA-256."""
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
 def check_content(content: bytes, expected: dict[str, Any], *, spec: str) -> None:
     """Raises InputError if a file's content does not match its entry in the card.
 
     Args:
         content: of the file.
-        expected: the card's entry, see `file_entry`.
+        expected: the card's entry, see `kdzoo.digests.file_entry`.
         spec: path or address of the file, for the message.
     """
-    received = file_entry(content)
-    if received != expected:
-        raise InputError(
-            f"A published model's files must match its card: {expected['bytes']} bytes of SHA-256"
-            f" {expected['sha256'][:12]}. Received: {spec}: {received['bytes']} bytes of {received['sha256'][:12]}"
-        )
+    digests.check_content(content, expected, rule="A published model's files must match its card", spec=spec)

@@ -9,7 +9,6 @@ import dataclasses
 import difflib
 import fnmatch
 import functools
-import hashlib
 import logging
 import os
 import pathlib
@@ -88,7 +87,7 @@ class Trained:
         spec: the name, directory or address that the user gave.
         directory: holds the run or the published model.
         record: the run's record, or the model's card, which holds the same fields and more.
-        digest: returns the SHA-256 of the file of weights.
+        digest: returns the SHA-256 of the file of weights; raises InputError if a run's is not the one that it wrote.
         build: returns the network with its weights, in Keras's current dtype policy.
     """
 
@@ -133,15 +132,8 @@ def resolve(spec: str | os.PathLike[str]) -> Trained:
         name = record.get("published")
         hint = f"; its network is published as {name}" if name else ""
         raise InputError(f"A finished run must hold its weights. Received: {path}: none{hint}")
-    build = functools.partial(run_weights.load_model, spec)
-    return Trained(spec, directory, record, functools.partial(_digest_file, path), build)
-
-
-def _digest_file(path: pathlib.Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"A finished run must hold its weights. Received: {path}: {error.strerror}") from None
+    build = functools.partial(run_weights.load_model, spec, record)
+    return Trained(spec, directory, record, functools.partial(run_weights.verify, spec, record), build)
 
 
 def locate(name: str, *, path: str | os.PathLike[str] | None = None) -> pathlib.Path:

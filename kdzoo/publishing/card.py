@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from kdzoo import digests
 from kdzoo.data import augmentation
 from kdzoo.data.dataset import Split
 from kdzoo.distillation import metrics
@@ -72,7 +73,7 @@ def describe(
             key: record[key] for key in ("started", "wall_seconds", "images_per_second", "versions", "hardware")
         },
         "weights": weights,
-        "files": {file: cards.file_entry((directory / file).read_bytes()) for file in cards.FILES},
+        "files": {file: digests.file_entry((directory / file).read_bytes()) for file in cards.FILES},
         "versions": machine.versions(),
         "licence": licence,
         "citation": CITATION.format(version=record["versions"]["kdzoo"]),

@@ -80,9 +80,15 @@ def of_checkpoint(meta: Mapping[str, Any]) -> dict[str, Any]:
         {key: value for key, value in meta.items() if key != "backend"},
         dataset=meta["dataset_name"],
         fingerprint=meta["dataset"],
-        teachers=meta["teachers"],
+        teachers=[_of_server(teacher) for teacher in meta["teachers"]],
         backend=meta["backend"],
     )
+
+
+def _of_server(teacher: Any) -> Any:
+    """Returns what a checkpoint of 0.4 holds of a server, "NAME of test error 5.00 %", as an entry without digest."""
+    name, found, _ = teacher.partition(" of test error ") if isinstance(teacher, str) else (None, "", "")
+    return {"name": name} if found else teacher
 
 
 def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:

@@ -20,9 +20,10 @@ class Teacher(abc.ABC):
 
     Attributes:
         spec: its name, directory or address, as in the run's configuration.
-        digest: identifies the teacher when an interrupted run is resumed.
-        record: its entry in the student's record: name, method, seed, parameters, test_error_last in percent, and
-            where known its calibration error test_ece_last, from 0 to 1, and the records of its own teachers.
+        digest: SHA-256 of its content: of a zoo model's weights, of a SavedModel's files, of a server's logits for the
+            test images. Runs, checkpoints and tables of outputs know the teacher by it.
+        record: its entry in the student's record: name, method, seed, parameters, test_error_last in percent, digest,
+            and where known its calibration error test_ece_last, from 0 to 1, and the records of its own teachers.
         max_calls_ahead: how many calls of `compute` may run while the student trains. 0 for a teacher on the student's
             cores, where a call ahead would only slow the steps down.
         test_logits: [n, classes] of the test set, if the checks computed them.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kdzoo.data import augmentation
-from kdzoo.data.dataset import Dataset
+from kdzoo.data.dataset import Dataset, array_digest
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.base import Teacher
 from kdzoo.teachers.signature import Signature, logits_of, stages_of
@@ -21,7 +21,7 @@ class ExternalTeacher(Teacher):
     Args:
         spec: directory or address, as in the run's configuration.
         name: for the student's record.
-        digest: of its files; None for a model behind a server, which is identified by its name and test error.
+        digest: of its files; None for a model behind a server, whose content shows in its outputs alone.
         signature: the function of the model to call.
         call: computes the outputs, by name, for images in the dtype of the signature.
         config: the run's.
@@ -72,7 +72,7 @@ class ExternalTeacher(Teacher):
             )
 
     def measure(self, dataset: Dataset) -> None:
-        """Computes its test logits, and from them its test error and record.
+        """Computes its test logits, and from them its test error, its digest if it has none yet, and its record.
 
         Raises:
             InputError: if the outputs are no logits of the data set's classes, or hardly better than chance.
@@ -96,14 +96,15 @@ class ExternalTeacher(Teacher):
                 f"A teacher must know the classes of {dataset.name}, in the same order, from images in its own range"
                 f" (teacher_input={self._input}). Received: test error {error:.2f} % from {self.spec}"
             )
+        self.digest = self.digest or array_digest(logits)
         self.record = {
             "name": self._name,
             "method": None,
             "seed": None,
             "parameters": None,
             "test_error_last": error,
+            "digest": self.digest,
         }
-        self.digest = self.digest or f"{self._name} of test error {error:.2f} %"
 
     def key(self, dataset: Dataset) -> dict[str, Any]:
         return super().key(dataset) | {"signature": self._signature.name, "output": self._logits, "input": self._input}

@@ -40,9 +40,9 @@ class ZooTeacher(Teacher):
     """
 
     def __init__(self, trained: models.Trained, policy: str, *, attention: bool):
-        self.spec, self.digest = trained.spec, trained.digest()
         self._trained, self._policy, self._attention = trained, policy, attention
-        self.record = describe_model(trained)
+        self.spec, self.record = trained.spec, describe_model(trained)
+        self.digest: str = self.record["digest"]
         self.directory: pathlib.Path = trained.directory
         self._program: Program | None = None
         self._lock = threading.Lock()

@@ -42,7 +42,7 @@ class RunInputs:
             dataclasses.asdict(self.config),
             dataset=self.dataset.name,
             fingerprint=self.dataset.fingerprint,
-            teachers=[teacher.digest for teacher in self.ensemble.teachers],
+            teachers=[teacher.record for teacher in self.ensemble.teachers],
             backend=keras.backend.backend(),
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kdzoo.runs import checkpoints, machine, records, settings, weights
 from kdzoo.runs.config import RunConfig
+from kdzoo.runs.identity import WEIGHTS_DIGEST
 from kdzoo.runs.progress import Progress, silent
 from kdzoo.teachers import base, output_cache
 from kdzoo.training import build, checkpointing, finished, record, strategy, workdirs
@@ -119,7 +120,7 @@ def _train(
             if delivery.rows is not None:
                 state.sessions[-1]["teacher_rows"] = delivery.rows
             result |= {key: state.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": state.sessions}
-            weights.save_weights(workdir, model)
+            result[WEIGHTS_DIGEST] = weights.save_weights(workdir, model)
             records.write(workdir, result)
         workdirs.remove_checkpoints(workdir)
     return result

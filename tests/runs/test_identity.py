@@ -61,6 +61,15 @@ def test_a_checkpoint_of_0_4_is_of_the_same_run():
     assert identity.changes(identity.of_checkpoint(theirs | {"lr": 1.0}), ours) == ["lr 1.0, now 0.1"]
 
 
+def test_a_checkpoint_of_0_4_has_a_server_by_its_name():
+    """Version 0.4 held its name and its error to two decimals in place of a digest."""
+    theirs = CONFIG | {"dataset": "f", "dataset_name": "cifar10", "backend": "tensorflow"}
+    theirs = identity.of_checkpoint(theirs | {"teachers": ["wrn16-2_1-2 of test error 12.50 %"]})
+    assert identity.changes(theirs, identify(teachers=[TEACHER | {"digest": "d"}])) == []
+    other = TEACHER | {"digest": "d", "name": "wrn16-4_1-2"}
+    assert identity.changes(theirs, identify(teachers=[other])) != []
+
+
 def test_teachers_without_digests_are_compared_by_name_method_seed_and_error():
     new = TEACHER | {"digest": "d"}
     assert identity.same_teacher(TEACHER, new)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from conftest import run_python, start_python
+from kdzoo.data import sources
+from kdzoo.data.dataset import array_digest
 from kdzoo.hub import cards
 from kdzoo.hub.models import list_cards
 from kdzoo.runs import records, weights
@@ -186,10 +188,14 @@ def test_distilling_from_a_server_equals_distilling_from_the_run(config, teacher
     with served(models) as target:
         config = dataclasses.replace(config, teachers=(f"grpc://{target}/{NAME}",))
         away = train.run(config, tmp_path / "away")
+        client = Client(target, NAME)
+        test = sources.load(config.dataset).test.images
+        logits = client.predict(client.signatures()["features"], test)["logits"]
     for one, other in zip(losses(run), losses(away), strict=True):
         assert other == pytest.approx(one, rel=1e-4)
     assert away["test_agreement_last"] == run["test_agreement_last"]
     assert away["teachers"][0]["test_error_last"] == run["teachers"][0]["test_error_last"]
+    assert away["teachers"][0]["digest"] == array_digest(logits)
 
 
 @pytest.mark.slow

@@ -10,9 +10,10 @@ import pytest
 
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
 from kdzoo.experiments.grid import expand
+from kdzoo.hub import cards
 from kdzoo.runs import records, weights
 from kdzoo.runs.config import METHODS, RunConfig
-from kdzoo.teachers import resolve
+from kdzoo.teachers import resolve, saved_model
 from kdzoo.training import train
 from kdzoo.training.state import Stopped
 from zoo import InputError
@@ -30,7 +31,6 @@ def config(npz) -> RunConfig:
 def external(published, tmp_path_factory) -> pathlib.Path:
     """An external SavedModel of the same network: other names, images from 0 to 1, two versions."""
     import kdzoo
-    from kdzoo.hub import cards
 
     path = tmp_path_factory.mktemp("external") / "theirs"
     model = kdzoo.load(NAME, path=published)
@@ -67,6 +67,8 @@ def test_a_published_model_teaches_as_its_run_does(config, teacher_run, publishe
     assert all((a == b).all() for a, b in zip(runs["run"][0], runs["path"][0], strict=True))
     (teacher,) = runs["name"][1]["teachers"]
     assert teacher["name"] == NAME
+    assert teacher["digest"] == cards.read_card(published / NAME)["files"][cards.VARIABLES]["sha256"]
+    assert runs["run"][1]["teachers"][0]["digest"] == records.read(teacher_run)["weights_sha256"]
     assert teacher["test_error_last"] == records.read(teacher_run)["test_error_last"]
 
 
@@ -87,6 +89,7 @@ def test_an_external_savedmodel_teaches_like_the_run_of_its_network(config, teac
     assert theirs["test_agreement_last"] == ours["test_agreement_last"]
     (teacher,) = theirs["teachers"]
     assert teacher["name"] == "theirs"
+    assert teacher["digest"] == saved_model.digest_saved_model(external / "10")  # its newest version
     assert teacher["test_error_last"] == ours["teachers"][0]["test_error_last"]
 
 
