@@ -30,6 +30,19 @@ _log = logging.getLogger(__name__)
 CACHE_GB = 10.0
 FORMAT = 1
 CARD, ROWS = "card.json", "rows"
+# Settings in the environment that change the last bits of a network's outputs, or more of them. Each is part of a
+# table's key if it is set. docs/guides/caching.md lists what was measured.
+NUMERIC_SETTINGS = (
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +278,9 @@ def find(source: str, gigabytes: float = CACHE_GB) -> Cache | None:
 
 
 def computed_by() -> dict[str, Any]:
-    """What the last bits of a network's outputs depend on, apart from its weights and images: libraries and processor.
+    """What the last bits of a network's outputs depend on, apart from its weights and images.
+
+    That is libraries, settings and processor.
 
     It is part of each table's key, so a run computes the same numbers whether a table is empty, partly filled or full.
     """
@@ -273,7 +288,7 @@ def computed_by() -> dict[str, Any]:
 
     now, hardware = machine.versions(), machine.hardware()
     setup = {key: now[key] for key in ("keras", "backend", now["backend"])}
-    setup |= {name: os.environ[name] for name in ("TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS") if name in os.environ}
+    setup |= {name: os.environ[name] for name in NUMERIC_SETTINGS if name in os.environ}
     setup["floatx"] = keras.config.floatx()
     return setup | {"on": hardware["accelerators"] or [hardware["processor"], _instructions()]}
 

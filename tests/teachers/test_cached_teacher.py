@@ -1,5 +1,6 @@
-"""One teacher and its tables: the key of a table, and tables that version 0.4 wrote."""
+"""One teacher and its tables: what the key of a table holds, and tables that version 0.4 wrote."""
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -7,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from conftest import run_python
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import output_cache
@@ -96,3 +98,79 @@ def test_the_key_of_an_external_teacher(dataset):
         "output": "score",
         "input": "raw",
     }
+
+
+def server(dataset: Dataset, scale: float, *, spec: str = "grpc://one:8500/name") -> ExternalTeacher:
+    """A served teacher without a test error, whose logits are of this scale."""
+    signature = Signature("classify", "x", "uint8", (8, 8, 1), {"score": (3,)})
+
+    def call(images):
+        return {"score": scale * (2 * np.eye(3, dtype=np.float32) - 1)[np.arange(len(images)) % 3]}
+
+    teacher = ExternalTeacher(spec, "name", None, signature, call, RunConfig("wrn10-1", "1-1"))
+    teacher.check(dataset)
+    teacher.measure(dataset)
+    return teacher
+
+
+def test_servers_of_one_name_and_error_share_no_rows(dataset, tmp_path):
+    config = RunConfig("wrn10-1", "1-1", teachers=("grpc://one:8500/name",), kd_weight=0.9, augment="crop")
+    small, large, moved = server(dataset, 1.0), server(dataset, 19.0), server(dataset, 1.0, spec="grpc://two:1/name")
+    assert small.record["test_error_last"] == large.record["test_error_last"] == 0
+    assert small.record["digest"] == moved.record["digest"] != large.record["digest"]
+    rows = np.arange(4)
+    for teacher, scale, present in ((small, 1, False), (large, 19, False), (small, 1, True), (moved, 1, True)):
+        with contextlib.closing(CachedTeacher(teacher, dataset, config, Cache(tmp_path))) as cached:
+            outputs, missing = cached.look_up(rows)
+            assert (~missing).tolist() == [present] * len(rows)
+            logits = outputs["logits"] if present else cached.compute(rows)["logits"]
+            assert logits.max() == scale
+
+
+def test_one_bit_of_one_logit_makes_another_server(dataset):
+    assert server(dataset, 1.0).digest != server(dataset, float(np.nextafter(np.float32(1), np.float32(2)))).digest
+
+
+def test_settings_that_change_logits_are_part_of_every_key(monkeypatch):
+    for name in output_cache.NUMERIC_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    unset = output_cache.computed_by()
+    assert unset.keys() == {"keras", "backend", unset["backend"], "floatx", "on"}  # as in 0.4
+    for name in output_cache.NUMERIC_SETTINGS:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "1")
+            assert output_cache.computed_by() == unset | {name: "1"}
+
+
+LOGITS_OF_SETTING = """
+import sys
+import numpy as np
+from kdzoo.distillation.dtype import dtype_policy
+from kdzoo.hub import models
+from kdzoo.teachers import output_cache
+from kdzoo.teachers.zoo_teacher import compile_program
+
+with dtype_policy("mixed_bfloat16"):
+    model = models.find("wrn16-2_10-35").build()
+images = np.random.default_rng(0).normal(size=(128, *model.input_shape[1:])).astype("f4")
+np.save(sys.argv[1], np.asarray(compile_program(model, attention=False)(images)[0]))
+print(output_cache.computed_by())
+"""
+
+
+@pytest.mark.slow
+def test_a_setting_that_changes_logits_has_tables_of_its_own(tmp_path):
+    """On a processor with bfloat16 instructions: oneDNN without them rounds elsewhere."""
+    pytest.importorskip("tensorflow")
+    if "avx512_bf16" not in pathlib.Path("/proc/cpuinfo").read_text():
+        pytest.skip("the processor has no bfloat16 instructions")
+    logits, keys = [], []
+    for setting in (None, "AVX512_CORE"):
+        environment = {"ONEDNN_MAX_CPU_ISA": setting, "KERAS_BACKEND": "tensorflow"}
+        path = tmp_path / f"{setting}.npy"
+        done = run_python("-c", LOGITS_OF_SETTING, str(path), env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        keys.append(done.stdout.splitlines()[-1])
+        logits.append(np.load(path))
+    assert 0 < np.abs(logits[0] - logits[1]).max() < 0.1
+    assert keys[0] != keys[1]
