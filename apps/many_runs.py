@@ -1,5 +1,6 @@
 """Makes many runs, each in a process of its own: the common part of `apps.sweep` and `apps.reproduce`."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -8,6 +9,7 @@ from absl import flags
 from apps import flag_values, run_config, run_flags, runs_display, signals
 from kdzoo.experiments import local_scheduler
 from kdzoo.experiments.grid import Run
+from kdzoo.runs import parent_process
 
 
 def define_flags() -> None:
@@ -43,6 +45,7 @@ def run_all(runs: Sequence[Run], finished: Callable[[Run], None] = lambda run: N
                 reported.add(run.name)
                 finished(run)
 
+    os.environ.update(parent_process.environment())
     with signals.stop_signals() as received:
         local_scheduler.run_all(
             runs,

@@ -9,7 +9,7 @@ from absl import flags
 
 from apps import run_config, signals
 from kdzoo import training
-from kdzoo.runs import machine, progress, records
+from kdzoo.runs import machine, parent_process, progress, records
 from kdzoo.runs.config import RunConfig
 
 FLAGS = flags.FLAGS
@@ -22,6 +22,7 @@ def train(model: str, **distillation: Any) -> None:
         model: architecture, for example wrn16-2.
         **distillation: fields of `kdzoo.RunConfig` that replace the flags' values: teachers and loss weights.
     """
+    parent_process.end_with_parent()
     config = run_config.from_flags(model=model, **distillation)
     finished = (pathlib.Path(FLAGS.workdir) / records.RECORD).exists() and not FLAGS.restart
     record = run_training(config, FLAGS.workdir, kind=FLAGS.progress, **run_config.options_from_flags())

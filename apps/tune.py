@@ -23,7 +23,6 @@ import logging
 import os
 import pathlib
 import sys
-import threading
 import time
 from collections.abc import Sequence
 
@@ -31,11 +30,9 @@ from absl import flags
 
 from apps import command, flag_values, run_config, run_flags, signals
 from kdzoo.experiments import machine_share, outcomes, recommendation, roles, search_space
-from kdzoo.runs import machine
+from kdzoo.runs import machine, parent_process
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.settings import RANGES
-
-PARENT = "KDZOO_TUNE_CHIEF"  # process ID of the chief that started this worker
 
 flags.DEFINE_string("student", None, "Architecture of the student. Example: wrn16-1. Required.", required=True)
 flags.DEFINE_string(
@@ -123,14 +120,14 @@ flags.FLAGS["val_examples"].help = (
 def main() -> int:
     args = flags.FLAGS
     search = search_from_flags()
-    _end_with_chief()
+    parent_process.end_with_parent()
     options = run_config.options_from_flags()
     began = time.monotonic()
     budget = float("inf") if args.budget_minutes is None else 60 * args.budget_minutes
     with signals.stop_signals() as received:
         devices = machine_share.gpus()
         if roles.role() == "chief" or (roles.role() == "single" and args.workers > 1):
-            os.environ[PARENT] = str(os.getpid())
+            os.environ.update(parent_process.environment())
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a chief trains nothing, so all GPU memory is for its workers
         machine.check_backend()
         from kdzoo.experiments import run_search
@@ -169,20 +166,6 @@ def search_from_flags() -> search_space.Search:
     )
     search.check()
     return search
-
-
-def _end_with_chief() -> None:
-    """Ends this worker once the chief that started it has ended; a killed chief cannot end it."""
-    chief = os.environ.get(PARENT)
-    if chief is None:
-        return
-
-    def watch() -> None:
-        while os.getppid() == int(chief):
-            time.sleep(0.5)
-        os._exit(1)  # at any moment: a search survives that
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _recommend(search: search_space.Search, trials: Sequence[outcomes.Outcome], finished: bool) -> int:

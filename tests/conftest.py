@@ -9,6 +9,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kdzoo does, should Ten
 import atexit
 import shutil
 import tempfile
+import time
 
 import numpy as np
 import pytest
@@ -60,6 +61,19 @@ def ends_within(process: subprocess.Popen, seconds: float) -> bool:
         return False
     assert process.returncode == 0
     return True
+
+
+def list_commands_with(path: pathlib.Path) -> list[str]:
+    """Lists the process IDs of the commands that name this path."""
+    return subprocess.run(["pgrep", "-f", str(path)], capture_output=True, text=True, check=False).stdout.split()
+
+
+def assert_no_command_with(path: pathlib.Path, *, seconds: float) -> None:
+    """Fails unless the commands that name this path end within so many seconds."""
+    began = time.monotonic()
+    while running := list_commands_with(path):
+        assert time.monotonic() - began < seconds, running
+        time.sleep(0.1)
 
 
 def app(backend: str, name: str, *args: str) -> dict:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdzoo.data import augmentation
 from kdzoo.hub import cards
-from kdzoo.runs import records
+from kdzoo.runs import parent_process, records
 from kdzoo.runs.weights import load_model
 from zoo import InputError, list_stages
 
@@ -41,6 +41,7 @@ def write_in_own_process(run: pathlib.Path, directory: pathlib.Path, store: str)
     environment["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(pathlib.Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
     )
+    environment |= parent_process.environment()
     command = [sys.executable, "-m", __name__, str(run), str(directory), store]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -53,6 +54,7 @@ def write_in_own_process(run: pathlib.Path, directory: pathlib.Path, store: str)
 
 def main(run: str, directory: str, store: str) -> None:
     """Writes the SavedModel of a run's network and prints the weights, as `write_saved_model` returns them, as JSON."""
+    parent_process.end_with_parent()
     model = load_model(run)
     dataset = records.read(run)["dataset"]
     print(json.dumps(write_saved_model(model, directory, mean=dataset["mean"], std=dataset["std"], store=store)))

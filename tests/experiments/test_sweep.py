@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import run_python, start_python
+from conftest import assert_no_command_with, list_commands_with, run_python, start_python
 from kdzoo import files
 from kdzoo.runs import records
 
@@ -82,6 +82,19 @@ def test_a_sweep_waits_for_a_run_of_another_process(grid, tmp_path):
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "1 of 1 runs finished" in stdout
+
+
+def test_the_runs_of_a_killed_sweep_end_with_it(grid, tmp_path):
+    log = tmp_path / "runs" / "logs" / "wrn10-1_1-1_seed0.txt"
+    with start_python("-m", "apps.sweep", grid({"model": "wrn10-1", "schedule": "1-1"})) as process:
+        while not log.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        while len(list_commands_with(tmp_path)) < 2:
+            time.sleep(0.05)
+        process.kill()
+    # Far less than it takes until the run shows progress, and so meets the closed pipe.
+    assert_no_command_with(tmp_path, seconds=3)
 
 
 @pytest.mark.slow

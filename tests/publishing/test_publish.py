@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from conftest import start_python
+from conftest import assert_no_command_with, start_python
 from kdzoo.hub import cards, models
 from kdzoo.publishing import publisher
 from kdzoo.runs import records
@@ -103,6 +103,7 @@ def test_a_killed_publication_leaves_nothing_that_load_finds(teacher_run, tmp_pa
         time.sleep(random.uniform(2, 9))
         process.kill()
         process.communicate()
+        assert_no_command_with(tmp_path, seconds=3)  # else it would write into the next publication
         for name in models.list_models(path=tmp_path):
             assert name == NAME
             models.load(name, path=tmp_path)
