@@ -6,7 +6,7 @@ import os
 import pathlib
 from typing import Any
 
-from kdzoo import files, schemas
+from kdzoo import digests, files, schemas
 from zoo import InputError
 
 CARD = "card.json"

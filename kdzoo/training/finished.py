@@ -8,7 +8,7 @@ from typing import Any
 
 from kdzoo.data import sources
 from kdzoo.hub import cards
-from kdzoo.runs import identity, records
+from kdzoo.runs import identity, records, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import resolve
 from zoo import InputError
@@ -22,7 +22,7 @@ def find(workdir: pathlib.Path, ours: Mapping[str, Any]) -> dict[str, Any] | Non
         ours: identity of the run, with its data and teachers known.
 
     Raises:
-        InputError: if it is the record of another run.
+        InputError: if it is the record of another run, or the weights beside it are not those that the run wrote.
     """
     if not (workdir / records.RECORD).exists():
         return None
@@ -32,6 +32,8 @@ def find(workdir: pathlib.Path, ours: Mapping[str, Any]) -> dict[str, Any] | Non
             "workdir must not hold a finished run of another configuration, unless restart is set."
             f" Received: {workdir}: {'; '.join(changed)}"
         )
+    if (workdir / weights.WEIGHTS).exists():
+        weights.verify(workdir, record)
     return record
 
 
