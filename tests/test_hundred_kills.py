@@ -55,7 +55,8 @@ COMMANDS = {
     ),
 }
 SHARES = {"reproduce": 10, "sweep": 12, "tune": 10, "distill": 20, "train": 20, "publish": 14, "precompute": 14}
-CLOCKS = {*records.TIMING, "minutes", "published"}
+# Keys that depend on the clock, and KerasTuner's set of the trials tried, which it writes in any order.
+NOT_COMPARED_KEYS = {*records.TIMING, "minutes", "published", "tried_so_far"}
 # Curves, logs, figures, and Markdown that counts minutes: they are there, but what they hold depends on the clock.
 NOT_COMPARED = (".png", ".svg", ".txt", ".html", "recommendation.md")
 
@@ -100,14 +101,14 @@ def read(path: pathlib.Path, root: pathlib.Path) -> Any:
     if path.name.endswith(NOT_COMPARED):
         return None
     if path.suffix == ".json":
-        return without_clocks(json.loads(path.read_text().replace(str(root), "ROOT")))
+        return compared_keys(json.loads(path.read_text().replace(str(root), "ROOT")))
     return path.read_bytes().replace(str(root).encode(), b"ROOT")
 
 
-def without_clocks(value: Any) -> Any:
+def compared_keys(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_clocks(item) for key, item in value.items() if key not in CLOCKS}
-    return [without_clocks(item) for item in value] if isinstance(value, list) else value
+        return {key: compared_keys(item) for key, item in value.items() if key not in NOT_COMPARED_KEYS}
+    return [compared_keys(item) for item in value] if isinstance(value, list) else value
 
 
 def run_undisturbed(name: str, root: pathlib.Path, teacher: pathlib.Path) -> Undisturbed:
