@@ -26,10 +26,8 @@ def train(model: str, **distillation: Any) -> None:
     config = run_config.from_flags(model=model, **distillation)
     finished = (pathlib.Path(FLAGS.workdir) / records.RECORD).exists() and not FLAGS.restart
     record = run_training(config, FLAGS.workdir, kind=FLAGS.progress, **run_config.options_from_flags())
-    if finished:
-        print("The run is finished already, as configured; --restart would train it anew:")
     print(
-        f"{record['name']} on {record['dataset']['name']}: test error {record['test_error_last']:.2f} %"
+        f"{'finished before: ' if finished else ''}{record['name']} on {record['dataset']['name']}: test error {record['test_error_last']:.2f} %"
         f" (best {record['test_error_best']:.2f} % in epoch {record['test_error_best_epoch']}),"
         f" {record['parameters']:,} parameters, {record['wall_seconds'] / 60:.1f} minutes: {FLAGS.workdir}"
     )
