@@ -27,7 +27,8 @@ def train(model: str, **distillation: Any) -> None:
     finished = (pathlib.Path(FLAGS.workdir) / records.RECORD).exists() and not FLAGS.restart
     record = run_training(config, FLAGS.workdir, kind=FLAGS.progress, **run_config.options_from_flags())
     print(
-        f"{'finished before: ' if finished else ''}{record['name']} on {record['dataset']['name']}: test error {record['test_error_last']:.2f} %"
+        f"{'finished before: ' if finished else ''}{record['name']} on {record['dataset']['name']}:"
+        f" test error {record['test_error_last']:.2f} %"
         f" (best {record['test_error_best']:.2f} % in epoch {record['test_error_best_epoch']}),"
         f" {record['parameters']:,} parameters, {record['wall_seconds'] / 60:.1f} minutes: {FLAGS.workdir}"
     )
