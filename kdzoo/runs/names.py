@@ -44,7 +44,7 @@ def parse(name: str) -> ModelName:
     """
     match = re.fullmatch(r"([a-z]+)([1-9][0-9]{0,3})(?:-([1-9][0-9]{0,3}))?(?:_(.+))?", name)
     if not match or match[1] not in FAMILIES or (match[3] is None) != (FAMILIES[match[1]].width is None):
-        raise InputError(f"{RULE}. Received: {name}")
+        raise InputError(f"{RULE}. Received: {name or 'nothing'}")
     family, depth, width, schedule = match.groups()
     return ModelName(family, int(depth), int(width) if width else None, schedules.parse(schedule) if schedule else None)
 
