@@ -12,11 +12,13 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.experiments import search_directory
 from kdzoo.experiments.search_space import NONE, Search
 from kdzoo.experiments.trial_configs import student_config
-from kdzoo.runs import names, records
+from kdzoo.runs import identity, names, records
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import base, resolve
 from kdzoo.training import workdirs
 from zoo import InputError
+
+_DIGEST = "digest of teacher "  # with the spec: a key of the description
 
 
 def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEADLINE) -> tuple[Search, dict[str, Any]]:
@@ -31,7 +33,7 @@ def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEA
         The search with its number of held-out examples, and its description for `search_directory.DESCRIPTION`.
 
     Raises:
-        InputError: if it is impossible, or the directory holds another search.
+        InputError: if it is impossible, two teachers are one under two paths, or the directory holds another search.
     """
     search.check()
     workdirs.check(workdir)
@@ -43,6 +45,8 @@ def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEA
     elif (workdir / records.RECORD).exists() or (workdir.exists() and not workdir.is_dir()):
         raise InputError(f"workdir must be a directory for a search alone. Received: {workdir}")
     else:
+        # Not where a search resumes: one that an earlier version began may compare a teacher with itself.
+        identity.check_teachers_differ((spec, description.get(_DIGEST + spec, spec)) for spec in search.teachers)
         for model in (search.student.model, *search.architectures):  # raises InputError for an impossible depth
             names.build(model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
     return prepared, description
@@ -101,7 +105,7 @@ def describe_search(search: Search, dataset: Dataset, *, deadline: float = base.
     description |= {"student data set's fingerprint": dataset.fingerprint, "backend": keras.backend.backend()}
     for spec in search.teachers:
         if spec != NONE and spec not in search.architectures:
-            description[f"digest of teacher {spec}"] = _digest(spec, search, dataset, deadline)
+            description[_DIGEST + spec] = _digest(spec, search, dataset, deadline)
     return json.loads(json.dumps(description))
 
 

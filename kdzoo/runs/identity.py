@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kdzoo.runs.config import RunConfig
+from zoo import InputError
 
 Record = Mapping[str, Any]
 WEIGHTS_DIGEST = "weights_sha256"  # a record's key: SHA-256 of the run's file of weights
@@ -122,6 +123,19 @@ def same_teacher(one: Any, other: Any) -> bool:
     one, other = (teacher if isinstance(teacher, Mapping) else {"digest": teacher} for teacher in (one, other))
     keys = ("digest",) if one.get("digest") and other.get("digest") else _WITHOUT_DIGEST
     return all(one[key] == other[key] for key in keys if key in one and key in other)
+
+
+def check_teachers_differ(teachers: Iterable[tuple[str, str]]) -> None:
+    """Raises InputError if two of several teachers are one, for example under two paths.
+
+    Args:
+        teachers: spec and digest of each.
+    """
+    specs: dict[str, str] = {}
+    for spec, digest in teachers:
+        if digest in specs:
+            raise InputError(f"The teachers must differ. Received: {spec}, the same as {specs[digest]}")
+        specs[digest] = spec
 
 
 def complete_digests(records: Iterable[Record]) -> dict[tuple[Any, ...], str]:

@@ -4,13 +4,13 @@ from typing import Any
 
 from kdzoo.data.dataset import Dataset
 from kdzoo.hub import models
+from kdzoo.runs import identity
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.base import DEADLINE, Teacher
 from kdzoo.teachers.external import ExternalTeacher
 from kdzoo.teachers.saved_model import digest_saved_model, find_saved_model, load_saved_model
 from kdzoo.teachers.signature import choose_signature
 from kdzoo.teachers.zoo_teacher import ZooTeacher, describe_model
-from zoo import InputError
 
 GRPC = "grpc://"
 
@@ -40,14 +40,7 @@ class Ensemble:
             teacher.check(dataset)
             if isinstance(teacher, ExternalTeacher):
                 teacher.measure(dataset)
-        specs: dict[str, str] = {}
-        for teacher in self.teachers:
-            if teacher.digest in specs:
-                raise InputError(
-                    "The teachers of an ensemble must differ."
-                    f" Received: {teacher.spec}, the same as {specs[teacher.digest]}"
-                )
-            specs[teacher.digest] = teacher.spec
+        identity.check_teachers_differ((teacher.spec, teacher.digest) for teacher in self.teachers)
 
 
 def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher:

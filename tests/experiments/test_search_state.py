@@ -77,6 +77,32 @@ def test_another_teacher_at_the_same_path_is_refused_at_the_start(begun, stopped
         shutil.move(before, teacher)
 
 
+def test_a_teacher_under_two_paths_is_refused_in_a_new_search(student, teacher, tmp_path):
+    (tmp_path / "link").symlink_to(teacher)
+    copy = shutil.copytree(teacher, tmp_path / "copy")
+    for other in (tmp_path / "link", copy):
+        search = Search(student, teachers=("none", str(teacher), str(other)))
+        with pytest.raises(InputError, match=rf"teachers must differ\. Received: {other}, the same as {teacher}$"):
+            search_state.prepare(search, tmp_path / "search")
+        assert not (tmp_path / "search").exists()
+    search, description = search_state.prepare(
+        Search(student, teachers=(str(teacher), str(FIXTURES / "run"))), tmp_path / "search"
+    )
+    digests = [description[f"digest of teacher {spec}"] for spec in search.teachers]
+    assert digests[0] != digests[1]
+
+
+def test_a_search_of_an_earlier_version_with_a_teacher_under_two_paths_resumes(student, teacher, tmp_path):
+    (tmp_path / "link").symlink_to(teacher)
+    search = Search(student, teachers=("none", str(teacher)))
+    _, description = search_state.prepare(search, tmp_path / "search")
+    teachers = [*search.teachers, str(tmp_path / "link")]
+    (tmp_path / "search" / "search").mkdir(parents=True)
+    (tmp_path / "search" / "search" / "search.json").write_text(json.dumps(description | {"teachers": teachers}))
+    prepared, _ = search_state.prepare(dataclasses.replace(search, teachers=tuple(teachers)), tmp_path / "search")
+    assert list(prepared.teachers) == teachers
+
+
 def test_a_search_of_version_0_4_resumes(begun, teacher):
     search, workdir = begun
     edit(workdir, {"backend": None, f"digest of teacher {teacher}": None, "student teacher_dtype": None})

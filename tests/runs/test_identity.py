@@ -4,6 +4,7 @@ import pytest
 
 from kdzoo.runs import identity
 from kdzoo.runs.config import RunConfig
+from zoo import InputError
 
 CONFIG = dataclasses.asdict(RunConfig("wrn16-1", "1-2", teachers=("a",), kd_weight=0.9, ce_weight=0.1))
 TEACHER = {"name": "wrn16-2_1-2", "method": "none", "seed": 0, "test_error_last": 12.5}
@@ -47,6 +48,12 @@ def test_what_changes_no_result_is_left_out(changes, parts):
 )
 def test_what_changes_a_result_is_named(changes, parts, line):
     assert identity.changes(identify(), identify(changes, **parts)) == [line]
+
+
+def test_teachers_of_one_content_are_refused():
+    identity.check_teachers_differ([("a", "d"), ("b", "e")])
+    with pytest.raises(InputError, match=r"^The teachers must differ\. Received: c, the same as a$"):
+        identity.check_teachers_differ([("a", "d"), ("b", "e"), ("c", "d")])
 
 
 def test_the_path_of_an_npz_file_is_no_name():
