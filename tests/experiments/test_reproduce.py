@@ -4,7 +4,6 @@ import contextlib
 import csv
 import os
 import pathlib
-import random
 import signal
 import subprocess
 import time
@@ -79,77 +78,6 @@ def kill_all(process) -> None:
     for pid in (process.pid, *map(int, children.stdout.split())):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.slow
-def test_ten_kills_change_nothing(tmp_path):
-    with reproduce(tmp_path / "undisturbed", "--jobs=2") as process:
-        process.communicate()
-    rng, kills = random.Random(0), 0
-    while kills < 10:
-        with reproduce(tmp_path / "killed", "--jobs=2", "--checkpoint_minutes=0.01") as process:
-            try:
-                process.communicate(timeout=rng.uniform(10, 25))
-            except subprocess.TimeoutExpired:
-                kill_all(process)
-                kills += 1
-            else:
-                break
-    assert kills == 10
-    with reproduce(tmp_path / "killed", "--jobs=2") as process:
-        output, errors = process.communicate()
-    assert not process.returncode, output + errors
-    assert forget_paths(finished(tmp_path / "killed")) == forget_paths(finished(tmp_path / "undisturbed"))
-
-
-def forget_paths(results: dict[str, dict]) -> dict[str, dict]:
-    return {
-        name: result
-        | {"config": result["config"] | {"teachers": [pathlib.Path(t).name for t in result["config"]["teachers"]]}}
-        for name, result in results.items()
-    }
-
-
-NO_DATA = {"TFDS_DATA_DIR": None, "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-
-
-def plan(tmp_path: pathlib.Path, *args: str) -> tuple[list[str], list[list[str]], list[str]]:
-    """Heading, rows and remaining lines of a plan that is made where no data are."""
-    env = {**NO_DATA, "HOME": str(tmp_path)}
-    command = ("-m", "apps.reproduce", "--dry_run", *args, f"--workdir={tmp_path / 'runs'}")
-    done = run_python(*command, env=env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not done.stderr
-    assert not (tmp_path / "runs").exists()
-    lines = [line for line in done.stdout.splitlines() if line]
-    heading, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-    return heading, rows, [line for line in lines if not line.startswith("|")]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("args", [["--dataset=cifar10"], ["--dataset=npz:none.npz", "--dataset_name=cifar100"]])
-def test_a_plan_needs_no_data(args, tmp_path):
-    heading, rows, (total,) = plan(tmp_path, "--table=7", "--rows=0,wrn16-1:10/35", "--seeds=2", *args)
-    assert heading == ["run", "for table.line", "epochs", "minutes"]
-    assert [row[:3] for row in rows] == [
-        ["wrn16-1_60-200_seed0", "7.0", "200"],
-        ["wrn16-1_10-35_seed0", "7.+", "35"],
-        ["wrn16-1_60-200_kd_wrn16-1_10-35_seed0_seed0", "7.+", "200"],
-        ["wrn16-1_60-200_seed1", "7.0", "200"],
-        ["wrn16-1_60-200_kd_wrn16-1_10-35_seed0_seed1", "7.+", "200"],
-    ]
-    assert all(float(row[3]) > 0 for row in rows)
-    assert total.startswith("5 of 5 runs are missing: 835 epochs, about ")
-
-
-def test_a_plan_for_data_of_unknown_size_has_no_times(tmp_path):
-    heading, rows, notes = plan(tmp_path, "--table=7", "--rows=0", "--seeds=2", "--dataset=npz:none.npz")
-    assert heading == ["run", "for table.line", "epochs"]
-    assert [row[2] for row in rows] == ["200", "200"]
-    assert notes == [
-        "2 of 2 runs are missing: 400 epochs",
-        "without times, and in the order of epochs: there is no file none.npz",
-    ]
 
 
 @pytest.mark.parametrize(
