@@ -30,6 +30,7 @@ setup(
         "keras-tuner[bayesian]>=1.4.8,<2",
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",
+        "packaging>=24.2",  # SPDX expressions on cards; keras needs it too
         "requests>=2.32,<3",  # published models from a server; tensorflow-datasets needs it too
         "scikit-learn>=1.5,<2",  # the digits, and the tuner's Bayesian search
         "scipy>=1.13,<2",  # the quantile of Student's t; scikit-learn needs it too

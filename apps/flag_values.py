@@ -43,10 +43,12 @@ def define_numbers(
     flags.DEFINE(_Numbers(name, accepted), name, default, help_text, serializer=_NumbersSerializer(), required=required)
 
 
-def define_directory(name: str, default: str | None, description: str, *, required: bool = False) -> None:
-    """Defines a flag of one directory, which need not exist."""
+def define_directory(
+    name: str, default: str | None, description: str, *, required: bool = False, exists: bool = False
+) -> None:
+    """Defines a flag of one directory, which must exist if `exists` is set."""
     serializer: Any = flags.ArgumentSerializer()
-    flags.DEFINE(_Directory(name), name, default, description, serializer=serializer, required=required)
+    flags.DEFINE(_Directory(name, exists), name, default, description, serializer=serializer, required=required)
 
 
 class _Number(flags.ArgumentParser):
@@ -97,11 +99,11 @@ class _NumbersSerializer(flags.ArgumentSerializer):
 class _Directory(flags.ArgumentParser):
     """Parses the path of a directory."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, exists: bool):
         super().__init__()
-        self._name = name
+        self._name, self._exists = name, exists
 
     def parse(self, argument: Any) -> Any:
-        """Returns the path. Raises InputError if no directory can have it."""
-        files.check_directory(argument, name=self._name)
+        """Returns the path. Raises InputError if no directory can have it, or none has it that must."""
+        files.check_directory(argument, name=self._name, exists=self._exists)
         return argument

@@ -19,6 +19,7 @@ flag_values.define_directory(
     "path",
     None,
     "The only folder of published models to search. Default: $KDZOO_HOME, then the checkout's saved_models.",
+    exists=True,
 )
 
 

@@ -37,7 +37,7 @@ flags.DEFINE_string(
     " the run's record.",
 )
 flags.DEFINE_string(
-    "licence", None, "SPDX identifier of the licence on the card. Example: Apache-2.0. Default: no licence is stated."
+    "licence", None, "SPDX expression of the licence on the card. Example: Apache-2.0. Default: no licence is stated."
 )
 flags.DEFINE_enum(
     "store", "float32", export.STORES, "Type in which weights are stored. float16 halves the size on disk."

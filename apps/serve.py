@@ -23,6 +23,7 @@ flag_values.define_directory(
     "path",
     None,
     "The only folder of published models to serve from. Default: $KDZOO_HOME, then the checkout's saved_models.",
+    exists=True,
 )
 flags.DEFINE_string(
     "host",

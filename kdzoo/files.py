@@ -114,12 +114,13 @@ def check_name(name: str, *, what: str) -> None:
         )
 
 
-def check_directory(path: str | os.PathLike[str], *, name: str) -> None:
-    """Raises InputError unless a directory can have this path. It need not exist.
+def check_directory(path: str | os.PathLike[str], *, name: str, exists: bool = False) -> None:
+    """Raises InputError unless a directory can have this path.
 
     Args:
         path: of the directory.
         name: of the flag or argument, for the message.
+        exists: whether it must exist.
     """
     text = os.fspath(path)
     longest = max(map(_count_bytes, text.split("/")))
@@ -128,6 +129,8 @@ def check_directory(path: str | os.PathLike[str], *, name: str) -> None:
             f"{name} must be the path of a directory, each part of at most {NAME_BYTES} bytes of UTF-8, for example"
             f" runs/one. Received: {repr(text)[:100] if text else 'nothing'}"
         )
+    if exists and not os.path.isdir(text):
+        raise InputError(f"{name} must be a directory that exists, for example saved_models. Received: {text}")
 
 
 def _count_bytes(text: str) -> float:

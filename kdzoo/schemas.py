@@ -10,7 +10,7 @@ from zoo import InputError
 
 
 def validate(value: dict[str, Any], schema: str, *, spec: str, rule: str) -> None:
-    """Raises InputError, which names the first key that is wrong, unless a JSON object fits a schema.
+    """Raises InputError, which names the first key that is wrong and its value, unless a JSON object fits a schema.
 
     Args:
         value: the object.
@@ -24,6 +24,8 @@ def validate(value: dict[str, Any], schema: str, *, spec: str, rule: str) -> Non
         _compiled(schema)(value)
     except fastjsonschema.JsonSchemaValueException as error:
         reason = error.message.removeprefix("data").removeprefix(".").strip()[:200]
+        if not isinstance(error.value, (dict, list)):
+            reason += f", not {json.dumps(error.value)[:100]}"
         raise InputError(f"{rule}. Received: {spec}: {reason}") from None
 
 

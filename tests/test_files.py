@@ -60,3 +60,11 @@ def test_the_limits_of_names() -> None:
     for path in ("", "x" * 256, f"/tmp/{'ä' * 128}", "a\0b", "\ud800", "ab/" * 2000):
         with pytest.raises(InputError, match=r"workdir must be the path of a directory, .* Received: "):
             files.check_directory(path, name="workdir")
+
+
+def test_a_directory_that_must_exist_is_no_file(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").touch()
+    files.check_directory(tmp_path, name="path", exists=True)
+    for name in ("missing", "file", "file/inside"):
+        with pytest.raises(InputError, match=rf"path must be a directory that exists, .* Received: .*/{name}$"):
+            files.check_directory(tmp_path / name, name="path", exists=True)

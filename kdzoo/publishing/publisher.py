@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from packaging import licenses
+
 from kdzoo import files
 from kdzoo.data.dataset import Dataset
 from kdzoo.hub import cards, folders, models
@@ -34,7 +36,7 @@ def publish(
         root: folder of the published models; default: $KDZOO_HOME, or the checkout's saved_models/.
         name: default: the model's name, after the data set's and a slash unless that is cifar10.
         dataset: source of the run's data set, see `kdzoo.data.load`; default: the source in its record.
-        licence: SPDX identifier, for example Apache-2.0; None: the card states no licence.
+        licence: SPDX expression, for example Apache-2.0; None: the card states no licence.
         store: float32, or float16 for half the size: the graph casts weights back to float32.
         replace: whether to replace a published model of this name.
 
@@ -42,28 +44,55 @@ def publish(
         The published model's directory.
 
     Raises:
-        InputError: if there is no such run, its error is not its record's, or the name is taken or invalid.
+        InputError: if there is no such run, its error is not its record's, the name is taken or invalid, or there is
+            no such licence.
     """
     if store not in export.STORES:
         raise InputError(f"store must be one of {', '.join(export.STORES)}. Received: {store}")
-    run, *others = map(pathlib.Path, runs)
-    siblings = [records.read(run), *map(records.read, others)]
+    licence = None if licence is None else _canonical_licence(licence)
+    for run in runs or [""]:
+        files.check_directory(run, name="run")
+    run = pathlib.Path(runs[0])
+    siblings = list(map(records.read, runs))
     _check_siblings(siblings)
     name = name or _default_name(siblings[0])
     _check_fits(name, siblings[0])
     directory = folders.publishing_folder(root) / name
-    if directory.exists() and not replace:
-        raise InputError(f"A model is published once, unless replace is set. Received: {directory}")
+    _check_place(directory, replace)
     loaded = _evaluate(run, siblings[0], dataset)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with files.locked(directory.parent, wait=True), replacing(directory) as partial:
+            _check_place(directory, replace)  # again: another process may have published it meanwhile
             weights = export.write_in_own_process(run, partial / cards.VERSION, store)
             fields = card.describe(siblings, loaded.test, partial, name, licence=licence, store=store, weights=weights)
             cards.write_card(partial, fields)
     except OSError as error:
         raise InputError(f"The folder of models must be one that can be written. Received: {error}") from None
     return directory
+
+
+def _check_place(directory: pathlib.Path, replace: bool) -> None:
+    """Raises InputError if something has the directory's name, unless it is a published model to replace."""
+    if not directory.exists():
+        return
+    if not replace:
+        raise InputError(f"A model is published once, unless replace is set. Received: {directory}")
+    try:
+        cards.read_card(directory)
+    except InputError as error:
+        raise InputError(f"Only a published model is replaced; remove {directory} first. {error}") from None
+
+
+def _canonical_licence(licence: str) -> str:
+    """Returns a licence as SPDX writes it. Raises InputError if it is no expression of SPDX identifiers."""
+    try:
+        return licenses.canonicalize_license_expression(licence)
+    except licenses.InvalidLicenseExpression:
+        raise InputError(
+            "licence must be an SPDX expression, for example Apache-2.0, or LicenseRef-NAME for one of your own."
+            f" Received: {repr(licence)[:100]}"
+        ) from None
 
 
 def _evaluate(run: pathlib.Path, record: dict[str, Any], source: str | None) -> Dataset:

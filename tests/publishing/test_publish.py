@@ -94,6 +94,36 @@ def test_runs_of_one_card_are_compared_by_their_identity(teacher_run, tmp_path, 
         publisher.publish([tmp_path / "0", tmp_path / "1"], tmp_path / "models", name=NAME)
 
 
+@pytest.mark.parametrize("content", [{"notes.txt": "mine"}, {"card.json": "{}"}, {}])
+def test_only_a_published_model_is_replaced(teacher_run, tmp_path, content):
+    (tmp_path / NAME).mkdir(parents=True)
+    for file, text in content.items():
+        (tmp_path / NAME / file).write_text(text)
+    with pytest.raises(InputError, match=f"Only a published model is replaced; remove .*/{NAME} first.*Received: "):
+        publisher.publish([teacher_run], tmp_path, name=NAME, replace=True)
+    assert {path.name: path.read_text() for path in (tmp_path / NAME).iterdir()} == content
+
+
+@pytest.mark.parametrize("runs", [[], [""], ["one", ""]])
+def test_a_run_to_publish_is_the_path_of_a_directory(tmp_path, runs):
+    with pytest.raises(InputError, match=r"run must be the path of a directory, .* Received: nothing"):
+        publisher.publish(runs, tmp_path)
+
+
+@pytest.mark.parametrize("licence", ["", "Apache 2.0, or so", "Apache2", "MIT OR", "proprietary"])
+def test_a_licence_is_an_expression_of_spdx(teacher_run, tmp_path, licence):
+    with pytest.raises(InputError, match=rf"licence must be an SPDX expression, .* Received: '{licence}'"):
+        publisher.publish([teacher_run], tmp_path, name=NAME, licence=licence)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_licence_is_written_as_spdx_writes_it(teacher_run, tmp_path):
+    expression = "apache-2.0 or (LicenseRef-ours and gpl-2.0-only with classpath-exception-2.0)"
+    directory = publisher.publish([teacher_run], tmp_path, name=NAME, licence=expression)
+    written = "Apache-2.0 OR (LicenseRef-ours AND GPL-2.0-only WITH Classpath-exception-2.0)"
+    assert cards.read_card(directory)["licence"] == written
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_killed_publication_leaves_nothing_that_load_finds(teacher_run, tmp_path, kills):
     for _ in range(kills):

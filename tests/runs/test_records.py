@@ -25,10 +25,10 @@ def test_every_record_of_earlier_versions_is_valid() -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda record: record["dataset"].update(mean="0.3"), "dataset.mean must be array"),
-        (lambda record: record["dataset"].update(std=[0.2, 0, 0.2]), r"dataset.std\[1\] must be bigger than 0"),
+        (lambda record: record["dataset"].update(mean="0.3"), 'dataset.mean must be array, not "0.3"'),
+        (lambda record: record["dataset"].update(std=[0.2, 0, 0.2]), r"dataset.std\[1\] must be bigger than 0, not 0"),
         (lambda record: record["dataset"].update(image_shape=[32, 32]), "dataset.image_shape must contain at least 3"),
-        (lambda record: record["config"].update(model=None), "config.model must be string"),
+        (lambda record: record["config"].update(model=None), "config.model must be string, not null"),
         (lambda record: record["config"].update(dtype_policy="float8"), "config.dtype_policy must be one of"),
         (lambda record: record.update(history=[]), "history must contain at least 1 items"),
         (lambda record: record["history"][0].update(loss="1.0"), r"history\[0\].loss must be number or null"),
