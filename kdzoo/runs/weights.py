@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import pathlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from kdzoo import digests
@@ -38,7 +39,10 @@ def load_model(workdir: str | os.PathLike[str], record: dict[str, Any] | None = 
     model = build(record)
     path = pathlib.Path(workdir) / WEIGHTS
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            # Keras warns of each group that a file lacks, then raises an error if a layer lacks its weights.
+            warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)
+            model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{_RULE}. Received: {path}: {reason}") from None

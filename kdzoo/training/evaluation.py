@@ -34,7 +34,8 @@ def evaluate_run(
         if `examples` is 1,000.
 
     Raises:
-        InputError: if the network or the data set does not exist, or they do not fit together.
+        InputError: if the network or the data set does not exist, they do not fit together, or the run's own source
+            now holds other data.
     """
     trained = models.resolve(spec)
     dataset = own_dataset(trained.record) if dataset_name is None else sources.load(dataset_name)
@@ -71,22 +72,25 @@ def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None 
 
 
 def own_dataset(record: Mapping[str, Any], source: str | None = None) -> Dataset:
-    """The data set of a run.
+    """The data set of a run, by its content.
 
     Args:
         record: the run's record.
         source: see `kdzoo.data.load`; None: the run's own source.
 
     Raises:
-        InputError: if it cannot be loaded, or `source` is another data set.
+        InputError: if it cannot be loaded, or the source now holds other data than the run's.
     """
-    if source is not None:
-        dataset = sources.load(source, record["dataset"]["name"] if sources.path_of(source) is not None else "")
-        if dataset.fingerprint != record["dataset"]["fingerprint"]:
-            raise InputError(f"dataset must be the run's own, {record['dataset']['name']}. Received: {source}")
-        return dataset
-    source, name = record["config"]["dataset"], record["dataset"]["name"]
-    path = sources.path_of(source)
-    if path is not None and name in sources.NAMES and not pathlib.Path(path).exists():
-        source = name
-    return sources.load(source, name)
+    name, fingerprint = record["dataset"]["name"], record["dataset"]["fingerprint"]
+    if source is None:
+        source = record["config"]["dataset"]
+        path = sources.path_of(source)
+        if path is not None and name in sources.NAMES and not pathlib.Path(path).exists():
+            source = name
+    dataset = sources.load(source, name if sources.path_of(source) is not None else "")
+    if dataset.fingerprint != fingerprint:
+        raise InputError(
+            f"dataset must be the run's own, {name} {fingerprint[:8]}."
+            f" Received: {source} {dataset.fingerprint[:8]}, which holds other data"
+        )
+    return dataset

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -171,6 +172,24 @@ def test_a_network_gets_images_standardised_as_it_learnt_them(config, teacher_ru
     assert not (tmp_path / "run").exists()
 
 
+def test_other_data_in_the_place_of_a_runs_own_are_refused(teacher_run, npz, tmp_path):
+    run = shutil.copytree(teacher_run, tmp_path / "run")
+    record = records.read(run)
+    moved = tmp_path / "moved.npz"
+    records.write(run, record | {"config": record["config"] | {"dataset": f"npz:{moved}"}})
+    with np.load(npz) as file:
+        arrays = dict(file)
+    for change, refused in ((0, False), (1, True)):
+        arrays["x_test"] += change
+        np.savez(moved, **arrays)
+        if refused:
+            with pytest.raises(InputError, match=r"dataset must be the run's own, .* Received: npz:.*moved.npz"):
+                evaluation.evaluate_run(run)
+        assert evaluation.evaluate_run(run, f"npz:{moved}")["test_examples"] == 64  # given by name, any data will do
+        if not refused:
+            assert evaluation.evaluate_run(run)["test_error"] == record["test_error_last"]
+
+
 def test_a_teacher_is_not_overwritten_by_its_student(config, teacher_run):
     taught = dataclasses.replace(config, teachers=(str(teacher_run),), **KD)
     with pytest.raises(InputError, match="must not be the teacher's own directory"):
@@ -187,6 +206,14 @@ def test_damaged_weights_are_refused(teacher_run, tmp_path):
             (tmp_path / "model.weights.h5").write_bytes(content)
         with pytest.raises(InputError, match=r"must hold its weights. Received: "):
             load_model(tmp_path)
+
+
+def test_weights_of_another_network_are_refused_without_warnings(teacher_run, recwarn):
+    record = records.read(teacher_run)
+    record["config"]["model"] = "wrn10-2"
+    with pytest.raises(InputError, match=r"must hold its weights. Received: .*could not be loaded"):
+        load_model(teacher_run, record)
+    assert not [warning for warning in recwarn if "container" in str(warning.message)]
 
 
 def test_event_files_hold_curves_and_hparams(teacher_run):
