@@ -65,6 +65,7 @@ def test_whole_numbers() -> None:
         ({"kd_until": math.nan, "teachers": ("x",)}, "kd_until must be .* Received: nan"),
         ({"temperature": 1e-30}, "temperature must be at least 0.001 and at most 100, for example 4. Received: 1e-30"),
         ({"model": 16}, "model must be a text. Received: 16"),
+        ({"dataset_name": "cifar10  # its mean"}, "dataset_name must have no spaces, .* Received: cifar10  # its mean"),
         ({"schedule": None}, "schedule must be a text. Received: None"),
         ({"teachers": "runs/x"}, "teachers must be a list of texts"),
         ({"teachers": ("runs/x", "runs/x")}, "teachers of an ensemble must differ. Received: runs/x more than once"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 from kdzoo.data import augmentation
@@ -123,6 +124,8 @@ class RunConfig:
         if names.parse(self.model).schedule:
             raise InputError(f"A model to train is an architecture, for example wrn16-2. Received: {self.model}")
         schedules.parse(self.schedule)
+        if re.search(r"\s", self.dataset_name):  # the comment behind a flagfile's value, for example
+            raise InputError(f"dataset_name must have no spaces, for example cifar10. Received: {self.dataset_name}")
         check_at_mode(self.at_mode)
         check_weights(**self.loss_weights, num_teachers=len(self.teachers))
         for name, choices in (

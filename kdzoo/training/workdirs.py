@@ -11,13 +11,24 @@ from kdzoo.runs import checkpoints, records, weights
 from kdzoo.runs.events import EVENTS
 from zoo import InputError
 
+# What a run writes, and what each must be if it exists.
+_CONTENTS = {
+    records.RECORD: os.path.isfile,
+    weights.WEIGHTS: os.path.isfile,
+    checkpoints.DIRECTORY: os.path.isdir,
+}
+
 
 def check(workdir: pathlib.Path) -> None:
-    """Raises InputError if the directory cannot be written."""
+    """Raises InputError if the directory cannot be written, or other things have the names of a run's files."""
     files.check_directory(workdir, name="workdir")
-    parent = next((path for path in (workdir, *workdir.absolute().parents) if path.exists()), workdir)
+    parent = next((path for path in (workdir, *workdir.absolute().parents) if os.path.lexists(path)), workdir)
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"workdir must be a directory that can be written. Received: {workdir}")
+    for name, is_kind in _CONTENTS.items():
+        if os.path.lexists(path := workdir / name) and not is_kind(path):
+            kind = "file" if is_kind is os.path.isfile else "directory"
+            raise InputError(f"workdir must have room for a run's {kind} {name}. Received: {path}, which is none")
 
 
 @contextlib.contextmanager
