@@ -50,8 +50,12 @@ def main() -> int:
         at_weight=float(args.attention),
     )
     cache = output_cache.find(args.teacher_cache, args.cache_gb)
-    if cache is None or config.dtype_policy == "auto":
-        raise InputError("teacher_cache must not be off, nor dtype_policy auto, where rows are to be kept for later")
+    if cache is None:
+        rule = "teacher_cache must be auto or a folder, which keeps the outputs for later runs"
+        raise InputError(f"{rule}. Received: {args.teacher_cache}")
+    if config.dtype_policy == "auto":
+        rule = "dtype_policy must be that of the later runs, for example float32, since each run measures auto anew"
+        raise InputError(f"{rule}. Received: auto")
     import tqdm
 
     with signals.stop_signals() as received:

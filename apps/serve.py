@@ -50,12 +50,13 @@ def main() -> None:
             "There must be a published model to serve: see apps.list."
             f" Received: none like {args.models} in {args.path or 'KDZOO_HOME or the checkout'}"
         )
+    host = serving.check_address(args.host, args.port).rpartition(":")[0]  # before models are loaded, which takes long
     with signals.stop_signals() as received:
         machine.check_backend()
         models = serving.load(cards, path=args.path)
         server, port = serving.start(models, host=args.host, port=args.port, request_mb=args.request_mb)
         names = ", ".join(model.name for model in models)
-        print(f"serving {len(models)} models at grpc://{args.host}:{port}/NAME: {names}", flush=True)
+        print(f"serving {len(models)} models at grpc://{host}:{port}/NAME: {names}", flush=True)
         while not received:
             time.sleep(0.1)
         server.stop(grace=10).wait()  # lets requests under way finish

@@ -38,15 +38,14 @@ def load(source: str, name: str = "") -> Dataset:
     Raises:
         InputError: if no such data set exists, or it cannot be downloaded or read.
     """
-    if (path := path_of(source)) is not None:
+    if isinstance(source, str) and (path := path_of(source)) is not None:
         return from_arrays(name or source, *read_npz(path))
+    if source not in NAMES:
+        rule = f"dataset must be one of {', '.join(NAMES)} or npz:FILE, for example cifar10"
+        raise InputError(f"{rule}. Received: {source}")
     if name and name != source:
         raise InputError(f"dataset_name must name what an npz:FILE holds. Received: {name} for {source}")
-    if source == "digits":
-        return read_digits()
-    if source in STATISTICS:
-        return read_tfds(source)
-    raise InputError(f"dataset must be one of {', '.join(NAMES)} or npz:FILE, for example cifar10. Received: {source}")
+    return read_digits() if source == "digits" else read_tfds(source)
 
 
 def load_or_outline(source: str, name: str = "") -> Dataset | None:

@@ -246,7 +246,14 @@ class Distiller(keras.Model):
 
 
 def check_pair(student: keras.Model, teacher: keras.Model, *, attention: bool) -> None:
-    """Raises InputError if student and teacher differ in image shape, classes or, with attention, number of stages."""
+    """Raises InputError if student and teacher differ in image shape, classes or, with attention, number of stages.
+
+    Also if they share weights to train: freezing the teacher's would freeze the student's.
+    """
+    shared = {id(weight) for weight in student.trainable_weights} & {id(weight) for weight in teacher.weights}
+    if teacher is student or shared:
+        received = f"{len(shared)} weights of {student.name} in {teacher.name}"
+        raise InputError(f"A teacher must share no weights that its student trains. Received: {received}")
     for what, of_student, of_teacher in (
         ("image shape", student.input_shape[1:], teacher.input_shape[1:]),
         ("number of classes", student.output_shape[-1], teacher.output_shape[-1]),

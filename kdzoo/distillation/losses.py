@@ -26,11 +26,12 @@ def distillation(*, student_logits: Any, teacher_logits: Any, temperature: float
         float32 [n], at least 0, summed over classes.
 
     Raises:
-        InputError: if the temperature is not positive.
+        InputError: if the temperature is outside its range, or the shapes differ.
     """
     check_temperature(temperature)
     teacher = ops.log_softmax(ops.cast(teacher_logits, "float32") / temperature)
     student = ops.log_softmax(ops.cast(student_logits, "float32") / temperature)
+    _check_shapes("logits", student, teacher)
     return temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
 
 
@@ -49,7 +50,8 @@ def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequenc
         float32 [n], at least 0.
 
     Raises:
-        InputError: if the numbers of stages differ, a size is not a multiple of the other, or the mode is unknown.
+        InputError: if the numbers of stages or images differ, a size is not a multiple of the other, or the mode is
+            unknown.
     """
     check_at_mode(mode)
     if len(student_stages) != len(teacher_stages):
@@ -61,7 +63,9 @@ def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequenc
     for student, teacher in zip(student_stages, teacher_stages, strict=True):
         student, teacher = attention_map(student), attention_map(teacher)
         size = min(tuple(student.shape[1:]), tuple(teacher.shape[1:]))
-        squares = ops.square(_normalised(student, size) - _normalised(teacher, size))
+        student, teacher = _normalised(student, size), _normalised(teacher, size)
+        _check_shapes("attention maps", student, teacher)
+        squares = ops.square(student - teacher)
         total += ops.mean(squares, axis=-1) if mode == "code" else _sqrt(ops.sum(squares, axis=-1))
     return total
 
@@ -80,6 +84,17 @@ def compact_map(stage: Any) -> Any:
     attention = attention_map(stage)
     size = tuple(attention.shape[1:])
     return ops.cast(ops.reshape(_normalised(attention, size), (-1, *size)), "float16")
+
+
+def _check_shapes(what: str, student: Any, teacher: Any) -> None:
+    """Raises InputError if shapes differ, since they would be broadcast. What a graph leaves open is not compared."""
+    if any(getattr(tensor.shape, "rank", 0) is None for tensor in (student, teacher)):
+        return
+    shapes = [tuple(tensor.shape) for tensor in (student, teacher)]
+    if len(shapes[0]) != len(shapes[1]) or any(a != b for a, b in zip(*shapes, strict=True) if None not in (a, b)):
+        raise InputError(
+            f"The {what} of student and teacher must have equal shapes. Received: {shapes[0]} and {shapes[1]}"
+        )
 
 
 def _normalised(attention: Any, size: tuple[int, ...]) -> Any:

@@ -6,12 +6,14 @@ import re
 from fractions import Fraction
 from typing import Any, ClassVar
 
+from kdzoo.ranges import Range
 from zoo import InputError
 
 RULE = (
     "A schedule must be k-N (LR step every k of N epochs, 1 <= k <= N), cos-N or N, for example 20-65 or cos-65, each"
     " with xS to shrink it to a share S of its length, for example 20-65x0.25"
 )
+_EPOCH = Range(least=0, example=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class StepSchedule:
 
     def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float = 0.2) -> float:
         """Returns the learning rate during `epoch`, counted from 0, starting from `lr`."""
+        _EPOCH.check("epoch", epoch)
         return lr * decay ** (epoch // self.step)
 
 
@@ -52,6 +55,7 @@ class CosineSchedule:
 
     def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float | None = None) -> float:
         """Returns the learning rate during `epoch`, counted from 0, starting from `lr`; ignores `decay`."""
+        _EPOCH.check("epoch", epoch)
         return lr / 2 * (1 + math.cos(math.pi * epoch / self.epochs))
 
 
@@ -104,6 +108,7 @@ class ScaledSchedule:
 
     def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float = 0.2) -> float:
         """Returns the learning rate during `epoch`, counted from 0: the full schedule's at `epoch / scale`, exactly."""
+        _EPOCH.check("epoch", epoch)
         return self.full.learning_rate(Fraction(epoch) / self.scale, lr=lr, decay=decay)
 
 

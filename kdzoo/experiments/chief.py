@@ -9,6 +9,7 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_chief
 
 from kdzoo.experiments.resumable_oracle import ResumableOracle
+from kdzoo.serving.address import check_address
 from zoo import InputError
 
 POLL = 0.5  # seconds between two requests for a trial
@@ -31,6 +32,8 @@ class Chief:
     """
 
     def __init__(self, oracle: ResumableOracle, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        target = check_address(host, int(port))
         self._oracle = oracle
         self._servicer = oracle_chief.OracleServicer(oracle)
         # The port is not shared: else each of two chiefs would receive some of the requests.
@@ -38,11 +41,9 @@ class Chief:
         self._server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         protos.get_service_grpc().add_OracleServicer_to_server(self._servicer, self._server)
         try:
-            self.port: int = self._server.add_insecure_port(address)
-        except RuntimeError:
-            self.port = 0
-        if not self.port:
-            raise InputError(f"The chief's address must be free to listen on. Received: {address}")
+            self.port: int = self._server.add_insecure_port(target)
+        except RuntimeError:  # taken in the meantime
+            raise InputError(f"The chief's address must be free to listen on. Received: {address}") from None
         self._server.start()
 
     def serve(self, *, working: Callable[[], bool] | None = None, stopping: Callable[[], bool]) -> None:

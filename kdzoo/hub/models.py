@@ -61,12 +61,17 @@ def list_models(pattern: str = "*", *, path: str | os.PathLike[str] | None = Non
     Args:
         pattern: a shell pattern.
         path: the only folder of models to search, instead of $KDZOO_HOME and the checkout's saved_models/.
+
+    Raises:
+        InputError: if the pattern is no text.
     """
     return [card["name"] for card in list_cards(pattern, path=path)]
 
 
 def list_cards(pattern: str = "*", *, path: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
     """The cards of `list_models`. A damaged card is left out, with a warning."""
+    if not isinstance(pattern, str):
+        raise InputError(f"pattern must be a text, for example wrn16-*. Received: {repr(pattern)[:100]}")
     cards: dict[str, dict[str, Any]] = {}
     for root in model_folders(path):
         for found in (*root.glob(f"*/{CARD}"), *root.glob(f"*/*/{CARD}")):
@@ -187,7 +192,7 @@ def _published(spec: str, directory: pathlib.Path, name: str | None) -> Trained:
 
 
 def _is_remote(spec: str) -> bool:
-    return spec.startswith(REMOTES)
+    return isinstance(spec, str) and spec.startswith(REMOTES)  # `check_name` refuses what is no text
 
 
 def _natural(name: str) -> list[str | int]:

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.distillation import schedules
+from kdzoo.ranges import Range
 from zoo import InputError
 from zoo.families import FAMILIES
 
@@ -16,6 +17,7 @@ RULE = (
     f"A model must be named {', '.join(_FIRST)} or {_LAST}, with _<schedule> for a trained one,"
     " for example wrn16-2, dn40-12, resnet34, wrn16-8_20-65"
 )
+_SIZE = Range(least=1, whole=True, example=10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +63,20 @@ def build(
         **options: further arguments of the family's builder (`stem=` for ResNets).
 
     Raises:
-        InputError: if the name is not an architecture's, or no such depth or width exists.
+        InputError: if the name is not an architecture's, no such depth or width exists, or a size is no whole number
+            of at least 1.
     """
     parsed = parse(name)
     if parsed.schedule:
         raise InputError(
             f"build makes an untrained network: give the architecture, for example {parsed.architecture}."
             f" Received: {name}"
+        )
+    _SIZE.check("num_classes", num_classes)
+    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3 or any(n not in _SIZE for n in input_shape):
+        raise InputError(
+            "input_shape must be (height, width, channels), each a whole number at least 1, for example (32, 32, 3)."
+            f" Received: {repr(input_shape)[:100]}"
         )
     builder = FAMILIES[parsed.family].builder()
     return builder(parsed.depth, parsed.width, num_classes=num_classes, input_shape=tuple(input_shape), **options)

@@ -43,18 +43,21 @@ def load(cards: Sequence[dict[str, Any]], *, path: str | None = None) -> list[Se
     Raises:
         InputError: if every model is damaged.
     """
-    loaded = []
+    loaded, damaged = [], []
     for card in cards:
         try:
             directory = locate(card["name"], path=path)
             contents = verify(directory, card)
             signatures, call = load_saved_model(directory / VERSION)
         except InputError as error:
-            _log.warning("%s", error)
+            damaged.append(error)
             continue
         loaded.append(ServedModel(card["name"], _parse_definitions(contents[SAVED_MODEL]), signatures, call))
     if not loaded:
-        raise InputError("There must be a model to serve that is not damaged. Received: none")
+        others = f"; other damaged models: {len(damaged) - 1}" if len(damaged) > 1 else ""
+        raise InputError(f"{damaged[0]}{others}" if damaged else "A server needs a model to serve. Received: none")
+    for reason in damaged:
+        _log.warning("%s", reason)
     return loaded
 
 

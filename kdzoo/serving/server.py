@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from kdzoo.hub.cards import VERSION
+from kdzoo.serving.address import check_address
 from kdzoo.serving.models import ServedModel
 from kdzoo.teachers.grpc_api import (
     get_model_metadata_pb2,
@@ -46,8 +47,9 @@ def start(
         The server, which `stop(grace)` stops, and its port.
 
     Raises:
-        InputError: if the port is not free.
+        InputError: if the host is not this machine's, or the port is not free: see `kdzoo.serving.check_address`.
     """
+    target = check_address(host, port)
     max_bytes = int(request_mb * 2**20)
     options = {"grpc.max_receive_message_length": max_bytes + 2**16, "grpc.max_send_message_length": -1}
     options |= {"grpc.so_reuseport": 0}  # else a second server would share the port without an error
@@ -60,9 +62,9 @@ def start(
     for name in ("", "tensorflow.serving.PredictionService"):
         healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
     try:
-        port = server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError as error:
-        raise InputError(f"host and port must be free to listen on. Received: {host}:{port}: {error}") from None
+        port = server.add_insecure_port(target)
+    except RuntimeError as error:  # taken in the meantime
+        raise InputError(f"host and port must be free to listen on. Received: {target}: {error}") from None
     server.start()
     return server, port
 

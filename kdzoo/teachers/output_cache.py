@@ -52,10 +52,12 @@ class Cache:
     Attributes:
         folder: holds one directory for each table.
         gigabytes: largest size of all tables together, in 10^9 bytes. The least recently used tables are evicted.
+        required: whether a table that can be neither opened nor created is an error.
     """
 
     folder: pathlib.Path
     gigabytes: float = CACHE_GB
+    required: bool = False
 
     def table(self, key: Mapping[str, Any], *, rows: int, describe: Callable[[], "RowType"]) -> "Table | None":
         """The table of this key, created if there is none; None, with a warning, if that fails.
@@ -64,6 +66,9 @@ class Cache:
             key: all that its values depend on, as JSON values. Its digest names the table's directory.
             rows: number of rows of the full table.
             describe: returns the type of a new table's rows; may take long.
+
+        Raises:
+            InputError: if it fails and is `required`.
         """
         directory = self.folder / _digest(key)
         try:
@@ -81,6 +86,10 @@ class Cache:
                 _create(directory, key, rows, row)
                 return self._open(directory, rows)
         except (OSError, InputError) as error:
+            if self.required:
+                raise InputError(
+                    f"teacher_cache must have room for the tables. Received: {self.folder}: {error}"
+                ) from None
             _log.warning("The teacher runs live, since its outputs cannot be cached: %s", error)
             return None
 
@@ -111,7 +120,7 @@ class Cache:
         """
         budget = 1e9 * self.gigabytes
         if size > budget:
-            raise InputError(f"they may take {size / 1e9:.2f} GB, more than cache_gb. Received: {self.gigabytes:g}")
+            raise InputError(f"they may take {size / 1e9:.2f} GB, more than cache_gb {self.gigabytes:g}")
         others = [path.parent for path in self.folder.glob(f"*/{ROWS}") if path.parent != directory]
         others = [other for other in others if _is_table(other)]
         taken = {other: _bytes_of(other) for other in others}

@@ -15,7 +15,6 @@ from kdzoo.teachers.base import DEADLINE
 from kdzoo.teachers.cached_teacher import CALL_IMAGES, CachedTeacher
 from kdzoo.teachers.output_cache import Cache
 from kdzoo.teachers.resolve import Ensemble
-from zoo import InputError
 
 
 def precompute(
@@ -50,11 +49,10 @@ def precompute(
         config = dataclasses.replace(config, augment=dataset.augment)
     ensemble = Ensemble(config, deadline=deadline)
     ensemble.check(dataset)
+    cache = dataclasses.replace(cache, required=True)
     present = added = 0
     for teacher in ensemble.teachers:
         with contextlib.closing(CachedTeacher(teacher, dataset, config, cache)) as cached:
-            if not cached.tables:
-                raise InputError(f"teacher_cache must have room for the tables. Received: {cache.folder}")
             rows = np.arange(cached.rows) if seeds is None else _needed(cached, dataset, config, seeds)
             rows = np.roll(rows, int.from_bytes(os.urandom(4)) % len(rows))
             backlog: list[int] = []

@@ -1,4 +1,5 @@
 import os
+import re
 import time
 import zipfile
 
@@ -175,9 +176,10 @@ def test_other_files_than_npz_are_refused(tmp_path):
             sources.load(f"npz:{tmp_path}/{path}")
 
 
-def test_unknown_data_set_is_refused():
-    with pytest.raises(InputError, match=r"dataset must be one of cifar10, .* Received: imagenet"):
-        sources.load("imagenet")
+@pytest.mark.parametrize("source", ["imagenet", "", 5, None, ["cifar10"]])
+def test_unknown_data_set_is_refused(source):
+    with pytest.raises(InputError, match=rf"dataset must be one of cifar10, .* Received: {re.escape(str(source))}"):
+        sources.load(source)
 
 
 def test_a_missing_network_is_reported_within_10_seconds(monkeypatch, tmp_path):

@@ -197,6 +197,11 @@ def test_mixed_precision_trains():
     [
         (lambda: kdzoo.Distiller(network(), network(num_classes=7)), "number of classes: 5 .* Received: 7"),
         (lambda: kdzoo.Distiller(network(), network(input_shape=(16, 16, 3))), r"image shape: \(8, 8, 3\)"),
+        (lambda: kdzoo.Distiller(*[network()] * 2), "share no weights .* Received: "),
+        (
+            lambda: kdzoo.Distiller(student := network(), keras.Model(student.inputs, student.outputs)),
+            "share no weights",
+        ),
         (lambda: kdzoo.Distiller(network(), network("resnet18"), at_weight=1), "number of stages: 3 .* Received: 4"),
         (lambda: kdzoo.Distiller(network(), network(), temperature=-1), "temperature must be at least 0.001"),
         (lambda: kdzoo.Distiller(network(), network(), temperature="4"), "Received: '4'"),

@@ -45,6 +45,28 @@ def test_temperature_scales_logits_and_its_square_the_loss():
     np.testing.assert_allclose(at_5, 25 * np.asarray(at_1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(8, 1), (1, 10), (10,), (8, 10, 1), (8, 1, 10)])
+def test_logits_and_maps_of_other_shapes_are_refused(shape):
+    """They would be broadcast."""
+    with pytest.raises(InputError, match=r"must have equal shapes. Received: \(8, 10\) and \("):
+        losses.distillation(student_logits=np.zeros((8, 10)), teacher_logits=np.zeros(shape))
+    with pytest.raises(InputError, match=r"must have equal shapes. Received: \(8, 16\) and \(1, 16\)"):
+        losses.attention_transfer(student_stages=[np.ones((8, 4, 4))], teacher_stages=[np.ones((1, 4, 4))])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow leaves shapes open")
+@pytest.mark.parametrize("shape", [None, (None, 3), (2, None)])
+def test_shapes_that_a_graph_leaves_open_are_accepted(shape):
+    import tensorflow as tf
+
+    student = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 1.0]], np.float32)
+    compiled = tf.function(
+        lambda teacher: losses.distillation(student_logits=student, teacher_logits=teacher),
+        input_signature=[tf.TensorSpec(shape, tf.float32)],
+    )
+    np.testing.assert_allclose(compiled(student), [0, 0], atol=1e-6)
+
+
 def test_extreme_logits_stay_finite():
     value = losses.distillation(
         student_logits=np.array([[1e4, 0.0]]), teacher_logits=np.array([[0.0, 1e4]]), temperature=1

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -35,6 +37,13 @@ def test_a_scaled_schedule_is_the_same_curve_in_fewer_epochs():
     np.testing.assert_allclose(curve("60-200x0.03"), [0.1] * 2 + [0.02] * 2 + [0.004] * 2, rtol=1e-12)
     np.testing.assert_allclose(curve("cos-8x0.5"), curve("cos-4"), rtol=1e-12)
     assert curve("2-4x0.1") == [0.1]
+
+
+@pytest.mark.parametrize("text", ["2-3", "cos-3", "3", "4-8x0.5"])
+@pytest.mark.parametrize("epoch", [-1, math.nan])
+def test_before_the_first_epoch_is_no_learning_rate(text, epoch):
+    with pytest.raises(InputError, match=f"epoch must be at least 0 .* Received: {epoch}"):
+        schedules.parse(text).learning_rate(epoch, lr=0.1)
 
 
 def test_callback_follows_the_schedule():

@@ -11,7 +11,7 @@ import kdzoo
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
 from kdzoo.data import augmentation, sources
 from kdzoo.distillation import distiller
-from kdzoo.hub import cards, models
+from kdzoo.hub import cards, folders, models
 from kdzoo.runs import records
 from zoo import InputError
 
@@ -233,6 +233,21 @@ def test_the_message_for_an_unknown_name_lists_published_ones(published, monkeyp
     with pytest.raises(InputError, match=r"none of it is published. Received: wrn28-10"):
         models.load("wrn28-10")
     assert models.find(NAME).record["parameters"] == cards.read_card(published / NAME)["parameters"]
+
+
+def test_names_and_patterns_must_be_texts(published):
+    with pytest.raises(InputError, match=r"must be named .* Received: 5"):
+        models.load(5)
+    with pytest.raises(InputError, match=r"pattern must be a text.* Received: 5"):
+        models.list_models(5, path=published)
+
+
+@pytest.mark.parametrize("variable", ["KDZOO_HOME", "KDZOO_CACHE"])
+@pytest.mark.parametrize("value", ["~nobody-here/x", "x" * 300])
+def test_a_folder_of_the_environment_must_be_one(variable, value, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=f"{variable} must be the path of a directory.* Received: '?{value[:99]}"):
+        folders.model_folders(None) if variable == "KDZOO_HOME" else folders.cache_folder()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 import signal
 import threading
 
@@ -171,6 +172,18 @@ def test_metadata_status_and_health_are_those_of_tensorflow_serving(server_at):
     assert [version.state for version in response.model_version_status] == [30]
     health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_damaged_model_is_reported_once(published, tmp_path, caplog):
+    shutil.copytree(published, tmp_path / "models")
+    with open(tmp_path / "models" / NAME / cards.VARIABLES, "ab") as file:
+        file.write(b"x")
+    found = list_cards(path=tmp_path / "models")
+    with pytest.raises(InputError, match=r"must match its card.* Received: .*bytes"):
+        load(found, path=str(tmp_path / "models"))
+    assert caplog.text == ""
+    with pytest.raises(InputError, match="other damaged models: 1"):
+        load(found * 2, path=str(tmp_path / "models"))
 
 
 def test_a_port_belongs_to_one_server(models, server_at):

@@ -126,6 +126,8 @@ def test_the_least_recently_used_table_is_evicted(tmp_path, caplog):
     assert open_table(tmp_path, "e", gigabytes=room) is not None
     assert not names["b"].exists()
     other.close()
+    with pytest.raises(InputError, match=r"teacher_cache must have room .* Received: .*more than cache_gb 1e-09"):
+        Cache(tmp_path, 1e-9, required=True).table({"name": "f"}, rows=ROWS, describe=lambda: LOGITS)
     messages = [record.message for record in caplog.records]
     assert len(messages) == 2
     assert "tables in use leave less than" in messages[0]

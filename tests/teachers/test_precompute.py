@@ -17,7 +17,9 @@ def test_the_command_fills_the_whole_table(npz, teacher_run, tmp_path):
     [
         ([], "teacher must name at least one"),
         (["--teacher=no/where"], "directory of a finished run"),
-        (["--teacher=wrn16-2_10-35", "--teacher_cache=off"], "teacher_cache must not be off"),
+        (["--teacher=wrn16-2_10-35", "--teacher_cache=off"], "for later runs. Received: off"),
+        (["--teacher=wrn16-2_10-35", "--dtype_policy=auto"], "each run measures auto anew. Received: auto"),
+        (["--teacher=wrn16-2_10-35", "--schedule=1-1", "--seeds="], "Received: nothing"),
         (
             ["--teacher=wrn16-2_10-35", "--seeds=one"],
             "seeds must be a whole number at least 0 and at most 4294967295, for example 0. Received: one",

@@ -1,4 +1,5 @@
 import json
+import re
 import zlib
 
 import keras
@@ -102,6 +103,19 @@ def test_stages(name, input_shape, stages):
 def test_invalid_architectures_are_refused(name):
     with pytest.raises(InputError, match="Received: "):
         kdzoo.build(name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"num_classes": value} for value in (0, -1, 2.5, True, "10", None)),
+        *({"input_shape": value} for value in ((32, 32), (32, 0, 3), (32, 32, 3.0), (None, None, 3), 32, "333")),
+    ],
+)
+def test_invalid_sizes_are_refused(options):
+    ((name, value),) = options.items()
+    with pytest.raises(InputError, match=f"{name} must be .* Received: {re.escape(repr(value))}"):
+        kdzoo.build("wrn10-1", **options)
 
 
 def test_stage_outputs_come_before_the_next_batch_norm():
