@@ -69,6 +69,10 @@ def test_whole_numbers() -> None:
         ({"schedule": None}, "schedule must be a text. Received: None"),
         ({"teachers": "runs/x"}, "teachers must be a list of texts"),
         ({"teachers": ("runs/x", "runs/x")}, "teachers of an ensemble must differ. Received: runs/x more than once"),
+        (
+            {"teachers": ("x",), "kd_weight": 1e39},
+            r"kd_weight must be at least 0 and at most 1e\+18, .* Received: 1e\+39",
+        ),
         ({"teachers": ("runs/x",), "ce_weight": None}, "ce_weight must be at least 0"),
     ],
 )

@@ -111,16 +111,17 @@ def find_teacher(spec: str, config: RunConfig, *, deadline: float = base.DEADLIN
     Raises:
         InputError: if the address is malformed, the server does not respond, or it has no such model.
     """
-    match = re.fullmatch(r"grpc://([\w.-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5})/([\w./-]{1,200})", spec)
-    if not match:
+    match = re.fullmatch(r"grpc://((?:[\w.-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5}))/([\w./-]{1,200})", spec)
+    if not match or not 1 <= int(match[2]) <= 65535:  # gRPC takes a larger port modulo 2^16
         raise InputError(
-            "A teacher behind a server must be grpc://HOST:PORT/NAME, for example grpc://localhost:8500/wrn16-2_10-35."
-            f" Received: {spec[:200]}"
+            "A teacher behind a server must be grpc://HOST:PORT/NAME with a port from 1 to 65535, for example"
+            f" grpc://localhost:8500/wrn16-2_10-35. Received: {spec[:200]}"
         )
-    client = Client(match[1], match[2], deadline=deadline)
+    target, name = match[1], match[3]
+    client = Client(target, name, deadline=deadline)
     signature = choose_signature(client.signatures(), config, spec)
     return external.ExternalTeacher(
-        spec, match[2], None, signature, lambda images: client.predict(signature, images), config
+        spec, name, None, signature, lambda images: client.predict(signature, images), config
     )
 
 

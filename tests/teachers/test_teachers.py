@@ -176,6 +176,8 @@ def test_a_broken_savedmodel_is_refused(config, published, tmp_path):
         ("w/" * 1000, r"a directory or a published name. Received: 'w/w/"),
         ("wrn28-10_20-65", "must be published, for example "),
         ("grpc://localhost", "must be grpc://HOST:PORT/NAME"),
+        ("grpc://localhost:99999/m", "with a port from 1 to 65535, .* Received: grpc://localhost:99999/m"),
+        ("grpc://[::1]:0/m", r"with a port from 1 to 65535, .* Received: grpc://\[::1\]:0/m"),
         ("http://example.com/wrn28-10_20-65", "must lie at https://HOST/FOLDER/NAME or hf://"),
     ],
 )

@@ -136,7 +136,7 @@ def test_the_seed_decides(config, tmp_path):
         ({"temperature": 0.0}, "temperature must be"),
         ({"augment": "cutout"}, "augment must be one of"),
         ({"dtype_policy": "float8"}, "dtype_policy must be one of"),
-        ({"ce_weight": 0.0}, "Loss weights must be"),
+        ({"ce_weight": 0.0}, "Loss weights must not all be 0"),
         ({"teachers": ("missing",), **KD}, "directory of a finished run. Received: missing"),
     ],
 )
