@@ -246,7 +246,7 @@ def test_names_and_patterns_must_be_texts(published):
 @pytest.mark.parametrize("value", ["~nobody-here/x", "x" * 300])
 def test_a_folder_of_the_environment_must_be_one(variable, value, monkeypatch):
     monkeypatch.setenv(variable, value)
-    with pytest.raises(InputError, match=f"{variable} must be the path of a directory.* Received: '?{value[:99]}"):
+    with pytest.raises(InputError, match=f"{variable} must .* Received: '?{value[:99]}"):
         folders.model_folders(None) if variable == "KDZOO_HOME" else folders.cache_folder()
 
 
