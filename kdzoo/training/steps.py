@@ -2,6 +2,7 @@
 
 import abc
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -104,5 +105,12 @@ class Steps(abc.ABC):
 def predict(model: keras.Model, split: Split, dataset: Dataset) -> np.ndarray:
     """A network's logits [n, classes] for the unaugmented images of a split, by Keras's own `predict`."""
     images = augmentation.standardise(split.images, mean=dataset.mean, std=dataset.std)
-    logits: np.ndarray = model.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
+    given: dict[str, Any] = {"x": images, "batch_size": EVALUATION_BATCH}
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Keras's own pipeline of an array has a parallel map. With deterministic operations TensorFlow makes it a plain
+        # one, and logs an error about an attribute that it left there.
+        given = {"x": tf.data.Dataset.from_tensor_slices(images).batch(EVALUATION_BATCH)}
+    logits: np.ndarray = model.predict(**given, verbose=0)
     return logits

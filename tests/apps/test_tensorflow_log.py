@@ -115,7 +115,7 @@ def test_a_command_shows_errors_of_tensorflow_but_no_startup_lines():
     env |= {"TF_ENABLE_ONEDNN_OPTS": "maybe", "TF_CPU_ALLOCATOR_USE_BFC": "maybe"}
     done = run_python("-m", "apps.evaluate", "--model=tests/fixtures/run", "--examples=2", env=env)
     assert done.returncode == 0, done.stderr
-    *warnings, error = done.stderr.splitlines()
+    *warnings, error = (line for line in done.stderr.splitlines() if "holds no digest of its weights" not in line)
     assert "E0000" in error
     assert "] GetCPUAllocator: Failed to parse the env-var ${TF_CPU_ALLOCATOR_USE_BFC} into bool: maybe." in error
     assert warnings

@@ -146,9 +146,9 @@ def test_what_else_lies_there_does_no_harm(config, stopped):
     ("changes", "message"),
     [
         ({"lr": 0.05}, "lr 0.1, now 0.05"),
-        ({"schedule": "2-4", "seed": 2}, "schedule 2-3, now 2-4; seed 1, now 2"),
+        ({"schedule": "2-4", "seed": 2}, "seed 1, now 2; schedule 2-3, now 2-4"),
         ({"model": "wrn10-2"}, "model wrn10-1, now wrn10-2"),
-        ({"dataset_name": "quarters"}, "dataset_name npz:"),
+        ({"dataset_name": "quarters"}, "dataset_name npz, now quarters"),
     ],
 )
 def test_an_unfinished_run_of_another_configuration_is_refused_and_kept(config, stopped, changes, message):
