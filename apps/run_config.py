@@ -2,16 +2,19 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
+from kdzoo.runs import identity
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers import resolve
 
 FLAGS = flags.FLAGS
 # Flags that change how a run proceeds, not its result: arguments of `kdzoo.training.run` beside the configuration.
 OPTIONS = ("restart", "checkpoint_minutes", "teacher_deadline", "teacher_cache", "cache_gb")
+_OF_DISTILLATION = (*METHODS["none"], "temperature", "at_mode", *identity.WITH_TEACHERS)  # apps.train lacks their flags
 
 
 def from_flags(**given: Any) -> RunConfig:
@@ -34,12 +37,19 @@ def options_from_flags() -> dict[str, Any]:
 
 def command_line(config: RunConfig, workdir: str | os.PathLike[str]) -> list[str]:
     """Returns the words after `python -m` that make this run: the command, and flags that differ from defaults."""
-    app, model = ("distill", "student") if config.teachers else ("train", "model")
+    changed = {field.name for field in dataclasses.fields(RunConfig) if getattr(config, field.name) != field.default}
+    distils = bool(config.teachers) or not changed.isdisjoint(_OF_DISTILLATION)
+    app, model = ("distill", "student") if distils else ("train", "model")
     command = [f"apps.{app}", f"--{model}={config.model}"]
     for field in dataclasses.fields(RunConfig):
-        value = getattr(config, field.name)
-        if field.name == "teachers" and value:
-            command.append(f"--teacher={','.join(value)}")
-        elif field.name != "model" and (value != field.default or (app == "distill" and field.name in METHODS["none"])):
-            command.append(f"--{field.name}={value}")
+        if field.name == "teachers" and config.teachers:
+            command.append(f"--teacher={_join(config.teachers)}")
+        elif field.name != "model" and (field.name in changed or (distils and field.name in METHODS["none"])):
+            command.append(f"--{field.name}={getattr(config, field.name)}")
     return [*command, f"--workdir={workdir}"]
+
+
+def _join(teachers: Sequence[str]) -> str:
+    """Returns teachers as the text of a list flag, which may quote commas and loses the spaces around each word."""
+    words = [os.path.join(os.curdir, teacher) if teacher[:1].isspace() else teacher for teacher in teachers]
+    return flags.CsvListSerializer(",").serialize(words)
