@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from zoo import InputError
+from zoo.families import FAMILIES
 from zoo.layers import batch_norm_relu, conv, head
 
 
@@ -26,8 +27,7 @@ def build(
     Raises:
         InputError: if no such depth or growth exists.
     """
-    if depth < 10 or (depth - 4) % 6:
-        raise InputError(f"A DenseNet-BC's depth must be 6N + 4, for example dn40-12. Received: depth {depth}")
+    FAMILIES["dn"].check_depth(depth)
     if growth < 1:
         raise InputError(f"A DenseNet's growth must be at least 1, for example dn40-12. Received: growth {growth}")
     layers_per_block = (depth - 4) // 6

@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from zoo import InputError
+from zoo.families import FAMILIES
 from zoo.layers import batch_norm, batch_norm_relu, conv, head
 
 # Depth -> (blocks in each stage, whether they are bottleneck blocks): the paper's table 1.
@@ -42,9 +43,9 @@ def build(
     Raises:
         InputError: if no such depth or stem exists.
     """
-    if depth not in DEPTHS or width is not None:
-        known = ", ".join(f"resnet{d}" for d in DEPTHS)
-        raise InputError(f"A ResNet must be one of {known}. Received: depth {depth}, width {width}")
+    FAMILIES["resnet"].check_depth(depth)
+    if width is not None:
+        raise InputError(f"A ResNet has no width, for example resnet18. Received: width {width}")
     if stem == "auto":
         stem = "cifar" if min(input_shape[:2]) < 64 else "imagenet"
     if stem not in ("cifar", "imagenet"):

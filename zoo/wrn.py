@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from zoo import InputError
+from zoo.families import FAMILIES
 from zoo.layers import batch_norm_relu, conv, head
 
 
@@ -26,8 +27,7 @@ def build(
     Raises:
         InputError: if no such depth or width exists.
     """
-    if depth < 10 or (depth - 4) % 6:
-        raise InputError(f"A WRN's depth must be 6N + 4, for example wrn16-2 or wrn28-10. Received: depth {depth}")
+    FAMILIES["wrn"].check_depth(depth)
     if width < 1:
         raise InputError(f"A WRN's width must be at least 1, for example wrn16-2. Received: width {width}")
     blocks = (depth - 4) // 6

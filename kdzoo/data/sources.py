@@ -23,6 +23,18 @@ def path_of(source: str) -> str | None:
     return source.removeprefix("npz:") if source.startswith("npz:") else None
 
 
+def check(source: str, name: str = "") -> None:
+    """Raises InputError unless there is such a source, and only a file has another name. Arguments as of `load`."""
+    if isinstance(source, str) and path_of(source) is not None:
+        return
+    if source not in NAMES:
+        raise InputError(
+            f"dataset must be one of {', '.join(NAMES)} or npz:FILE, for example cifar10. Received: {source}"
+        )
+    if name not in ("", source):
+        raise InputError(f"dataset_name must name what an npz:FILE holds. Received: {name} for {source}")
+
+
 def load(source: str, name: str = "") -> Dataset:
     """Loads a data set: cifar10, cifar100, digits or npz:FILE.
 
@@ -38,13 +50,9 @@ def load(source: str, name: str = "") -> Dataset:
     Raises:
         InputError: if no such data set exists, or it cannot be downloaded or read.
     """
-    if isinstance(source, str) and (path := path_of(source)) is not None:
+    check(source, name)
+    if (path := path_of(source)) is not None:
         return from_arrays(name or source, *read_npz(path))
-    if source not in NAMES:
-        rule = f"dataset must be one of {', '.join(NAMES)} or npz:FILE, for example cifar10"
-        raise InputError(f"{rule}. Received: {source}")
-    if name and name != source:
-        raise InputError(f"dataset_name must name what an npz:FILE holds. Received: {name} for {source}")
     return read_digits() if source == "digits" else read_tfds(source)
 
 

@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-from kdzoo.data import augmentation
+from kdzoo.data import augmentation, sources
 from kdzoo.distillation import schedules
 from kdzoo.distillation.checks import check_at_mode, check_weights
 from kdzoo.runs import names, settings
@@ -126,6 +126,7 @@ class RunConfig:
         schedules.parse(self.schedule)
         if re.search(r"\s", self.dataset_name):  # the comment behind a flagfile's value, for example
             raise InputError(f"dataset_name must have no spaces, for example cifar10. Received: {self.dataset_name}")
+        sources.check(self.dataset, self.dataset_name)
         check_at_mode(self.at_mode)
         check_weights(**self.loss_weights, num_teachers=len(self.teachers))
         for name, choices in (

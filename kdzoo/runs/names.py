@@ -42,12 +42,13 @@ def parse(name: str) -> ModelName:
     """Parses a name such as `wrn16-8_20-65`, `dn100-12` or `resnet34_50`.
 
     Raises:
-        InputError: if the family or the schedule is unknown, or a number is missing or superfluous.
+        InputError: if the family, its depth or the schedule is unknown, or a number is missing or superfluous.
     """
     match = re.fullmatch(r"([a-z]+)([1-9][0-9]{0,3})(?:-([1-9][0-9]{0,3}))?(?:_(.+))?", name)
     if not match or match[1] not in FAMILIES or (match[3] is None) != (FAMILIES[match[1]].width is None):
         raise InputError(f"{RULE}. Received: {name or 'nothing'}")
     family, depth, width, schedule = match.groups()
+    FAMILIES[family].check_depth(int(depth))
     return ModelName(family, int(depth), int(width) if width else None, schedules.parse(schedule) if schedule else None)
 
 

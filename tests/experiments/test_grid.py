@@ -96,6 +96,13 @@ def test_a_student_waits_for_its_teachers(teacher_run):
         ({"jobs": 2, "runs": []}, "A grid must be"),
         ({"common": 3, "runs": []}, "A grid must be"),
         ({"runs": [{"model": "vgg16", "schedule": "1-2"}]}, "for example wrn16-2"),
+        ({"runs": [{"model": "wrn11-1", "schedule": "1-2"}]}, "depth must be 6N"),
+        ({"runs": [{"model": "resnet35", "schedule": "1-2"}]}, "A ResNet must be one of resnet18"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "dataset": "cifar11"}]}, "dataset must be one of cifar10"),
+        (
+            {"runs": [{"model": "wrn10-1", "schedule": "1-2", "dataset_name": "cifar100"}]},
+            "dataset_name must name what an npz:FILE holds",
+        ),
         ({"runs": [{"model": "wrn10-1", "schedule": "2-1"}]}, "A schedule must be"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "seed": "0"}]}, "seed must be a whole number"),
         ({"runs": [{"student": "wrn10-1", "schedule": "1-2", "method": "kd"}]}, "none without a teacher"),
