@@ -2,11 +2,13 @@
 
 import contextlib
 import glob
+import itertools
 import json
 import math
 import os
 import pathlib
 import secrets
+import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -201,15 +203,17 @@ def _refuse_constant(constant: str) -> None:
 def _check_values(value: Any) -> None:
     """Raises an error for values that are no JSON, or that no file or line of text can hold."""
     level = [value]
-    for _ in range(_JSON_DEPTH):
+    for depth in itertools.count(1):
         if not level:
             return
         for item in level:
-            if isinstance(item, float) and not math.isfinite(item):
+            if isinstance(item, (int, float)) and abs(item) > sys.float_info.max:
                 raise ValueError("a number beyond the range of float64")
             if isinstance(item, str):
                 item.encode()  # UnicodeEncodeError, a ValueError, for half a pair of surrogates
         objects = [item for item in level if isinstance(item, dict)]
-        level = [inner for item in level if isinstance(item, list) for inner in item]
+        arrays = [item for item in level if isinstance(item, list)]
+        if depth > _JSON_DEPTH and (objects or arrays):
+            raise RecursionError
+        level = [inner for item in arrays for inner in item]
         level += [inner for item in objects for pair in item.items() for inner in pair]
-    raise RecursionError

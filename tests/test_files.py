@@ -15,11 +15,13 @@ from zoo import InputError
         (b"[" * 10_000, "nested more than 100 deep"),
         (b'{"a": ' * 10_000, "nested more than 100 deep"),
         (b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "nested more than 100 deep"),
+        (b'{"a": ' * 101 + b"1" + b"}" * 101, "nested more than 100 deep"),
         (b'{"a": "\xff"}', "codec can't decode"),
         (b'{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' more than once"),
         (b'{"a": [NaN]}', "the constant NaN"),
         (b'{"a": -Infinity}', "the constant -Infinity"),
         (b'{"a": 1e999}', "a number beyond the range of float64"),
+        (b'{"a": 1' + b"0" * 400 + b"}", "a number beyond the range of float64"),
         (b'{"a": "\\ud800"}', "surrogates not allowed"),
         (b'{"\\ud800": 1}', "surrogates not allowed"),
         (b"[{}]", "list instead of an object"),
@@ -40,6 +42,8 @@ def test_json_is_read(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('{"a": [1, 1.5, null, true, {"ä": "\\ud83d\\ude00"}]}', encoding="utf-8")
     assert files.read_json(path, rule="") == {"a": [1, 1.5, None, True, {"ä": "\U0001f600"}]}
+    path.write_text('{"a": ' * 100 + "1e308" + "}" * 100)
+    assert len(files.read_json(path, rule="")) == 1
 
 
 @pytest.mark.parametrize("name", ["missing", "", "a\0b", "x" * 300])
