@@ -149,6 +149,28 @@ def test_malformed_npz_is_refused(npz, tmp_path, change, received):
         sources.load(f"npz:{tmp_path}/bad.npz")
 
 
+def test_a_header_that_moves_the_data_is_refused(npz, tmp_path):
+    """Fewer bytes of header make its padding pixels. NumPy then stops before the checksum of the archive's member."""
+    content = bytearray(npz.read_bytes())
+    length = content.index(b"\x93NUMPY") + 8
+    assert content[length] == 118
+    content[length] = 112
+    (tmp_path / "bad.npz").write_bytes(content)
+    with np.load(tmp_path / "bad.npz") as file:
+        assert file["x_train"].reshape(-1)[:6].tobytes() == b" " * 5 + b"\n"
+    with pytest.raises(InputError, match=r"Received: .*bad\.npz: .*x_train"):
+        sources.load(f"npz:{tmp_path}/bad.npz")
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"(128", b"((12"), (b"{'descr", b"('descr"), (b"'|u1'", b"'\0u1'")])
+def test_a_damaged_header_is_refused_in_one_line(npz, tmp_path, old, new):
+    assert old in npz.read_bytes()
+    (tmp_path / "bad.npz").write_bytes(npz.read_bytes().replace(old, new))
+    with pytest.raises(InputError, match=r"Received: .*bad\.npz: ") as refused:
+        sources.load(f"npz:{tmp_path}/bad.npz")
+    assert len(str(refused.value)) < 600
+
+
 def test_the_test_set_may_lack_classes(npz, tmp_path):
     with np.load(npz) as file:
         arrays = dict(file)
