@@ -158,7 +158,7 @@ def varying(groups: Iterable[Group]) -> list[str]:
     usual = all(METHODS.get(group.method, {}).items() <= group.settings.items() for group in groups)
     hidden = {"model", "schedule", *(_WEIGHTS if usual else ())}
     keys = dict.fromkeys(key for group in groups for key in group.settings if key not in hidden)
-    values = {key: {group.settings.get(key) for group in groups} - {None} for key in keys}
+    values = {key: {stable_text(group.settings.get(key)) for group in groups} - {"null"} for key in keys}
     return [key for key in keys if len(values[key]) > 1]
 
 

@@ -23,6 +23,7 @@ _WITHOUT_DIGEST = ("name", "method", "seed", "test_error_last")
 _DEFAULTS = {
     field.name: field.default for field in dataclasses.fields(RunConfig) if field.default is not dataclasses.MISSING
 }
+_NUMBERS = {key: type(value) for key, value in _DEFAULTS.items() if isinstance(value, (int, float))}
 
 
 def settings(config: Mapping[str, Any], *, has_teachers: bool) -> dict[str, Any]:
@@ -32,7 +33,9 @@ def settings(config: Mapping[str, Any], *, has_teachers: bool) -> dict[str, Any]
         config: fields of `RunConfig`; one that an earlier version lacked has its default.
         has_teachers: whether the run has teachers.
     """
-    result = {key: value for key, value in {**_DEFAULTS, **config}.items() if key not in _LEFT_OUT}
+    given = {**_DEFAULTS, **config}
+    result = {key: value for key, value in given.items() if key not in _LEFT_OUT}
+    result |= {key: kind(result[key]) for key, kind in _NUMBERS.items() if key in result}  # 1 and 1.0 are one setting
     if result["teacher_dtype"] == "auto":
         result["teacher_dtype"] = result["dtype_policy"].removeprefix("mixed_")
     idle = [] if has_teachers else list(WITH_TEACHERS)

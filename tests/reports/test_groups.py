@@ -46,6 +46,11 @@ def test_what_belongs_in_a_group(change, groups):
     assert len(group_runs(runs)) == groups
 
 
+def test_a_number_is_the_same_however_json_writes_it():
+    """A call may set kd_until to 1 where a flag sets it to 1.0."""
+    assert len(group_runs([make_record(), make_record(seed=1, kd_until=1, lr_decay=0.2, batch_size=128.0)])) == 1
+
+
 def test_settings_of_teachers_do_not_matter_from_scratch():
     assert len(group_runs([make_record(), make_record(seed=1, temperature=2.0, teacher_input="raw")])) == 1
 
