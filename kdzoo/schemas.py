@@ -1,5 +1,6 @@
 """JSON Schemas of the files that kdzoo reads: one place for the keys, types and ranges of each format."""
 
+import datetime
 import functools
 import importlib.resources
 import json
@@ -34,7 +35,17 @@ def _compiled(schema: str) -> Callable[[Any], Any]:
     """The schema as a Python function. Compiling takes as long as hundreds of validations."""
     import fastjsonschema
 
-    return fastjsonschema.compile(_load(schema), handlers={"file": _load}, use_default=False)
+    return fastjsonschema.compile(
+        _load(schema), handlers={"file": _load}, formats={"date-time": _is_time}, use_default=False
+    )
+
+
+def _is_time(text: str) -> bool:
+    """Whether a text is a date and time with its time zone."""
+    try:
+        return datetime.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _load(uri: str) -> Any:

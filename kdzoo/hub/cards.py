@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from kdzoo import digests, files, schemas
+from kdzoo.runs import consistency, names
 from zoo import InputError
 
 CARD = "card.json"
@@ -57,6 +58,8 @@ def parse_card(content: bytes, *, spec: str, name: str | None = None) -> dict[st
         reason = "not a card, or not as it was published"
     else:
         schemas.validate(card, "hub/card.schema.json", spec=spec, rule=rule)
+        consistency.check(card, spec=spec, rule=rule)
+        consistency.compare(_parts(card), spec=spec, rule=rule)
         if name is not None and card["name"] != name:
             reason = f"the card of {card['name']}"
         elif set(card["files"]) != set(FILES):
@@ -64,6 +67,16 @@ def parse_card(content: bytes, *, spec: str, name: str | None = None) -> dict[st
     if reason:
         raise InputError(f"{rule}. Received: {spec}: {reason}")
     return card
+
+
+def _parts(card: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Returns what a card holds twice: see `consistency.compare`."""
+    parsed, one = names.parse(card["config"]["model"]), card["runs"] == 1
+    parts = {name: (card[name], getattr(parsed, name)) for name in ("family", "depth", "width")}
+    parts |= {"schedule": (card["schedule"], card["config"]["schedule"])}
+    if one:
+        parts["test_error_last_mean of one run"] = (card["test_error_last_mean"], card["test_error_last"])
+    return parts | {"whether test_error_last_std is null": (card["test_error_last_std"] is None, one)}
 
 
 def write_card(directory: pathlib.Path, card: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from kdzoo import files, schemas
+from kdzoo.runs import consistency
 
 RECORD = "record.json"
 TIMING = ("started", "sessions", "wall_seconds", "images_per_second", "time")
@@ -17,11 +18,12 @@ def read(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads the record of a finished run.
 
     Raises:
-        InputError: if the directory has no record, or it does not fit `record.schema.json`.
+        InputError: if the directory has no record, or it does not fit `record.schema.json` or contradicts itself.
     """
     path = pathlib.Path(workdir) / RECORD
     record = files.read_json(path, rule=_RULE)
     schemas.validate(record, "runs/record.schema.json", spec=str(path), rule=_RULE)
+    consistency.check(record, spec=str(path), rule=_RULE)
     return record
 
 

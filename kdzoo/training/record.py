@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdzoo.distillation.distiller import Distiller
-from kdzoo.runs import events, weights
+from kdzoo.runs import consistency, events, weights
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.state import Stopped, TrainingState
 
@@ -39,21 +39,13 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
 def summarise(state: TrainingState) -> dict[str, Any]:
     """The part of the record that the epochs add. Errors are in percent; `images_per_second` is a median."""
     history = state.history
-    errors = [row["test_error"] for row in history]
-    result = {
+    return {
         "history": history,
-        "test_error_last": errors[-1],
-        "test_error_best": min(errors),
-        "test_error_best_epoch": 1 + errors.index(min(errors)),
-        **{f"{name}_last": history[-1][name] for name in ("test_ece", "test_agreement") if name in history[-1]},
+        **consistency.summarise(history),
         # Without the first epoch, which compiles.
         "images_per_second": statistics.median(row["images_per_second"] for row in history[1:] or history),
         "wall_seconds": state.seconds,
     }
-    if "val_error" in history[0]:
-        chosen = min(history, key=lambda row: row["val_error"])
-        result |= {"test_error_val_chosen": chosen["test_error"], "val_chosen_epoch": chosen["epoch"]}
-    return result
 
 
 def describe_metrics(logs: Mapping[str, float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from kdzoo.experiments import cost, paper_results, paper_rows, paper_runs, paper
 from kdzoo.experiments.grid import Run
 from kdzoo.experiments.paper_runs import Experiment, Variant
 from kdzoo.paper import printed
-from kdzoo.runs import records
+from kdzoo.runs import consistency, records
 from synthetic_records import make_record
 
 FULL = {"train_examples": 50_000, "val_examples": 0, "test_examples": 10_000}
@@ -29,12 +29,12 @@ def finish(run: Run, *, error: float = 8.0, digest: str = "a", dataset: Any = FU
     config = dataclasses.asdict(run.config)
     record = make_record("wrn16-1", run.config.schedule, seed=run.config.seed, error=error)
     record["config"] = config | changed
-    record["method"] = run.config.method
+    record |= {"name": f"{run.config.model}_{run.config.schedule}", "method": run.config.method}
     teacher = {"name": "wrn16-2_60-200", "method": "none", "seed": 0, "test_error_last": 6.0, "digest": digest}
     record["teachers"] = [teacher for _ in run.config.teachers]
     record["dataset"] |= dataset
     run.workdir.mkdir(parents=True, exist_ok=True)
-    records.write(run.workdir, record)
+    records.write(run.workdir, record | consistency.summarise(record["history"]))
 
 
 def finish_all(experiments: list[Experiment], **options: Any) -> None:

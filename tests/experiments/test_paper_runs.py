@@ -9,7 +9,7 @@ from kdzoo.experiments import cost, local_scheduler, paper_rows, paper_runs
 from kdzoo.experiments.grid import Run
 from kdzoo.experiments.paper_runs import Variant
 from kdzoo.paper import printed
-from kdzoo.runs import records
+from kdzoo.runs import consistency, records
 from synthetic_records import make_record
 from zoo import InputError
 
@@ -149,8 +149,9 @@ def test_a_directory_of_finished_runs_may_be_moved(tmp_path):
         now.workdir.mkdir()
         record = make_record(was.config.model, was.config.schedule)
         record["config"] = dataclasses.asdict(was.config)
+        record["method"] = was.config.method
         record["dataset"]["name"] = "digits"
         record["teachers"] = [{"name": teacher, "test_error_last": 6.0} for teacher in was.config.teachers]
-        records.write(now.workdir, record)
+        records.write(now.workdir, record | consistency.summarise(record["history"]))
     local_scheduler.run_all(here.runs(0), command=lambda run: ["false"])
     assert [(run.state, run.detail) for run in here.runs(0)] == [("finished", "finished before")] * 2

@@ -13,6 +13,7 @@ from kdzoo.data import augmentation, sources
 from kdzoo.distillation import distiller
 from kdzoo.hub import cards, folders, models
 from kdzoo.runs import records
+from kdzoo.runs.names import parse
 from zoo import InputError
 
 NAME = "quarters/wrn10-1_2-3"
@@ -122,7 +123,15 @@ def test_list_models_reads_cards_alone_in_natural_order(published, tmp_path):
     names = ["wrn16-2_10-35", "wrn16-2_20-65", "wrn16-10_10-35", "wrn100-1_10-35", "a-b/dn40-12_9-10"]
     for name in reversed(names):
         (tmp_path / name).mkdir(parents=True)
-        other = {**card, "name": name}
+        parsed = parse(name.rpartition("/")[2])
+        parts = {
+            "family": parsed.family,
+            "depth": parsed.depth,
+            "width": parsed.width,
+            "schedule": str(parsed.schedule),
+        }
+        config = {**card["config"], "model": parsed.architecture, "schedule": str(parsed.schedule)}
+        other = {**card, "name": name, "config": config, **parts}
         (tmp_path / name / cards.CARD).write_text(json.dumps({**other, "sha256": cards.digest(other)}))
     shutil.copytree(tmp_path / names[0], tmp_path / f".{names[0]}.partial")
     code = "import sys, kdzoo; print(*kdzoo.list_models(sys.argv[1])); print('tensorflow' in sys.modules)"
@@ -170,6 +179,11 @@ def test_every_damage_is_refused_in_one_line(model_dir, published, file, damage)
         lambda card: card["weights"].pop(),
         lambda card: card["config"].update(model="wrn10-2"),
         lambda card: card.update(name="wrn10-1_9-10"),
+        lambda card: card.update(depth=16),
+        lambda card: card.update(method="kd"),
+        lambda card: card.update(test_error_last_std=0.1),
+        lambda card: card.pop("expected_calibration_error"),
+        lambda card: card["trained"].pop("wall_seconds"),
         lambda card: card.pop("files"),
         lambda card: card["dataset"].update(mean="0.3"),
         lambda card: card["weights"][0].update(offset=-1),

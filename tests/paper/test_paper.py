@@ -10,9 +10,10 @@ from kdzoo.data import sources
 from kdzoo.distillation import schedules
 from kdzoo.experiments.grid import Run, expand
 from kdzoo.paper import printed as printed_module
-from kdzoo.runs import records, weights
+from kdzoo.runs import consistency, records, weights
 from kdzoo.runs.config import METHODS
 from kdzoo.training import train
+from synthetic_records import make_record
 from test_zoo import PARAMETERS  # of every network, as built
 from zoo import InputError
 
@@ -163,9 +164,9 @@ def write_untrained(run: Run) -> None:
     dataset = sources.load(run.config.dataset)
     description = {"name": dataset.name, "fingerprint": dataset.fingerprint, "num_classes": dataset.num_classes}
     description |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
-    record = {"name": run.name, "method": "none", "seed": 0, "parameters": 1, "test_error_last": 0.0, "teachers": []}
-    record |= {"history": [{"epoch": 1, "test_error": 0.0}]}
+    record = make_record("wrn16-1", run.config.schedule) | {"name": f"{run.config.model}_{run.config.schedule}"}
     record |= {"config": dataclasses.asdict(run.config), "dataset": description}
+    record |= consistency.summarise(record["history"])
     run.workdir.mkdir(parents=True)
     weights.save_weights(run.workdir, weights.build(record))
     records.write(run.workdir, record)
@@ -182,4 +183,6 @@ def test_a_run_of_this_row_takes_one_step(row, noise, tmp_path):
     assert math.isfinite(epoch["loss"])
     assert record["parameters"] == PARAMETERS[row.student or row.teacher]
     assert record["method"] == row.method
-    assert [teacher["name"] for teacher in record["teachers"]] == [teacher.name for teacher in teachers]
+    assert [teacher["name"] for teacher in record["teachers"]] == [
+        f"{teacher.config.model}_{teacher.config.schedule}" for teacher in teachers
+    ]

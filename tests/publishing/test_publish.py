@@ -11,7 +11,7 @@ import pytest
 from conftest import assert_no_command_with, start_python
 from kdzoo.hub import cards, models
 from kdzoo.publishing import publisher
-from kdzoo.runs import records
+from kdzoo.runs import consistency, records
 from kdzoo.training import evaluation
 from zoo import InputError
 
@@ -19,13 +19,20 @@ pytest.importorskip("tensorflow")
 NAME = "quarters/wrn10-1_2-3"
 
 
+def with_error(record, error):
+    """The record with another error of the last epoch, in its history too."""
+    *before, last = record["history"]
+    history = [*before, last | {"test_error": error}]
+    return record | {"history": history, **consistency.summarise(history)}
+
+
 def test_float16_has_half_the_size_and_other_seeds_count_and_two_publications_are_equal_to_the_byte(
     published, teacher_run, tmp_path
 ):
     record = records.read(teacher_run)
     (tmp_path / "other").mkdir()
-    seed = {"seed": 1, "config": record["config"] | {"seed": 1}, "test_error_last": record["test_error_last"] + 4}
-    records.write(tmp_path / "other", record | seed)
+    changed = with_error(record, record["test_error_last"] + 4)
+    records.write(tmp_path / "other", changed | {"seed": 1, "config": record["config"] | {"seed": 1}})
     root = tmp_path / "models"
     directory = publisher.publish([teacher_run, tmp_path / "other"], root, name=NAME, store="float16")
     half, exact = (cards.read_card(path) for path in (directory, published / NAME))
@@ -49,16 +56,20 @@ def test_a_run_that_does_not_match_its_record_is_refused(teacher_run, tmp_path):
     run = shutil.copytree(teacher_run, tmp_path / "run")
     record = records.read(run)
     for changed, message in (
-        ({"test_error_last": record["test_error_last"] + 0.03}, "must have its record's test error"),
+        (with_error(record, record["test_error_last"] + 0.03), "must have its record's test error"),
         (
-            {"method": "kd", "teachers": [{"name": "wrn10-2_2-3", "test_error_last": 12.5}]},
+            {
+                "method": "kd",
+                "config": record["config"] | {"kd_weight": 0.9, "teachers": ["runs/wrn10-2_2-3"]},
+                "teachers": [{"name": "wrn10-2_2-3", "test_error_last": 12.5}],
+            },
             "must be given a name.*distilled from wrn10-2_2-3",
         ),
         ({"dataset": {**record["dataset"], "name": "npz:/x.npz"}}, "must be named"),
     ):
         records.write(run, record | changed)
         with pytest.raises(InputError, match=message):
-            publisher.publish([run], tmp_path / "models", name=NAME if "test_error_last" in changed else None)
+            publisher.publish([run], tmp_path / "models", name=NAME if "history" in changed else None)
     assert not list((tmp_path / "models").rglob("*")) if (tmp_path / "models").exists() else True
 
 
@@ -89,6 +100,7 @@ def test_runs_of_one_card_are_compared_by_their_identity(teacher_run, tmp_path, 
         (tmp_path / f"{seed}").mkdir()
         config = record["config"] | {"seed": seed} | {key: changed[key] for key in changed if key == "lr"}
         teachers = [teacher | {"digest": changed["digest"]}] if "digest" in changed else []
+        config["teachers"] = [teacher["name"] for teacher in teachers]
         records.write(tmp_path / f"{seed}", record | {"seed": seed, "config": config, "teachers": teachers})
     with pytest.raises(InputError, match=f"differ in their seeds and in nothing else. Received: .*{message}"):
         publisher.publish([tmp_path / "0", tmp_path / "1"], tmp_path / "models", name=NAME)

@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT, run_python
 from kdzoo.reports.comparison import compare
 from kdzoo.reports.finished_runs import find
+from kdzoo.runs import consistency
 from kdzoo.runs.names import natural_key
 from synthetic_records import make_record, make_sweep
 from zoo import InputError
@@ -27,7 +28,7 @@ def runs(tmp_path_factory):
 
 def write(workdir, record):
     workdir.mkdir(parents=True)
-    (workdir / "record.json").write_text(json.dumps(record))
+    (workdir / "record.json").write_text(json.dumps({**record, **consistency.summarise(record["history"])}))
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +91,12 @@ def test_bad_input_ends_in_one_line(args, message, runs, tmp_path):
 
 
 def test_damaged_records_are_named(tmp_path):
-    record = make_record()
-    del record["history"]
-    write(tmp_path / "run", record)
+    write(tmp_path / "run", make_record())
+    path = tmp_path / "run" / "record.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "history"}))
     with pytest.raises(InputError, match=r"Received: .*run/record\.json: must contain \['history'\]"):
         find([tmp_path])
-    (tmp_path / "run" / "record.json").write_text("{")
+    path.write_text("{")
     with pytest.raises(InputError, match=r"Received: .*record\.json"):
         find([tmp_path])
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
+from kdzoo.reports.groups import group_runs, varying
 from kdzoo.runs import records
 from zoo import InputError
 
@@ -34,6 +35,11 @@ def test_every_record_of_earlier_versions_is_valid() -> None:
         (lambda record: record["history"][0].update(loss="1.0"), r"history\[0\].loss must be number or null"),
         (lambda record: record.update(test_error_last=None), "test_error_last must be number"),
         (lambda record: record.update(teachers=[{"name": 3}]), r"teachers\[0\]"),
+        (lambda record: record.pop("wall_seconds"), r"must contain \['wall_seconds'\] properties"),
+        (lambda record: record.update(started="yesterday"), "started must be date-time"),
+        (lambda record: record["config"].update(lr=0), "config.lr must be bigger than 0"),
+        (lambda record: record["config"].update(model="wrn11-1"), "config: A WRN's depth must be"),
+        (lambda record: record["config"].update(ce_weight=0), "config: Loss weights must be"),
         (lambda record: record.pop("method"), r"must contain \['method'\] properties"),
     ],
 )
@@ -45,3 +51,35 @@ def test_a_record_of_other_types_is_refused(
     (tmp_path / "record.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=rf"directory of a finished run\. Received: .*/record\.json: {message}"):
         records.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda record: record.update(test_error_last=1.5), r"test_error_last 1.5, but [\d.]+ by its other parts"),
+        (lambda record: record.update(test_error_best_epoch=1), "test_error_best_epoch 1, but 3"),
+        (lambda record: record.update(val_chosen_epoch=1), "val_chosen_epoch 1, but"),
+        (lambda record: record.pop("test_error_val_chosen"), "test_error_val_chosen None, but"),
+        (lambda record: record["history"].pop(0), r"epochs \[2, 3\], but \[1, 2, 3\]"),
+        (lambda record: record["history"][0].update(test_error=0.5), "test_error_best .*, but 0.5"),
+        (lambda record: record["config"].update(seed=5), "seed 4, but 5"),
+        (lambda record: record["config"].update(model="wrn10-2"), "name wrn10-1_2-3, but wrn10-2_2-3"),
+        (lambda record: record.update(method="kd"), "method kd, but none"),
+        (lambda record: record.update(teachers=[{"name": "x", "test_error_last": 1}]), "number of teachers 1, but 0"),
+        (lambda record: record["dataset"].update(mean=[0.5]), "channels of mean 1, but 3"),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_refused(
+    damage: Callable[[dict[str, Any]], Any], message: str, tmp_path: pathlib.Path
+) -> None:
+    record = copy.deepcopy(RECORD)
+    damage(record)
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"directory of a finished run\. Received: .*/record\.json: {message}"):
+        records.read(tmp_path)
+
+
+def test_a_setting_of_a_later_version_may_be_a_list() -> None:
+    one, other = copy.deepcopy(RECORD), copy.deepcopy(RECORD)
+    one["config"]["gammas"], other["config"]["gammas"] = [0.1], [0.2]
+    assert varying(group_runs([one, other])) == ["gammas"]

@@ -234,8 +234,8 @@ def test_event_files_hold_curves_and_hparams(teacher_run):
 def test_a_number_that_is_none_does_not_cost_the_record(tmp_path):
     record = records.read(ROOT / "tests/fixtures/run")
     row = record["history"][0]
-    records.write(tmp_path, {**record, "history": [{**row, "test_ce": float("inf")}]})
-    assert records.read(tmp_path) == {**record, "history": [{**row, "test_ce": None}]}
+    records.write(tmp_path, {**record, "history": [{**row, "test_ce": float("inf")}, *record["history"][1:]]})
+    assert records.read(tmp_path) == {**record, "history": [{**row, "test_ce": None}, *record["history"][1:]]}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "3", "\0"])
