@@ -57,6 +57,7 @@ setup(
             "check-jsonschema>=0.35",  # of the workflow
             "codespell>=2.4",
             "coverage>=7.10",  # the first that follows subprocesses by itself
+            "hypothesis>=6.100,<7",  # draws the cases of tests/fuzz
             "import-linter>=2.6",
             "mypy>=2.4,<3",
             "pytest>=8",

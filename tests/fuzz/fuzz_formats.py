@@ -1,0 +1,160 @@
+"""The second rule of JSON, names and settings: plain Python, from docs/reference and the docstrings.
+
+It imports nothing of kdzoo, so that it does not share an error with kdzoo's own checks. Each function returns what is
+wrong, or None.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+LARGEST = 1.7976931348623157e308  # of float64
+DEPTHS = {"resnet": {18, 34, 50, 101, 152}}  # the others are 6N + 4
+METHODS = ("none", "kd", "at", "at+kd")
+WEIGHTS = {"none": (1, 0, 0), "kd": (0.1, 0.9, 0), "at": (1, 0, 1000), "at+kd": (0.1, 0.9, 1000)}
+# Field of RunConfig -> whether a number is in its range (docs/reference/flags.md), or its values.
+WHOLE = {
+    "seed": lambda n: 0 <= n < 2**32,
+    "batch_size": lambda n: n >= 1,
+    "train_examples": lambda n: n >= 0,
+    "val_examples": lambda n: n >= 0,
+    "fused_steps": lambda n: n >= 0,
+}
+REAL = {
+    "ce_weight": lambda x: x >= 0,
+    "kd_weight": lambda x: x >= 0,
+    "at_weight": lambda x: x >= 0,
+    "temperature": lambda x: 0.001 <= x <= 100,
+    "kd_until": lambda x: 0 < x <= 1,
+    "lr": lambda x: x > 0,
+    "lr_decay": lambda x: 0 < x <= 1,
+    "momentum": lambda x: 0 <= x < 1,
+    "weight_decay": lambda x: x >= 0,
+}
+ONE_OF = {
+    "at_mode": ("code", "paper"),
+    "augment": ("auto", "none", "crop", "crop_flip"),
+    "strategy": ("none", "mirrored"),
+    "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16", "auto"),
+    "teacher_input": ("auto", "raw", "unit", "standardised"),
+    "teacher_dtype": ("auto", "float32", "bfloat16"),
+}
+ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits")
+
+
+class NoJson(Exception):
+    """A text is no JSON by docs/reference/formats.md: an object, at most 100 levels deep, no key twice, no NaN."""
+
+
+def read(content: bytes) -> dict[str, Any]:
+    """Returns the object in a text. Raises NoJson."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) < len(pairs):
+            raise NoJson("a key twice")
+        return dict(pairs)
+
+    def constant(name: str) -> Any:
+        raise NoJson(name)
+
+    try:
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        raise NoJson(type(error).__name__) from None
+    if not isinstance(value, dict):
+        raise NoJson("no object")
+    _check(value, 1)
+    return value
+
+
+def _check(value: Any, depth: int) -> None:
+    if isinstance(value, (dict, list)):
+        if depth > 100:
+            raise NoJson("too deep")
+        for item in value if isinstance(value, list) else [*value, *value.values()]:
+            _check(item, depth + 1)
+    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise NoJson("no UTF-8")
+    elif value is not None and not isinstance(value, str) and not -LARGEST <= value <= LARGEST:
+        raise NoJson("beyond float64")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, and no boolean."""
+    return type(value) is int
+
+
+def is_real(value: Any) -> bool:
+    """Whether a value is a finite number, and no boolean."""
+    return type(value) in (int, float) and -LARGEST <= value <= LARGEST
+
+
+def wrong_setting(name: str, value: Any) -> str | None:
+    """A field of RunConfig, but for its model, schedule and teachers."""
+    if name in WHOLE:
+        right = is_whole(value) and WHOLE[name](value)
+    elif name in REAL:
+        right = is_real(value) and REAL[name](value)
+    elif name in ONE_OF:
+        right = isinstance(value, str) and value in ONE_OF[name]
+    else:
+        right = name in ANY_TEXT and isinstance(value, str)
+    return None if right else f"{name} {value!r:.50}"
+
+
+def wrong_architecture(name: Any) -> str | None:
+    """<family><depth>[-<width>]: wrn and dn with a width, of depth 6N + 4; ResNets of table 1 of He et al."""
+    match = re.fullmatch(r"(wrn|dn|resnet)([1-9][0-9]*)(-[1-9][0-9]*)?", name, re.A) if isinstance(name, str) else None
+    if not match or (match[3] is None) != (match[1] == "resnet") or len(match[2]) > 4 or len(match[3] or "") > 5:
+        return f"architecture {name!r:.50}"
+    depth = int(match[2])
+    right = depth in DEPTHS["resnet"] if match[1] == "resnet" else depth >= 10 and depth % 6 == 4
+    return None if right else f"depth of {name}"
+
+
+def wrong_schedule(name: Any) -> str | None:
+    """k-N with 1 <= k <= N, cos-N or N, with xS for a share S of four digits."""
+    match = (
+        re.fullmatch(r"(?:([0-9]+|cos)-)?([0-9]+)(?:x0(\.[0-9]{1,4}))?", name, re.A) if isinstance(name, str) else None
+    )
+    if not match or match[2].startswith("0") or len(match[2]) > 6 or (match[3] or "1").endswith("0"):
+        return f"schedule {name!r:.50}"
+    if match[1] in (None, "cos"):
+        return None
+    step = match[1]
+    right = not step.startswith("0") and len(step) <= 6 and int(step) <= int(match[2])
+    return None if right else f"step of {name}"
+
+
+def epochs(schedule: str) -> int:
+    """Epochs of a schedule: of a shrunk one its share, rounded half up, at least 1."""
+    whole, _, share = schedule.rpartition("-")[2].partition("x")
+    return max(1, math.floor(int(whole) * float(share or 1) + 0.5 + 1e-9))
+
+
+def wrong_dataset(source: Any, name: Any = "") -> str | None:
+    """cifar10, cifar100, digits or npz:FILE; only a file has another name."""
+    if not isinstance(source, str) or not isinstance(name, str):
+        return f"dataset {source!r:.50}"
+    if source.startswith("npz:"):
+        return None
+    if source not in ("cifar10", "cifar100", "digits"):
+        return f"dataset {source!r:.50}"
+    return None if name in ("", source) else f"dataset_name {name!r:.50}"
+
+
+def wrong_weights(ce: float, kd: float, at: float, *, teachers: int) -> str | None:
+    """Weights of the loss's terms: one is above 0; KD and AT need a teacher."""
+    if not (ce or kd or at):
+        return "no term"
+    return "no teacher for a term" if (kd or at) and not teachers else None
+
+
+def wrong_directory(path: Any) -> str | None:
+    """A directory's path: parts of at most 255 bytes, no null byte."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        return f"directory {path!r:.50}"
+    if len(path.encode()) > 3500 or any(len(part.encode()) > 255 for part in path.split("/")):
+        return "a long path"
+    return None
