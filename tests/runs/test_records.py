@@ -39,7 +39,7 @@ def test_every_record_of_earlier_versions_is_valid() -> None:
         (lambda record: record.update(started="yesterday"), "started must be date-time"),
         (lambda record: record["config"].update(lr=0), "config.lr must be bigger than 0"),
         (lambda record: record["config"].update(model="wrn11-1"), "config: A WRN's depth must be"),
-        (lambda record: record["config"].update(ce_weight=0), "config: Loss weights must be"),
+        (lambda record: record["config"].update(ce_weight=0), "config: Loss weights must"),
         (lambda record: record.pop("method"), r"must contain \['method'\] properties"),
     ],
 )
