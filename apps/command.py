@@ -36,7 +36,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest: list[str] = FLAGS(argv)
     except SystemExit:
         sys.exit(0)  # only the flags that print help exit here, and absl's exit code of them is 1
-    except (flags.Error, ValueError) as error:  # a ValueError: a file of flags that is no text
+    except UnicodeDecodeError as error:
+        _fail(f"A file of flags must be a text in UTF-8. Received: {error}")
+    except (flags.Error, ValueError) as error:
         _fail(error)
     if len(rest) > 1:
         _fail(f"Arguments must be flags, for example --seed=1. Received: {' '.join(rest[1:])}")

@@ -40,7 +40,9 @@ flags.DEFINE_string(
     "Rows of the one table, separated by commas: line numbers and ranges of them, 0 being their students from scratch,"
     " or TEACHER:k/N for a teacher that it lacks. Example: 0,3-5,wrn16-2:20/65. Empty: all rows.",
 )
-flags.DEFINE_integer("seeds", 5, "Number of students in each row, with seeds 0, 1, 2 and so on.", lower_bound=1)
+flags.DEFINE_integer(
+    "seeds", 5, "Number of students in each row, with seeds 0, 1, 2 and so on.", lower_bound=1, upper_bound=1000
+)
 flags.DEFINE_string(
     "schedule_scale",
     "",

@@ -34,7 +34,8 @@ def choose(table: int, lines: str = "") -> list[printed.Row]:
         if bounds:
             numbers = range(int(bounds[1]), int(bounds[2] or bounds[1]) + 1)
             if not numbers or not set(numbers) <= of_table:
-                raise InputError(f"{_RULE}; table {table} has lines 0 to {max(of_table)}. Received: {part}")
+                there = f"table {table} has lines {min(of_table)} to {max(of_table)}"
+                raise InputError(f"{_RULE}; {there}. Received: {part}")
             chosen += [row for row in every if row.line in numbers]
         else:
             chosen.append(_unpublished(table, part))
