@@ -35,7 +35,8 @@ def settings(config: Mapping[str, Any], *, has_teachers: bool) -> dict[str, Any]
     """
     given = {**_DEFAULTS, **config}
     result = {key: value for key, value in given.items() if key not in _LEFT_OUT}
-    result |= {key: kind(result[key]) for key, kind in _NUMBERS.items() if key in result}  # 1 and 1.0 are one setting
+    # 1 and 1.0 are one setting. None is one that was found to be without effect before.
+    result |= {key: kind(result[key]) for key, kind in _NUMBERS.items() if result.get(key) is not None}
     if result["teacher_dtype"] == "auto":
         result["teacher_dtype"] = result["dtype_policy"].removeprefix("mixed_")
     idle = [] if has_teachers else list(WITH_TEACHERS)

@@ -77,6 +77,12 @@ def test_a_checkpoint_of_0_4_has_a_server_by_its_name():
     assert identity.changes(theirs, identify(teachers=[other])) != []
 
 
+def test_the_identity_of_a_run_without_teachers_is_the_same_once_saved():
+    ours = identify({"teachers": (), "kd_weight": 0.0, "ce_weight": 1}, teachers=[])
+    assert ours["kd_until"] is ours["temperature"] is None
+    assert identity.of_checkpoint(ours) == ours
+
+
 def test_teachers_without_digests_are_compared_by_name_method_seed_and_error():
     new = TEACHER | {"digest": "d"}
     assert identity.same_teacher(TEACHER, new)
