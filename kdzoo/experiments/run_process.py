@@ -38,6 +38,7 @@ class RunProcess:
         logs = run.workdir.parent / LOGS
         logs.mkdir(parents=True, exist_ok=True)
         self._log = logs / f"{run.name}.txt"
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
         with open(self._log, "a") as log, machine_share.on_cores(cores):
             # A session of its own: Ctrl-C in the terminal reaches the sweep, which stops the run.
             self.process = subprocess.Popen(
@@ -82,10 +83,11 @@ class RunProcess:
         elif self._stop_requested or self.process.returncode == 128 + SIGTERM:
             run.state = "stopped"
         else:
-            lines = self._log.read_text().strip().splitlines() or ["no output"]
+            lines = self._log.read_bytes()[self._log_start :].decode().strip().splitlines() or ["no output"]
             run.state = "failed"
             run.detail = f"exit code {self.process.returncode}: {lines[-1]} ({self._log})"
-            if locks.is_locked(run.workdir) or IN_USE in lines[-1]:  # another sweep was first while this one started
+            # Another sweep was first while this one started. Its run may have ended since; it writes into the same log.
+            if locks.is_locked(run.workdir) or any(IN_USE in line for line in lines):
                 run.state, run.detail = "waiting", IN_USE
         return True
 

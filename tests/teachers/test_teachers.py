@@ -97,7 +97,7 @@ def test_an_external_savedmodel_teaches_like_the_run_of_its_network(config, teac
 def test_an_ensemble_of_both_kinds_resumes_after_a_stop(config, teacher_run, published, external, tmp_path):
     """Attention maps are those of the stages, and an interrupted run ends like an uninterrupted one."""
     savedmodel = str(shutil.copytree(published / NAME / "1", tmp_path / "copy"))
-    inside = train.run(dataclasses.replace(config, teachers=(str(teacher_run),) * 2), tmp_path / "inside")
+    inside = train.run(dataclasses.replace(config, teachers=(str(teacher_run),)), tmp_path / "inside")
     config = dataclasses.replace(config, teachers=(str(teacher_run), savedmodel))
     ahead = train.run(config, tmp_path / "ahead")
     for one, other in zip(losses(inside), losses(ahead), strict=True):
