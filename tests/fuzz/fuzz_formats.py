@@ -134,9 +134,11 @@ def epochs(schedule: str) -> int:
 
 
 def wrong_dataset(source: Any, name: Any = "") -> str | None:
-    """cifar10, cifar100, digits or npz:FILE; only a file has another name."""
+    """cifar10, cifar100, digits or npz:FILE; only a file has another name, of one word."""
     if not isinstance(source, str) or not isinstance(name, str):
         return f"dataset {source!r:.50}"
+    if name.split() not in ([], [name]) or (name and not name.strip()):
+        return f"dataset_name {name!r:.50}"
     if source.startswith("npz:"):
         return None
     if source not in ("cifar10", "cifar100", "digits"):
