@@ -1,0 +1,188 @@
+"""The flags of each command and their ranges, from docs/reference/flags.md."""
+
+import csv
+import math
+from collections.abc import Callable
+from typing import Any
+
+import fuzz_formats as formats
+
+Check = Callable[[str], Any]  # the value of a text; raises ValueError
+
+
+def _real(right: Callable[[float], bool]) -> Check:
+    def check(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value) or not right(value):
+            raise ValueError(text)
+        return value
+
+    return check
+
+
+def _whole(right: Callable[[int], bool]) -> Check:
+    def check(text: str) -> int:
+        if not right(value := int(text)) or abs(value) > formats.LARGEST:
+            raise ValueError(text)
+        return value
+
+    return check
+
+
+def _count(right: Callable[[int], bool]) -> Check:
+    """A whole number as absl reads it: 0x and 0o too."""
+
+    def check(text: str) -> int:
+        value = int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+        if not right(value):
+            raise ValueError(text)
+        return value
+
+    return check
+
+
+def _numbers(check: Check) -> Check:
+    return lambda text: [check(word) for word in text.split(",")]
+
+
+def _one_of(*names: str) -> Check:
+    def check(text: str) -> str:
+        if text not in names:
+            raise ValueError(text)
+        return text
+
+    return check
+
+
+def _directory(text: str) -> str:
+    try:
+        wrong = formats.wrong_directory(text)
+    except UnicodeEncodeError:
+        wrong = "no UTF-8"
+    if wrong:
+        raise ValueError(wrong)
+    return text
+
+
+def _list(text: str) -> list[str]:
+    """Words separated by commas, as absl reads them; "" is none."""
+    try:
+        return [word.strip() for word in next(csv.reader([text], strict=True))] if text else []
+    except csv.Error as error:
+        raise ValueError(error) from None
+
+
+def as_bool(text: str) -> bool:
+    words = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError(text)
+    return words[text.lower()]
+
+
+SETTINGS: dict[str, Check] = {name: _whole(right) for name, right in formats.WHOLE.items()}
+SETTINGS |= {name: _real(right) for name, right in formats.REAL.items()}
+SETTINGS |= {name: _one_of(*names) for name, names in formats.ONE_OF.items()}
+SETTINGS |= dict.fromkeys(formats.ANY_TEXT, str)
+
+
+def _settings(*names: str) -> dict[str, Check]:
+    return {name: SETTINGS[name] for name in names}
+
+
+CHECKPOINT = {"checkpoint_minutes": _real(lambda x: x > 0)}
+DATA = _settings("dataset", "dataset_name", "augment", "train_examples", "val_examples", "dtype_policy")
+OPTIMISER = _settings("batch_size", "lr", "lr_decay", "momentum", "weight_decay")
+CACHE: dict[str, Check] = {"teacher_cache": str, "cache_gb": _real(lambda x: x > 0)}
+TERMS = _settings("temperature", "at_mode")
+TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "teacher_dtype") | CACHE
+TEACHERS |= {"teacher_deadline": _real(lambda x: x > 0)}
+WEIGHTS = ("ce_weight", "kd_weight", "at_weight")
+RUN = DATA | OPTIMISER | CHECKPOINT | _settings("seed", "strategy", "fused_steps")
+RUN |= {"schedule": str, "workdir": _directory, "restart": as_bool, "progress": _one_of("auto", "bar", "lines", "json")}
+MANY = CHECKPOINT | CACHE | {"jobs": _count(lambda n: n >= 1), "budget_minutes": _real(lambda x: x >= 0)}
+MANY |= {"dry_run": as_bool}
+FLAGS: dict[str, dict[str, Check]] = {
+    "train": RUN | {"model": str},
+    "distill": RUN
+    | TEACHERS
+    | TERMS
+    | _settings(*WEIGHTS, "kd_until")
+    | {"teacher": _list, "method": _one_of(*formats.METHODS), "student": str},
+    "evaluate": {"model": str, "dataset": str, "examples": _count(lambda n: True)},
+    "demo": {"workdir": _directory, "restart": as_bool},
+    "precompute": DATA
+    | TEACHERS
+    | {"teacher": _list, "schedule": str, "seeds": _numbers(SETTINGS["seed"]), "attention": as_bool},
+    "sweep": MANY | {"grid": str},
+    "reproduce": DATA
+    | OPTIMISER
+    | TERMS
+    | MANY
+    | {
+        "table": _numbers(_whole(lambda n: 1 <= n <= 10)),
+        "rows": str,
+        "seeds": _count(lambda n: 1 <= n <= 1000),
+        "schedule_scale": str,
+        "kd_until": _numbers(SETTINGS["kd_until"]),
+        "via": _list,
+        "workdir": _directory,
+    },
+    "tune": DATA
+    | OPTIMISER
+    | CHECKPOINT
+    | TEACHERS
+    | {
+        "student": str,
+        "schedule": str,
+        "teachers": _list,
+        "teacher_schedules": _list,
+        "methods": _list,
+        "temperatures": _numbers(SETTINGS["temperature"]),
+        "kd_weights": _numbers(_real(lambda x: 0 < x <= 1)),
+        "kd_until": _numbers(SETTINGS["kd_until"]),
+        "search": _one_of("hyperband", "bayesian", "random"),
+        "max_trials": _count(lambda n: n >= 1),
+        "budget_minutes": _real(lambda x: x >= 0),
+        "workers": _count(lambda n: n >= 1),
+        "workdir": _directory,
+        "seed": SETTINGS["seed"],
+    },
+    "list": {"models": str, "path": _directory},
+    "publish": {
+        "run": _list,
+        "models": _directory,
+        "name": str,
+        "dataset": str,
+        "licence": str,
+        "store": _one_of("float32", "float16"),
+        "replace": as_bool,
+    },
+    "serve": {
+        "models": str,
+        "path": _directory,
+        "host": str,
+        "port": _count(lambda n: 0 <= n <= 65535),
+        "request_mb": _real(lambda x: 0.01 <= x <= 2047),
+    },
+    "compare": {"runs": _list, "out": _directory, "curves": _list, "tensorboard": _directory},
+}
+REQUIRED = {
+    "train": {"model", "schedule", "workdir"},
+    "distill": {"student", "schedule", "workdir"},
+    "evaluate": {"model"},
+    "precompute": {"teacher"},
+    "sweep": {"grid"},
+    "reproduce": {"table"},
+    "tune": {"student", "schedule", "teachers", "workdir"},
+    "publish": {"run"},
+    "compare": {"runs", "out"},
+}
+HELP = ("help", "helpfull", "helpshort", "helpxml")
+OF_ABSL: dict[str, Check] = {
+    "verbosity": lambda text: text if text in ("debug", "info", "warning", "error", "fatal") else int(text),
+    "stderrthreshold": lambda text: text if text in ("debug", "info", "warning", "error", "fatal") else int(text),
+    "log_dir": str,
+    "alsologtostderr": as_bool,
+    "undefok": str,
+    **dict.fromkeys(HELP, as_bool),
+}
