@@ -1,5 +1,6 @@
 """Runs a command: parses its flags, calls its `main`, and ends every input error in one line and exit code 2."""
 
+import io
 import logging as standard_logging
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ FLAGS = flags.FLAGS
 
 def run(main: Callable[[], int | None]) -> None:
     """Parses the flags and calls `main`, which may return the exit code; None is 0."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text: printing it must not end the command
     tensorflow_log.drop_startup_lines()
     app.run(lambda _: _call(main), flags_parser=_parse)
 

@@ -1,5 +1,6 @@
 """The commands: their help, their errors, and one path from a teacher to an evaluated student."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -123,6 +124,9 @@ DISTILL = ["distill", "--student=wrn10-1", "--schedule=1-2", "--dataset=npz:{npz
             ["publish", "--run={tmp}", "--models={tmp}/models"],
             "directory of a finished run. Received: {tmp}/record.json",
         ),
+        (["publish", "--run="], "run must be the path of a directory"),
+        (["reproduce", "--table=7", "--dry_run", "--seeds=4294967295"], "flag --seeds=4294967295: "),
+        (["reproduce", "--table=1", "--dry_run", "--rows=0"], "table 1 has lines 1 to 9. Received: 0"),
         (
             ["serve", "--path={tmp}"],
             "There must be a published model to serve: see apps.list. Received: none like * in {tmp}",
@@ -140,6 +144,13 @@ def test_bad_input_ends_in_one_clear_line(
     assert line.startswith("error: ")
     assert message.format(**paths) in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flag_that_is_no_utf8_is_printed() -> None:
+    """Paths are bytes; most locales have standard output refuse what is no UTF-8."""
+    done = run_app("list", f"--models={os.fsdecode(b'wrn' + bytes([255]))}", env={"PYTHONIOENCODING": "utf-8:strict"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "no published model is named like wrn\\udcff\n"
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--helpfull"], ["--helpshort"]])
