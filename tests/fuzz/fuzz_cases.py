@@ -13,9 +13,12 @@ import re
 import traceback
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import hypothesis
 from hypothesis import strategies as st
+from hypothesis.internal import constants_ast
+from hypothesis.internal.conjecture import providers
 
 from zoo import InputError
 
@@ -102,7 +105,9 @@ def fuzz(kind: str, cases: st.SearchStrategy[Any], judge: Callable[[Any, Tally],
         hypothesis.assume(tally.cases < count and case not in tally.distinct)
         judge(case, tally)
 
-    run()
+    # Else it draws constants from the modules that other tests have imported, and a seed gives other cases.
+    with mock.patch.object(providers, "_get_local_constants", constants_ast.Constants):
+        run()
     print(f"\n{tally}")
     assert tally.cases == count
     assert not tally.faults, f"{len(tally.faults)} faults\n" + "\n".join(tally.faults[:40])

@@ -7,9 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fuzz_flags import FLAGS, HELP, OF_ABSL, REQUIRED, WEIGHTS, as_bool
-
 import fuzz_formats as formats
+from fuzz_flags import FLAGS, HELP, OF_ABSL, REQUIRED, WEIGHTS, as_bool
 
 LATER = "shows only with the data, the network or the model"
 REMOTE = ("grpc://", "https://", "http://", "hf://")

@@ -2,6 +2,8 @@
 
 import csv
 import math
+import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +66,20 @@ def _directory(text: str) -> str:
     return text
 
 
+def _existing(text: str) -> str:
+    """A directory that exists: a folder of published models to read."""
+    if not os.path.isdir(_directory(text)):
+        raise ValueError(text)
+    return text
+
+
+def _name(text: str) -> str:
+    """A text without spaces: a comment behind a flag in a file would be part of it."""
+    if re.search(r"\s", text):
+        raise ValueError(text)
+    return text
+
+
 def _list(text: str) -> list[str]:
     """Words separated by commas, as absl reads them; "" is none."""
     try:
@@ -83,6 +99,7 @@ SETTINGS: dict[str, Check] = {name: _whole(right) for name, right in formats.WHO
 SETTINGS |= {name: _real(right) for name, right in formats.REAL.items()}
 SETTINGS |= {name: _one_of(*names) for name, names in formats.ONE_OF.items()}
 SETTINGS |= dict.fromkeys(formats.ANY_TEXT, str)
+SETTINGS["dataset_name"] = _name
 
 
 def _settings(*names: str) -> dict[str, Check]:
@@ -147,7 +164,7 @@ FLAGS: dict[str, dict[str, Check]] = {
         "workdir": _directory,
         "seed": SETTINGS["seed"],
     },
-    "list": {"models": str, "path": _directory},
+    "list": {"models": str, "path": _existing},
     "publish": {
         "run": _list,
         "models": _directory,
@@ -159,7 +176,7 @@ FLAGS: dict[str, dict[str, Check]] = {
     },
     "serve": {
         "models": str,
-        "path": _directory,
+        "path": _existing,
         "host": str,
         "port": _count(lambda n: 0 <= n <= 65535),
         "request_mb": _real(lambda x: 0.01 <= x <= 2047),

@@ -80,7 +80,9 @@ def check_config(config: Any) -> None:
             expect(formats.is_real(setting) and setting > 0, "config.temperature")
         elif field in formats.WHOLE:
             expect(is_whole(setting) and formats.WHOLE[field](setting), f"config.{field}")
-        elif field in {*formats.REAL, *formats.ONE_OF, *formats.ANY_TEXT}:
+        elif field in formats.ANY_TEXT:
+            expect(isinstance(setting, str), f"config.{field}")
+        elif field in {*formats.REAL, *formats.ONE_OF}:
             wrong = formats.wrong_setting(field, setting)
             expect(not wrong, f"config: {wrong}")
     weights = [config.get(f"{term}_weight", usual) for term, usual in (("ce", 1), ("kd", 0), ("at", 0))]
@@ -255,7 +257,8 @@ def _check_card_name(card: dict[str, Any]) -> None:
 def _check_card_errors(card: dict[str, Any]) -> None:
     for name in ("test_error", "test_error_sample", "test_error_last_mean"):
         expect(is_percent(card[name]), name)
-    expect(is_share(card["expected_calibration_error"] or "null"), "expected_calibration_error")
+    error = card["expected_calibration_error"]
+    expect(error is not None and is_share(error), "expected_calibration_error")
     std = card["test_error_last_std"]
     expect(std is None or (formats.is_real(std) and std >= 0), "test_error_last_std")
     expect(is_count(card["runs"], 1) and (card["runs"] == 1) == (std is None), "runs")

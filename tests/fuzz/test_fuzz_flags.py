@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from fuzz_flags import FLAGS
 from hypothesis import strategies as st
 
 import fuzz_commands as commands
 from conftest import ROOT
 from fuzz_cases import NUMBERS, TEXTS, Tally, fuzz
+from fuzz_flags import FLAGS
 
 WORKER = ROOT / "tests/fuzz/fuzz_worker.py"
 WARM = ("fastjsonschema", "kdzoo.reports.comparison", "kdzoo.reports.finished_runs", "kdzoo.experiments.grid")
@@ -219,10 +219,6 @@ def workers(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield Workers(stack)
 
 
-@pytest.mark.xfail(
-    reason="29 of 1,000 cases: the second rule lacks what flags refuse since, such as a --path that is not there",
-    strict=True,
-)
 @pytest.mark.slow
 def test_flags(workers: Workers) -> None:
     published = {path.parent.relative_to(MODELS).as_posix() for path in MODELS.glob("**/card.json")}
