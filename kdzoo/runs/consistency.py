@@ -40,6 +40,7 @@ def check(record: Mapping[str, Any], *, spec: str, rule: str) -> None:
     if "history" in record:
         history = record["history"]
         summary = dict.fromkeys(_OF_VALIDATION) | summarise(history)
+        parts["number of epochs"] = len(history), epochs
         parts["epochs"] = ([row["epoch"] for row in history], list(range(1, epochs + 1)))
         parts |= {key: (record.get(key), value) for key, value in summary.items()}
     compare(parts, spec=spec, rule=rule)

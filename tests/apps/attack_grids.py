@@ -117,6 +117,7 @@ def paper_stale(shared: Shared, tmp: pathlib.Path) -> pathlib.Path:
     record = json.loads((shared.run / "record.json").read_text())
     record |= {"name": f"{run.config.model}_{run.config.schedule}", "config": dataclasses.asdict(run.config)}
     record["config"]["augment"] = "crop_flip"
+    record["history"] = [record["history"][0] | {"epoch": epoch} for epoch in range(1, 201)]
     run.workdir.mkdir(parents=True)
     (run.workdir / "record.json").write_text(json.dumps(record))
     return tmp / "paper"
