@@ -48,7 +48,7 @@ def test_a_sweep_continues_after_failures_and_resumes(grid, tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_sweep_resumes(grid, tmp_path):
-    flags = [grid({"model": "wrn10-1", "schedule": "4-12", "seed": [0, 1]}), "--checkpoint_minutes=1e-6"]
+    flags = [grid({"model": "wrn10-1", "schedule": "20-60", "seed": [0, 1]}), "--checkpoint_minutes=1e-6"]
     with start_python("-m", "apps.sweep", *flags, "--jobs=2") as process:
         while len(list(tmp_path.glob("runs/*/checkpoints"))) < 2:
             assert process.poll() is None
