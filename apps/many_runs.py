@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from apps import flag_values, run_config, run_flags, runs_display, signals
+from kdzoo import parent_process
 from kdzoo.experiments import local_scheduler
 from kdzoo.experiments.grid import Run
-from kdzoo.runs import parent_process
 
 
 def define_flags() -> None:

@@ -147,7 +147,7 @@ def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[
     seeds = range(flags.FLAGS.seeds)
     config = RunConfig(**{"model": "wrn16-1", "schedule": "1-1", **shared})
     find = sources.load_or_outline if flags.FLAGS.dry_run else sources.load
-    dataset = find(config.dataset, config.dataset_name)
+    dataset = find(config.data)
     if dataset is None:
         runs = paper_runs.order(every, seeds, paper_runs.epochs)
         print(cost.describe_plan(every, runs, None))

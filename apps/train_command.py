@@ -8,8 +8,8 @@ from typing import Any
 from absl import flags
 
 from apps import run_config, signals
-from kdzoo import training
-from kdzoo.runs import machine, parent_process, progress, records
+from kdzoo import parent_process, training
+from kdzoo.runs import machine, progress, records
 from kdzoo.runs.config import RunConfig
 
 FLAGS = flags.FLAGS

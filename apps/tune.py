@@ -29,8 +29,9 @@ from collections.abc import Sequence
 from absl import flags
 
 from apps import command, flag_values, run_config, run_flags, signals
+from kdzoo import parent_process
 from kdzoo.experiments import machine_share, outcomes, recommendation, roles, search_space
-from kdzoo.runs import machine, parent_process
+from kdzoo.runs import machine
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.settings import RANGES
 

@@ -4,34 +4,48 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kdzoo.data.sampling import counter_hash
+from kdzoo.data.hashing import counter_hash
 
 PAD = 4
 OFFSETS = 2 * PAD + 1
 CROPS = OFFSETS**2
 CENTRE = CROPS // 2  # the view that equals the image
-# Augmentation -> number of views per image.
-AUGMENTATIONS = {"none": 1, "crop": CROPS, "crop_flip": 2 * CROPS}
+ENDLESS = 2**31  # number of views where each epoch is to have new ones: far more than a run can see
+# Augmentation -> number of views per image; of "inception" it is chosen.
+AUGMENTATIONS = {"none": 1, "crop": CROPS, "crop_flip": 2 * CROPS, "resize": 1, "inception": ENDLESS}
+RESIZED = ("resize", "inception")  # those that take pictures of any size
 
 
-def views(*, seed: int, epoch: int, indices: np.ndarray, augment: str) -> np.ndarray:
+def count_views(augment: str, crops: int = 0) -> int:
+    """The number of views of an image.
+
+    Args:
+        augment: a key of `AUGMENTATIONS`.
+        crops: number of random-resized crops of an image that "inception" chooses from; 0: as good as endless.
+    """
+    return crops or ENDLESS if augment == "inception" else AUGMENTATIONS[augment]
+
+
+def views(*, seed: int, epoch: int, indices: np.ndarray, augment: str, crops: int = 0) -> np.ndarray:
     """Returns the view number of each example in an epoch.
 
     A view's number is `flip * 81 + down * 9 + right`: whether the image is mirrored (0 or 1), and the corner of the
-    crop in the image padded by 4.
+    crop in the image padded by 4. "inception" numbers random-resized crops: see `kdzoo.data.crops`.
 
     Args:
         seed: the run's seed.
         epoch: from 0.
         indices: integers [n], `Split.indices`.
         augment: a key of `AUGMENTATIONS`.
+        crops: see `count_views`.
 
     Returns:
-        int64 [n], from 0 to 161.
+        int64 [n], from 0 to below `count_views`.
     """
-    if augment == "none":
+    count = count_views(augment, crops)
+    if count == 1:
         return np.full(len(indices), CENTRE)
-    return (counter_hash(seed, epoch, indices, stream=1) % np.uint64(AUGMENTATIONS[augment])).astype(np.int64)
+    return (counter_hash(seed, epoch, indices, stream=1) % np.uint64(count)).astype(np.int64)
 
 
 def apply_views(images: np.ndarray, view: np.ndarray) -> np.ndarray:

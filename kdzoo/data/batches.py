@@ -21,6 +21,7 @@ class Batches(keras.utils.PyDataset):
         epoch: from 0.
         batch_size: images per batch.
         augment: a key of `kdzoo.data.AUGMENTATIONS`.
+        crops: number of random-resized crops of an image, see `kdzoo.data.count_views`.
     """
 
     def __init__(
@@ -32,20 +33,27 @@ class Batches(keras.utils.PyDataset):
         epoch: int,
         batch_size: int,
         augment: str,
+        crops: int = 0,
     ) -> None:
         super().__init__()
         self.split, self.dataset, self.batch_size = split, dataset, batch_size
         self.order = sampling.order(seed=seed, epoch=epoch, indices=split.indices)
-        self.views = augmentation.views(seed=seed, epoch=epoch, indices=split.indices, augment=augment)
+        self.views = augmentation.views(seed=seed, epoch=epoch, indices=split.indices, augment=augment, crops=crops)
 
     def __len__(self) -> int:
         return len(self.split) // self.batch_size
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = self.read(batch)
+        return augmentation.standardise(images, mean=self.dataset.mean, std=self.dataset.std), labels
+
+    def read(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a batch before it is standardised: uint8 images [batch, h, w, c], int32 labels [batch]."""
+        for ahead in range(batch, min(batch + 2, len(self))):
+            positions = self.positions(ahead)
+            self.split.prefetch(positions, self.views[positions])
         positions = self.positions(batch)
-        images = augmentation.apply_views(self.split.images[positions], self.views[positions])
-        standardised = augmentation.standardise(images, mean=self.dataset.mean, std=self.dataset.std)
-        return standardised, self.split.labels[positions]
+        return self.split.read(positions, self.views[positions]), self.split.read_labels(positions)
 
     def positions(self, batch: int) -> np.ndarray:
         """Returns the positions of a batch's examples in the split."""

@@ -1,10 +1,14 @@
-"""A data set in memory: its training and test splits, each in canonical order."""
+"""A data set: its training and test splits, each in canonical order, in memory or streamed."""
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from kdzoo.data import augmentation
+from kdzoo.data.streaming import StreamedImages
 from zoo import InputError
 
 # Mean and standard deviation per channel of the training images in [0, 1]. Two standard deviations of
@@ -12,28 +16,63 @@ from zoo import InputError
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "imagenet2012": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # the field's, of a sample of crops
 }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Examples: images uint8 [n, h, w, c], labels int32 [n], and indices int64 [n] into the full split."""
+    """Examples: images uint8 [n, h, w, c], labels int32 [n], and indices int64 [n] into the full split.
 
-    images: np.ndarray
+    Images are an array, or `StreamedImages`, which are decoded when they are read.
+    """
+
+    images: np.ndarray | StreamedImages
     labels: np.ndarray
     indices: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def array(self) -> np.ndarray | None:
+        """The images if they are in memory, uint8 [n, h, w, c]."""
+        return None if isinstance(self.images, StreamedImages) else self.images
+
+    @property
+    def counts(self) -> np.ndarray:
+        """bool [n], the examples that count: all but those that were found to be no pictures."""
+        return np.ones(len(self), bool) if self.array is not None else ~self.images.left_out
+
     def take(self, positions: np.ndarray) -> "Split":
         """Returns the examples at these positions."""
-        return Split(self.images[positions], self.labels[positions], self.indices[positions])
+        images = self.images.take(positions) if self.array is None else self.images[positions]
+        return Split(images, self.labels[positions], self.indices[positions])
+
+    def read(self, positions: np.ndarray, views: np.ndarray | None = None) -> np.ndarray:
+        """Returns images in the views of these numbers [n], or without augmentation: uint8 [n, h, w, c].
+
+        Raises:
+            InputError: if a picture cannot be read or has changed, too many cannot be decoded, or a worker ended.
+        """
+        if self.array is None:
+            return self.images.read(positions, views)
+        images = self.images[positions]
+        return images if views is None else augmentation.apply_views(images, views)
+
+    def prefetch(self, positions: np.ndarray, views: np.ndarray | None = None) -> None:
+        """Has workers begin with images that `read` will need."""
+        if self.array is None:
+            self.images.prefetch(positions, views)
+
+    def read_labels(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the labels, int32 [n], of images that `read` returned before."""
+        return self.images.labels(positions) if self.array is None else self.labels[positions]
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A classification data set in memory.
+    """A classification data set.
 
     Attributes:
         name: the name that runs record, for example cifar10.
@@ -41,7 +80,9 @@ class Dataset:
         num_classes: number of classes.
         mean, std: per channel, of training images in [0, 1].
         augment: the usual augmentation for such images, a key of `kdzoo.data.AUGMENTATIONS`.
-        fingerprint: SHA-256 of all images and labels.
+        fingerprint: SHA-256 of all images and labels; of a streamed data set, of all paths, sizes and labels.
+        class_names: names of the classes; empty if they have none.
+        preparation: what the pixels depend on beside the content that the fingerprint stands for.
     """
 
     name: str
@@ -52,6 +93,18 @@ class Dataset:
     std: tuple[float, ...]
     augment: str
     fingerprint: str
+    class_names: tuple[str, ...] = ()
+    preparation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether pictures are decoded when they are read."""
+        return isinstance(self.train.images, StreamedImages)
+
+    def close(self) -> None:
+        """Ends the workers that decode pictures."""
+        if isinstance(self.train.images, StreamedImages):
+            self.train.images.stream.close()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -60,25 +113,33 @@ class Dataset:
         return height, width, channels
 
 
-def from_arrays(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
+def from_arrays(
+    name: str,
+    x_train: np.ndarray,
+    y_train: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    class_names: tuple[str, ...] = (),
+) -> Dataset:
     """Builds a data set from uint8 images [n, h, w, c] and integer labels [n].
 
     Raises:
         InputError: if the name is that of a data set whose images have another number of channels.
     """
     train, test = canonical(x_train, y_train), canonical(x_test, y_test)
-    mean, std = STATISTICS.get(name) or _statistics(train.images)
+    mean, std = STATISTICS.get(name) or statistics(train.images)
     if len(mean) != train.images.shape[-1]:
         raise InputError(f"Images of {name} must have {len(mean)} channels. Received: {train.images.shape[-1]}")
     return Dataset(
         name=name,
         train=train,
         test=test,
-        num_classes=int(max(train.labels.max(), test.labels.max())) + 1,
+        num_classes=len(class_names) or int(max(train.labels.max(), test.labels.max())) + 1,
         mean=mean,
         std=std,
         augment="crop" if name == "digits" else "crop_flip",  # a mirrored digit is not a digit
         fingerprint=array_digest(train.images, train.labels, test.images, test.labels),
+        class_names=class_names,
     )
 
 
@@ -104,7 +165,7 @@ def canonical(images: np.ndarray, labels: np.ndarray) -> Split:
     return split
 
 
-def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns mean and standard deviation per channel of uint8 images, in [0, 1], from exact integer counts."""
     channels = images.reshape(-1, images.shape[-1])
     counts = np.stack([np.bincount(channel, minlength=256) for channel in channels.T])

@@ -3,24 +3,13 @@
 import numpy as np
 
 from kdzoo.data.dataset import Split
+from kdzoo.data.hashing import counter_hash
 from zoo import InputError
 
 
 def order(*, seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
     """Returns the order in which an epoch (from 0) visits examples: int64 [n], positions in `indices` [n]."""
     return np.argsort(counter_hash(seed, epoch, indices, stream=0), kind="stable")
-
-
-def counter_hash(seed: int, epoch: int, indices: np.ndarray, *, stream: int) -> np.ndarray:
-    """Hashes (stream, seed, epoch, index) to pseudo-random uint64 [n]: SplitMix64 (Steele et al., OOPSLA 2014)."""
-    with np.errstate(over="ignore"):
-        state = np.zeros(1, np.uint64)
-        for number in (np.uint64(stream), np.uint64(seed), np.uint64(epoch), indices.astype(np.uint64)):
-            state = (state ^ number) + np.uint64(0x9E3779B97F4A7C15)
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            state = state ^ (state >> np.uint64(31))
-    return state
 
 
 def balanced(labels: np.ndarray, count: int, *, last: bool = False) -> np.ndarray:

@@ -1,62 +1,93 @@
-"""Data sets by the name of their source: TFDS, an .npz file, or the embedded digits.
+"""Data sets by the name of their source: TFDS, an .npz file, a folder of pictures, or the embedded digits.
 
-Every source yields its examples in canonical order, a function of their bytes. So a run is the same whether its images
-came from TFDS or from an .npz file, whatever their order there.
+Every source yields its examples in canonical order: in memory a function of their pixels, so that a run is the same
+wherever its images came from; streamed, of their paths.
 """
 
+import dataclasses
 import os
 
 import numpy as np
 
+from kdzoo.data import augmentation, pictures
+from kdzoo.data.config import DataConfig
 from kdzoo.data.dataset import STATISTICS, Dataset, Split, from_arrays
 from kdzoo.data.digits import read_digits
+from kdzoo.data.folder import read_folder
 from kdzoo.data.npz import read_npz
 from kdzoo.data.tfds import read_tfds
 from zoo import InputError
 
-NAMES = (*STATISTICS, "digits")
+NAMES = ("cifar10", "cifar100", "digits")
+PATHS = ("npz", "folder")
 CLASSES = {"cifar10": 10, "cifar100": 100}  # of the data sets of 50,000 + 10,000 images of 32x32x3
 
 
 def path_of(source: str) -> str | None:
     """The path that a source reads; None for a data set that has a name of its own."""
-    return source.removeprefix("npz:") if source.startswith("npz:") else None
+    kind, found, path = source.partition(":")
+    return path if found and kind in PATHS else None
 
 
-def check(source: str, name: str = "") -> None:
-    """Raises InputError unless there is such a source, and only a file has another name. Arguments as of `load`."""
-    if isinstance(source, str) and path_of(source) is not None:
+def check(config: DataConfig) -> None:
+    """Raises InputError unless there is such a source, and only a file or folder has another name."""
+    source, name = config.dataset, config.dataset_name
+    if isinstance(source, str) and source.partition(":")[0] in (*PATHS, "tfds") and ":" in source:
         return
     if source not in NAMES:
         raise InputError(
-            f"dataset must be one of {', '.join(NAMES)} or npz:FILE, for example cifar10. Received: {source}"
+            f"dataset must be one of {', '.join(NAMES)} or npz:FILE, folder:DIR, tfds:NAME, for example cifar10."
+            f" Received: {source}"
         )
     if name not in ("", source):
-        raise InputError(f"dataset_name must name what an npz:FILE holds. Received: {name} for {source}")
+        raise InputError(f"dataset_name must name what an npz:FILE or folder:DIR holds. Received: {name} for {source}")
 
 
-def load(source: str, name: str = "") -> Dataset:
-    """Loads a data set: cifar10, cifar100, digits or npz:FILE.
+def load(source: str | DataConfig, name: str = "", *, workers: int = 0) -> Dataset:
+    """Loads a data set: cifar10, cifar100, digits, npz:FILE, folder:DIR or tfds:NAME[/CONFIG][:VERSION].
 
-    TFDS reads `cifar10` and `cifar100` from `$TFDS_DATA_DIR` or `~/tensorflow_datasets`, and downloads them if they are
-    not there. `digits` needs no download: scikit-learn's 1,797 handwritten digits, enlarged from 8x8 to 32x32x3, with
-    360 in the test split. An .npz file holds x_train, y_train, x_test, y_test: images uint8 [n, h, w, c], integer
-    labels [n].
+    TFDS reads data sets from `$TFDS_DATA_DIR` or `~/tensorflow_datasets`, and downloads them if they are not there.
+    `digits` needs no download: scikit-learn's 1,797 handwritten digits, enlarged from 8x8 to 32x32x3, with 360 in the
+    test split. An .npz file holds x_train, y_train, x_test, y_test: images uint8 [n, h, w, c], integer labels [n]. A
+    folder holds train/CLASS/* and test/CLASS/* or val/CLASS/*, or CLASS/* alone. Pictures that do not fit in memory, or
+    that are seen in random-resized crops, are decoded when they are read.
 
     Args:
-        source: cifar10, cifar100, digits or npz:FILE.
-        name: the name of the data set in an .npz file: with "cifar10" it takes CIFAR-10's mean and standard deviation.
+        source: the data set, or a whole configuration.
+        name: see `DataConfig.dataset_name`.
+        workers: processes that decode pictures; 0: this one does. Close the data set to end them.
 
     Raises:
         InputError: if no such data set exists, or it cannot be downloaded or read.
     """
-    check(source, name)
-    if (path := path_of(source)) is not None:
-        return from_arrays(name or source, *read_npz(path))
-    return read_digits() if source == "digits" else read_tfds(source)
+    config = source if isinstance(source, DataConfig) else DataConfig(source, name)
+    check(config)
+    kind, _, path = config.dataset.partition(":")
+    if kind == "folder":
+        train, test, names, fingerprint = read_folder(
+            path, test_share=config.test_share, class_names=config.class_names, cache=None
+        )
+        name = config.dataset_name or config.dataset
+        return pictures.from_sources(
+            name, train, test, class_names=names, fingerprint=fingerprint, config=config, workers=workers
+        )
+    if kind == "npz":
+        dataset = from_arrays(config.dataset_name or config.dataset, *read_npz(path))
+    else:
+        dataset = read_digits() if kind == "digits" else read_tfds(kind)
+    augment = "inception" if config.augment == "auto" and config.image_size else config.augment
+    if augment in augmentation.RESIZED:
+        return pictures.with_crops(dataset, dataclasses.replace(config, augment=augment))
+    height, width = dataset.image_shape[:2]
+    if config.image_size and (height, width) != (config.image_size, config.image_size):
+        raise InputError(
+            f"image_size must be that of the images, or augment one of {', '.join(augmentation.RESIZED)}."
+            f" Received: image_size {config.image_size} for images of {width}x{height} with augment {augment}"
+        )
+    return dataset
 
 
-def load_or_outline(source: str, name: str = "") -> Dataset | None:
+def load_or_outline(source: str | DataConfig, name: str = "") -> Dataset | None:
     """Returns a data set for a plan, which needs its sizes only: where those are known, nothing is read.
 
     Args:
@@ -70,12 +101,13 @@ def load_or_outline(source: str, name: str = "") -> Dataset | None:
     Raises:
         InputError: see `load`.
     """
-    path = path_of(source)
-    if path is None and source in CLASSES and name in ("", source):
-        return _outline(source)
+    config = source if isinstance(source, DataConfig) else DataConfig(source, name)
+    path, name = path_of(config.dataset), config.dataset_name
+    if path is None and config.dataset in CLASSES and name in ("", config.dataset):
+        return _outline(config.dataset)
     if path is not None and not os.path.exists(path):
         return _outline(name) if name in CLASSES else None
-    return load(source, name)
+    return load(config)
 
 
 def _outline(name: str) -> Dataset:

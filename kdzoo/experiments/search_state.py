@@ -37,7 +37,7 @@ def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEA
     """
     search.check()
     workdirs.check(workdir)
-    dataset = sources.load(search.student.dataset, search.student.dataset_name)
+    dataset = sources.load(search.student.data)
     prepared = dataclasses.replace(search, student=_hold_out(search.student, dataset))
     description = describe_search(prepared, dataset, deadline=deadline)
     if _path(workdir).exists():

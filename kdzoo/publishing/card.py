@@ -98,8 +98,7 @@ def _measure(
     """Test errors, in percent, and calibration error of the SavedModel's weights in float32."""
     model = build(record)
     artefact.assign_weights(model, weights, (directory / cards.VARIABLES).read_bytes())
-    images = augmentation.standardise(test.images, mean=record["dataset"]["mean"], std=record["dataset"]["std"])
-    logits = model.predict(images, batch_size=500, verbose=0)
+    logits = predict(model, test, dataset)
     described = metrics.describe(logits, test.labels)
     return {
         "test_error": described["error"],

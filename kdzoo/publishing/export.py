@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from kdzoo import parent_process
 from kdzoo.data import augmentation
 from kdzoo.hub import cards
-from kdzoo.runs import parent_process, records
+from kdzoo.runs import records
 from kdzoo.runs.weights import load_model
 from zoo import InputError, list_stages
 

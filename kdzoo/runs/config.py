@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from kdzoo.data import augmentation, sources
+from kdzoo.data.config import DataConfig
 from kdzoo.distillation import schedules
 from kdzoo.distillation.checks import check_at_mode, check_weights
 from kdzoo.runs import names, settings
@@ -23,6 +24,7 @@ STRATEGIES = ("none", "mirrored")
 TEACHER_INPUTS = ("auto", "raw", "unit", "standardised")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 TEACHER_DTYPES = ("auto", "float32", "bfloat16")
+TEACHER_STORES = ("float32", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ class RunConfig:
         lr_decay: factor at each step of a step schedule.
         momentum: Nesterov momentum of SGD.
         weight_decay: coupled, as in PyTorch's SGD.
-        augment: none, crop, crop_flip, or auto: the usual one of the data set.
+        augment: none, crop, crop_flip, resize, inception, or auto: see `kdzoo.data.DataConfig`.
         train_examples: class-balanced subset to train on; 0: all.
         val_examples: class-balanced subset held out of training.
         strategy: none, or mirrored: TensorFlow's MirroredStrategy over all GPUs or, without one, all logical CPUs.
@@ -55,6 +57,9 @@ class RunConfig:
         teacher_logits: the output of the signature that holds logits; default: the only one, or logits.
         teacher_input: its images: raw (0 to 255), unit (0 to 1) or standardised like the student's; auto: raw if the
             signature takes integers.
+        image_size, views, memory_gb, test_share, background, class_names, train_split, test_split: see
+            `kdzoo.data.DataConfig`.
+        teacher_store: precision to which teacher outputs are rounded, kept or not: float32 or float16.
     """
 
     model: str
@@ -84,6 +89,25 @@ class RunConfig:
     teacher_logits: str = ""
     teacher_input: str = "auto"
     teacher_dtype: str = "auto"
+    image_size: int = DataConfig.image_size
+    views: int = DataConfig.views
+    memory_gb: float = DataConfig.memory_gb
+    test_share: float = DataConfig.test_share
+    background: str = DataConfig.background
+    class_names: str = DataConfig.class_names
+    train_split: str = DataConfig.train_split
+    test_split: str = DataConfig.test_split
+    teacher_store: str = "float32"
+
+    @property
+    def data(self) -> DataConfig:
+        """The data set and its views."""
+        return DataConfig(**{field.name: getattr(self, field.name) for field in dataclasses.fields(DataConfig)})
+
+    @property
+    def num_views(self) -> int:
+        """Number of views of an image; `augment` must not be auto."""
+        return augmentation.count_views(self.augment, self.views)
 
     @property
     def teacher_policy(self) -> str:
@@ -107,6 +131,12 @@ class RunConfig:
         return {name: getattr(self, name) for name in ("lr", "momentum", "weight_decay")}
 
     @property
+    def batch_options(self) -> dict[str, Any]:
+        """The arguments of `kdzoo.data.Batches` that are the same in each epoch; `augment` must not be auto."""
+        batch = {name: getattr(self, name) for name in ("seed", "batch_size", "augment")}
+        return batch | {"crops": self.views}
+
+    @property
     def kd_epochs(self) -> int:
         """Epochs of the distillation phase: the share `kd_until` of all epochs, rounded, at least 1."""
         epochs = schedules.parse(self.schedule).epochs
@@ -126,7 +156,7 @@ class RunConfig:
         schedules.parse(self.schedule)
         if re.search(r"\s", self.dataset_name):  # the comment behind a flagfile's value, for example
             raise InputError(f"dataset_name must have no spaces, for example cifar10. Received: {self.dataset_name}")
-        sources.check(self.dataset, self.dataset_name)
+        sources.check(self.data)
         check_at_mode(self.at_mode)
         check_weights(**self.loss_weights, num_teachers=len(self.teachers))
         for name, choices in (
@@ -135,6 +165,7 @@ class RunConfig:
             ("teacher_input", TEACHER_INPUTS),
             ("dtype_policy", DTYPE_POLICIES),
             ("teacher_dtype", TEACHER_DTYPES),
+            ("teacher_store", TEACHER_STORES),
         ):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {getattr(self, name)}")

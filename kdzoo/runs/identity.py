@@ -14,10 +14,11 @@ from zoo import InputError
 
 Record = Mapping[str, Any]
 WEIGHTS_DIGEST = "weights_sha256"  # a record's key: SHA-256 of the run's file of weights
-# Paths, and how many steps a call makes.
+# Paths, what shows in the fingerprint of the data set, and how many steps a call makes.
 _LEFT_OUT = ("dataset", "dataset_name", "teachers", "fused_steps")
+_LEFT_OUT += ("memory_gb", "test_share", "class_names", "train_split", "test_split")
 # Settings that only matter to a run with teachers.
-WITH_TEACHERS = ("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature")
+WITH_TEACHERS = ("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature", "teacher_store")
 # What stands for a teacher's digest in records of versions before 0.5.
 _WITHOUT_DIGEST = ("name", "method", "seed", "test_error_last")
 _DEFAULTS = {
@@ -42,6 +43,7 @@ def settings(config: Mapping[str, Any], *, has_teachers: bool) -> dict[str, Any]
     idle = [] if has_teachers else list(WITH_TEACHERS)
     idle += [] if result["kd_weight"] else ["temperature"]
     idle += [] if result["at_weight"] else ["at_mode"]
+    idle += [] if result["augment"] in ("inception", "auto") else ["views"]
     return result | dict.fromkeys(idle)
 
 
@@ -64,8 +66,8 @@ def identify(
 
 
 def name_dataset(name: str) -> str:
-    """Returns a data set's name without its path, if it has no other name: npz for npz:FILE."""
-    return "npz" if name.startswith("npz:") else name
+    """Returns a data set's name without its path, if it has no other name: npz for npz:FILE, folder for folder:DIR."""
+    return name.partition(":")[0]
 
 
 def of_record(record: Record) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Teacher(abc.ABC):
     def key(self, dataset: Dataset) -> dict[str, Any]:
         """All that its outputs for a data set depend on, except for the machine: see `output_cache.computed_by`."""
         statistics = {"mean": dataset.mean, "std": dataset.std}
-        return {"teacher": self.digest, "dataset": dataset.fingerprint, **statistics}
+        key = {"teacher": self.digest, "dataset": dataset.fingerprint, **statistics}
+        return key | ({"pixels": dict(dataset.preparation)} if dataset.preparation else {})
 
 
 def check_fits(spec: str, record: Mapping[str, Any], dataset: Dataset) -> None:

@@ -32,7 +32,8 @@ class CachedTeacher:
 
     Attributes:
         rows: number of rows of a full table.
-        tables: the open tables: "logits" float32 [classes]; with attention transfer "maps" float16, all stages flat.
+        tables: the open tables: "logits" [classes], float32 or `teacher_store`; with attention transfer "maps" float16,
+            all stages flat.
     """
 
     def __init__(
@@ -42,15 +43,20 @@ class CachedTeacher:
         config: RunConfig,
         cache: output_cache.Cache | None = None,
     ):
-        self.teacher, self._dataset, self._views = teacher, dataset, augmentation.AUGMENTATIONS[config.augment]
+        self.teacher, self._dataset, self._views = teacher, dataset, config.num_views
+        self._store = config.teacher_store
         self.rows = len(dataset.train) * self._views + len(dataset.test)
         self.tables: dict[str, output_cache.Table] = {}
         self._map_sizes: list[tuple[int, int]] = []  # (height, width) of each stage
-        if not cache:
+        if not cache or self._views == augmentation.ENDLESS:
             return
         # With maps a network is another program, whose logits may differ in their last bits.
         call = {"augment": config.augment, "together": CALL_IMAGES, "maps": bool(config.at_weight)}
         key = teacher.key(dataset) | call | {"by": output_cache.computed_by()}
+        if config.augment == "inception":
+            key["views"] = self._views
+        if self._store != "float32":
+            key["store"] = self._store
         for kind in ("logits", "maps") if config.at_weight else ("logits",):
             describe = functools.partial(self._describe, kind)
             table = cache.table(key | {"says": kind}, rows=self.rows, describe=describe)
@@ -65,9 +71,9 @@ class CachedTeacher:
         return indices * self._views + (views if self._views > 1 else 0)
 
     @property
-    def training_rows(self) -> np.ndarray:
+    def training_rows(self) -> range:
         """Row numbers of the training images in all their views."""
-        return np.arange(self.rows - len(self._dataset.test))
+        return range(self.rows - len(self._dataset.test))
 
     @property
     def test_rows(self) -> np.ndarray:
@@ -94,13 +100,13 @@ class CachedTeacher:
     def test_logits(self) -> np.ndarray:
         """Logits [n, classes] of the test images."""
         if self.teacher.test_logits is not None:
-            return self.teacher.test_logits
+            return self.teacher.test_logits.astype(self._store).astype(np.float32)
         parts = []
         for first in range(0, len(self.test_rows), CALL_IMAGES):
             rows = self.test_rows[first : first + CALL_IMAGES]
             outputs, missing = self.look_up(rows)
             parts.append(self.compute(rows)["logits"] if missing.any() else outputs["logits"])
-        return np.concatenate(parts)
+        return np.concatenate(parts).astype(np.float32, copy=False)
 
     def maps(self, flat: np.ndarray) -> list[np.ndarray]:
         """The maps of all stages, [n, height, width] each, from the flat maps [n, values] of a table."""
@@ -116,16 +122,17 @@ class CachedTeacher:
 
     def _images(self, rows: np.ndarray) -> np.ndarray:
         """uint8 [n, h, w, c]."""
-        of_test = rows - (self.rows - len(self._dataset.test))
-        index, view = np.divmod(np.minimum(rows, self.rows - len(self._dataset.test) - 1), self._views)
-        view = view if self._views > 1 else np.full(len(rows), augmentation.CENTRE)
-        images = augmentation.apply_views(self._dataset.train.images[index], view)
-        images[of_test >= 0] = self._dataset.test.images[of_test[of_test >= 0]]
+        dataset = self._dataset
+        of_test = rows - (self.rows - len(dataset.test))
+        images = np.empty((len(rows), *dataset.image_shape), np.uint8)
+        index, view = np.divmod(rows[of_test < 0], self._views)
+        images[of_test < 0] = dataset.train.read(index, view if self._views > 1 else view + augmentation.CENTRE)
+        images[of_test >= 0] = dataset.test.read(of_test[of_test >= 0])
         return images
 
     def _flat(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
-        """The teacher's outputs with one array of maps, [n, values], in place of one for each stage."""
-        flat = {"logits": outputs["logits"]}
+        """The teacher's outputs as tables keep them: one array of maps, [n, values], in place of one for each stage."""
+        flat = {"logits": outputs["logits"].astype(self._store, copy=False)}
         if outputs["maps"]:
             self._map_sizes = [stage.shape[1:] for stage in outputs["maps"]]
             flat["maps"] = np.concatenate([stage.reshape(len(stage), -1) for stage in outputs["maps"]], axis=1)

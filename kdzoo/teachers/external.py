@@ -77,15 +77,17 @@ class ExternalTeacher(Teacher):
         Raises:
             InputError: if the outputs are no logits of the data set's classes, or hardly better than chance.
         """
-        images = dataset.test.images
-        parts = [self.compute(images[i : i + QUERY_BATCH])["logits"] for i in range(0, len(images), QUERY_BATCH)]
+        positions = np.arange(len(dataset.test))
+        batches = (positions[first : first + QUERY_BATCH] for first in range(0, len(positions), QUERY_BATCH))
+        parts = [self.compute(dataset.test.read(batch))["logits"] for batch in batches]
         self.test_logits = logits = np.concatenate(parts)
         if logits.shape[-1] != dataset.num_classes:
             raise InputError(
                 f"A teacher must have the data set's number of classes: {dataset.num_classes}."
                 f" Received: {logits.shape[-1]} from {self.spec}"
             )
-        error = 100 * float(np.mean(logits.argmax(-1) != dataset.test.labels))
+        wrong = (logits.argmax(-1) != dataset.test.labels)[dataset.test.counts]
+        error = 100 * float(np.mean(wrong))
         if (logits >= 0).all() and np.allclose(logits.sum(-1), 1, atol=1e-3):
             raise InputError(
                 "A teacher must output logits: name the output by teacher_logits."

@@ -11,7 +11,7 @@ from kdzoo.data.dataset import Dataset, Split
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.cached_teacher import CachedTeacher
 from kdzoo.teachers.output_cache import Cache
-from kdzoo.teachers.prefetch import OutputPrefetcher, Step
+from kdzoo.teachers.prefetch import LOOK_AHEAD, OutputPrefetcher, Step
 from kdzoo.teachers.resolve import Ensemble
 from kdzoo.teachers.zoo_teacher import ZooTeacher
 
@@ -39,16 +39,18 @@ class TeacherOutputs:
         cache: Cache | None = None,
     ):
         def epoch_batches(epoch: int) -> Batches:
-            return Batches(
-                train, dataset, seed=config.seed, epoch=epoch, batch_size=config.batch_size, augment=config.augment
-            )
+            return Batches(train, dataset, epoch=epoch, **config.batch_options)
 
         self._epoch = functools.lru_cache(maxsize=2)(epoch_batches)
         self._per_epoch = len(train) // config.batch_size
         self._epochs = config.kd_epochs
         self._attention, self._classes = bool(config.at_weight), dataset.num_classes
         self.teachers = [CachedTeacher(teacher, dataset, config, cache) for teacher in ensemble.teachers]
-        self._prefetchers = [OutputPrefetcher(teacher, self.rows_of, self._following) for teacher in self.teachers]
+        steps = LOOK_AHEAD if isinstance(train.images, np.ndarray) else train.images.views_ahead // config.batch_size
+        self._prefetchers = [
+            OutputPrefetcher(teacher, self.rows_of, self._following, steps=max(1, steps)) for teacher in self.teachers
+        ]
+        self._store = config.teacher_store
 
     def __call__(self, step: Step) -> dict[str, Any]:
         """The outputs for (epoch, step), as a `Distiller` with `outputs_given` takes them beside the labels.
@@ -68,12 +70,16 @@ class TeacherOutputs:
 
         Its outputs are the same to the bit as those of a call. TensorFlow only.
         """
+        from keras import ops
+
         (cached,) = self.teachers
         assert isinstance(cached.teacher, ZooTeacher)
         program = cached.teacher.program  # built before the step is traced: in a trace it could not read its weights
 
         def compute(images: Any) -> dict[str, Any]:
             logits, maps = program(images)
+            if self._store != "float32":
+                logits = ops.cast(ops.cast(logits, self._store), "float32")
             return {"teacher_logits": logits} | ({"teacher_stages": [maps]} if self._attention else {})
 
         return compute
@@ -98,7 +104,7 @@ class TeacherOutputs:
         rows = self.teachers[0].training_rows
         tables, all_present = [], []
         for first in range(0, len(rows), 2**16):
-            part = rows[first : first + 2**16]
+            part = np.array(rows[first : first + 2**16])
             outputs, missing = zip(*(teacher.look_up(part) for teacher in self.teachers), strict=True)
             present = ~np.logical_or.reduce(missing)
             logits = np.zeros((len(present), self._classes), "f4")
@@ -132,5 +138,5 @@ class TeacherOutputs:
 
 
 def _mean(logits: Sequence[np.ndarray]) -> np.ndarray:
-    total: Any = sum(logits)
+    total: Any = sum(one.astype(np.float32, copy=False) for one in logits)
     return total / np.float32(len(logits))

@@ -15,6 +15,7 @@ from kdzoo.teachers.base import DEADLINE
 from kdzoo.teachers.cached_teacher import CALL_IMAGES, CachedTeacher
 from kdzoo.teachers.output_cache import Cache
 from kdzoo.teachers.resolve import Ensemble
+from zoo import InputError
 
 
 def precompute(
@@ -23,6 +24,7 @@ def precompute(
     *,
     seeds: Sequence[int] | None = None,
     deadline: float = DEADLINE,
+    workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> tuple[int, int]:
@@ -35,6 +37,7 @@ def precompute(
         cache: holds the tables.
         seeds: only the rows that runs of the configuration with these seeds will need; None: all rows.
         deadline: seconds in which a server must respond.
+        workers: see `kdzoo.data.load`.
         progress: called with the number of rows done so far and the number of all rows.
         stopping: called before each call of a teacher; if it returns True, the function returns.
 
@@ -44,9 +47,11 @@ def precompute(
     Raises:
         InputError: if the configuration is invalid, or the tables cannot be created.
     """
-    dataset = sources.load(config.dataset, config.dataset_name)
+    dataset = sources.load(config.data, workers=workers)
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
+    if config.num_views == augmentation.ENDLESS:
+        raise InputError("Teacher outputs can be computed ahead for a number of views above 0. Received: views 0")
     ensemble = Ensemble(config, deadline=deadline)
     ensemble.check(dataset)
     cache = dataclasses.replace(cache, required=True)
@@ -79,6 +84,7 @@ def _needed(teacher: CachedTeacher, dataset: Dataset, config: RunConfig, seeds: 
     )
     rows = [teacher.test_rows]
     for seed, epoch in itertools.product(seeds, range(config.kd_epochs)):
-        views = augmentation.views(seed=seed, epoch=epoch, indices=train.indices, augment=config.augment)
+        options = {"augment": config.augment, "crops": config.views}
+        views = augmentation.views(seed=seed, epoch=epoch, indices=train.indices, **options)
         rows.append(teacher.rows_of(train.indices, views))
     return np.unique(np.concatenate(rows))

@@ -4,16 +4,14 @@ import collections
 import concurrent.futures
 import itertools
 from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from kdzoo.data.workers import ImmediateExecutor
 from kdzoo.teachers.cached_teacher import CALL_IMAGES, CachedTeacher
 
 LOOK_AHEAD = 64  # steps among which rows are gathered to fill a call
 Step = tuple[int, int]  # (epoch, step of the epoch)
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 class _StepOutputs:
@@ -31,15 +29,6 @@ class _StepOutputs:
             whole[positions] = values
 
 
-class _ImmediateExecutor(concurrent.futures.Executor):
-    """Runs each function when it is submitted, in the caller's thread."""
-
-    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
-        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
 class OutputPrefetcher:
     """The outputs of one teacher for each step, computed ahead where its tables lack them.
 
@@ -47,6 +36,7 @@ class OutputPrefetcher:
         teacher: the teacher and its tables.
         rows_of: returns the row numbers [batch] of a step.
         following: returns the step after a step; None after the last.
+        steps: among how many steps rows are gathered to fill a call.
 
     Attributes:
         needed: number of rows that the steps so far needed.
@@ -58,11 +48,14 @@ class OutputPrefetcher:
         teacher: CachedTeacher,
         rows_of: Callable[[Step], np.ndarray],
         following: Callable[[Step], Step | None],
+        *,
+        steps: int = LOOK_AHEAD,
     ):
+        self._steps = steps
         self._teacher, self._rows_of, self._following = teacher, rows_of, following
         self._max_calls = teacher.teacher.max_calls_ahead
         self._pool: concurrent.futures.Executor = (
-            concurrent.futures.ThreadPoolExecutor(self._max_calls) if self._max_calls else _ImmediateExecutor()
+            concurrent.futures.ThreadPoolExecutor(self._max_calls) if self._max_calls else ImmediateExecutor()
         )
         self._planned: dict[Step, _StepOutputs] = {}
         self._backlog: collections.deque[tuple[_StepOutputs, int, int]] = collections.deque()  # position in step, row
@@ -93,7 +86,7 @@ class OutputPrefetcher:
 
     def _plan(self) -> bool:
         """Looks up the next step in the tables. Returns False if there is none, or it is too far ahead."""
-        if self._next is None or len(self._planned) >= LOOK_AHEAD:
+        if self._next is None or len(self._planned) >= self._steps:
             return False
         rows = self._rows_of(self._next)
         outputs, missing = self._teacher.look_up(rows)

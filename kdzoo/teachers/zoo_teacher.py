@@ -79,7 +79,8 @@ class ZooTeacher(Teacher):
         distiller.check_pair(student, weights.build(self._trained.record), attention=True)
 
     def compare_with_float32(self, dataset: Dataset) -> None:
-        images = augmentation.standardise(dataset.test.images[:COMPARED], **self._statistics)
+        images = dataset.test.read(np.arange(min(COMPARED, len(dataset.test))))
+        images = augmentation.standardise(images, **self._statistics)
         logits = []
         for policy in ("float32", self._policy):
             program = compile_program(self._build(policy), attention=False)

@@ -135,7 +135,8 @@ def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     """The way for a run: in the step where that is fastest and nothing is kept, else ahead, from the cache if any."""
     config, ensemble = inputs.config, inputs.ensemble
     accelerated = strategy.is_accelerated(config)
-    if not ensemble.teachers or (accelerated and not cache and not ensemble.has_external):
+    kept_whole = config.teacher_store == "float32"  # a model inside the step rounds no outputs
+    if not ensemble.teachers or (accelerated and not cache and not ensemble.has_external and kept_whole):
         return InStep([teacher for teacher in ensemble.teachers if isinstance(teacher, ZooTeacher)])
     outputs = TeacherOutputs(ensemble, inputs.dataset, inputs.splits["train"], config, cache)
     if not accelerated and fits_in_step(outputs, config):

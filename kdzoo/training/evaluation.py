@@ -59,11 +59,12 @@ def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None 
     recorded = "test_error_last"
     if published:
         recorded = "test_error_sample" if examples == cards.SAMPLE else "test_error"
-    described = metrics.describe(predict(model, test, dataset), test.labels)
+    logits = predict(model, test, dataset)
+    described = metrics.describe(logits[test.counts], test.labels[test.counts])
     return {
         "name": record["name"],
         "dataset": dataset.name,
-        "test_examples": len(test),
+        "test_examples": int(test.counts.sum()),
         "test_error": described["error"],
         "test_ce": described["ce"],
         "test_ece": described["ece"],

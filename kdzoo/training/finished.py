@@ -86,10 +86,10 @@ def _read_teacher(spec: str, changed_ns: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _fingerprint(source: str, name: str) -> str:
-    """Returns the fingerprint of a data set in a file; "" if it has a name of its own, or cannot be read."""
-    path = sources.path_of(source)
+    """Returns the fingerprint of a data set in a file; "" if it is in no file, or cannot be read."""
     try:
-        return _fingerprint_of_file(source, name, os.stat(path).st_mtime_ns) if path else ""
+        changed_ns = os.stat(source.removeprefix("npz:")).st_mtime_ns if source.startswith("npz:") else None
+        return _fingerprint_of_file(source, name, changed_ns) if changed_ns else ""
     except (OSError, InputError):
         return ""
 

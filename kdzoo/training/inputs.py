@@ -59,7 +59,7 @@ def prepare_inputs(config: RunConfig, workdir: pathlib.Path, *, restart: bool, d
     Raises:
         InputError: if the data or a teacher is missing, or they do not fit together.
     """
-    dataset = sources.load(config.dataset, config.dataset_name)
+    dataset = sources.load(config.data, workers=workers)
     train, val = sampling.split_train(
         dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
     )

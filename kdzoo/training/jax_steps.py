@@ -9,6 +9,7 @@ import numpy as np
 from kdzoo.data import augmentation
 from kdzoo.data.dataset import Split
 from kdzoo.teachers.outputs import TeacherOutputs
+from kdzoo.training.prefetch import Prefetcher
 from kdzoo.training.steps import EVALUATION_BATCH, Steps, call_ends
 
 FUSED_STEPS = 64  # on an accelerator; a processor's steps are long enough to be called one by one
@@ -26,7 +27,9 @@ class JaxSteps(Steps):
         import jax
 
         super().__init__(*args)
-        self.fused = self._config.fused_steps or (1 if jax.default_backend() == "cpu" else FUSED_STEPS)
+        alone = jax.default_backend() == "cpu" or self._split.array is None
+        self.fused = self._config.fused_steps or (1 if alone else FUSED_STEPS)
+        self._batches = Prefetcher(lambda key: self._epoch(key[0]).read(key[1]), self.following)
         self._train = jax.jit(self._train_call, donate_argnums=0)
         self._test = jax.jit(self._test_call)
         self._arrays: dict[Split, Any] = {}
@@ -39,13 +42,7 @@ class JaxSteps(Steps):
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         if self._carry is None:
             self._carry = [[variable.value for variable in group] for group in self.groups()]
-        batches_of_epoch = self._epoch(epoch)
-        size = batches_of_epoch.batch_size
-        positions = batches_of_epoch.order[begin * size : end * size].reshape(-1, size).astype(np.int32)
-        batches: dict[str, Any] = {
-            "positions": positions,
-            "views": batches_of_epoch.views[positions].astype(np.int32),
-        }
+        batches = self._describe(epoch, begin, end) if self._split.array is not None else self._read(epoch, begin, end)
         if self._table is not None:
             batches["rows"] = self._table.rows_of(epoch, begin, end)
         elif self._teacher_outputs:
@@ -54,6 +51,18 @@ class JaxSteps(Steps):
         table = None if self._table is None else self._table.logits
         self._carry = self._train(self._carry, *self._on_device(self._split), table, batches)
 
+    def _describe(self, epoch: int, begin: int, end: int) -> dict[str, Any]:
+        """The images of these steps, which lie on the device: their positions and views, [steps, batch]."""
+        batches = self._epoch(epoch)
+        size = batches.batch_size
+        positions = batches.order[begin * size : end * size].reshape(-1, size).astype(np.int32)
+        return {"positions": positions, "views": batches.views[positions].astype(np.int32)}
+
+    def _read(self, epoch: int, begin: int, end: int) -> dict[str, Any]:
+        """The images of these steps themselves: uint8 [steps, batch, h, w, c], and their labels."""
+        images, labels = zip(*(self._batches((epoch, step)) for step in range(begin, end)), strict=True)
+        return {"images": np.stack(images), "labels": np.stack(labels)}
+
     def metrics(self) -> dict[str, float]:
         if self._carry is not None:
             _assign(self.model.metrics_variables, self._carry[-1])
@@ -61,6 +70,8 @@ class JaxSteps(Steps):
 
     def predict(self, split: Split) -> np.ndarray:
         self._sync()
+        if split.array is None:
+            return super().predict(split)
         trainable, non_trainable = ([variable.value for variable in group] for group in self.groups()[:2])
         images, _ = self._on_device(split)
         whole = len(split) // EVALUATION_BATCH * EVALUATION_BATCH
@@ -95,23 +106,28 @@ class JaxSteps(Steps):
             self._carry = None
 
     def _on_device(self, split: Split) -> Any:
-        """The padded uint8 images and the labels."""
+        """The padded uint8 images and the labels; (None, None) if they are streamed."""
         import jax
 
+        if split.array is None:
+            return None, None
         if split not in self._arrays:
-            self._arrays[split] = jax.device_put((augmentation.pad(split.images), split.labels))
+            self._arrays[split] = jax.device_put((augmentation.pad(split.array), split.labels))
         return self._arrays[split]
 
     # Compiled.
 
     def _train_call(self, carry: Any, images: Any, labels: Any, table: Any, batches: Any) -> Any:
         def step(carry: Any, batch: Any) -> list[Any]:
-            y = labels[batch["positions"]]
+            y = batch["labels"] if labels is None else labels[batch["positions"]]
             if "teacher_outputs" in batch:
                 y = {"label": y, **batch["teacher_outputs"]}
             if table is not None:
                 y = {"label": y, "teacher_logits": table[batch["rows"]]}
-            x = self.make_images(images, batch["positions"], batch["views"])
+            if images is None:
+                x = augmentation.standardise(batch["images"], mean=self.dataset.mean, std=self.dataset.std)
+            else:
+                x = self.make_images(images, batch["positions"], batch["views"])
             return list(self.model.train_step(tuple(carry), (x, y))[1])
 
         return _scan(step, carry, batches)

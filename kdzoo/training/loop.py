@@ -124,7 +124,10 @@ class TrainingLoop:
         for name, split in self._evaluated.items():
             teacher_logits = self._teacher_test_logits() if name == "test" else None
             with np.errstate(invalid="ignore"):  # logits may overflow in an epoch and be finite in the next
-                described = metrics.describe(steps.predict(split), split.labels, teacher_logits=teacher_logits)
+                logits, counts = steps.predict(split), split.counts
+                if teacher_logits is not None:
+                    teacher_logits = teacher_logits[counts]
+                described = metrics.describe(logits[counts], split.labels[counts], teacher_logits=teacher_logits)
             row |= {f"{name}_{metric}": value for metric, value in described.items()}
         row["time"] = time.time()
         return row

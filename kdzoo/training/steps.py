@@ -15,6 +15,7 @@ from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.outputs import TeacherOutputs
 
 EVALUATION_BATCH = 500
+EVALUATION_PIXELS = 2**22  # most pixels of a batch of streamed images
 
 
 def call_ends(steps: int, *, fused: int) -> list[int]:
@@ -59,14 +60,7 @@ class Steps(abc.ABC):
         self._split, self._config = train, config
 
         def batches(epoch: int) -> Batches:
-            return Batches(
-                train,
-                dataset,
-                seed=config.seed,
-                epoch=epoch,
-                batch_size=config.batch_size,
-                augment=config.augment,
-            )
+            return Batches(train, dataset, epoch=epoch, **config.batch_options)
 
         # Two epochs: at the end of one, the next one's first batch is being made.
         self._epoch = functools.lru_cache(maxsize=2)(batches)
@@ -75,6 +69,11 @@ class Steps(abc.ABC):
     @abc.abstractmethod
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         """Runs these steps of an epoch. Begins where the last call ended, and ends at one of `call_ends`."""
+
+    def following(self, step: tuple[int, int]) -> tuple[int, int]:
+        """The step after (epoch, step)."""
+        epoch, number = step
+        return (epoch, number + 1) if number + 1 < self.per_epoch else (epoch + 1, 0)
 
     def metrics(self) -> dict[str, float]:
         """The model's metrics since they were last reset."""
@@ -104,9 +103,11 @@ class Steps(abc.ABC):
 
 def predict(model: keras.Model, split: Split, dataset: Dataset) -> np.ndarray:
     """A network's logits [n, classes] for the unaugmented images of a split, by Keras's own `predict`."""
-    images = augmentation.standardise(split.images, mean=dataset.mean, std=dataset.std)
-    given: dict[str, Any] = {"x": images, "batch_size": EVALUATION_BATCH}
-    if keras.backend.backend() == "tensorflow":
+    given: dict[str, Any] = {"x": EvaluationBatches(split, dataset)}
+    if split.array is not None:
+        images = augmentation.standardise(split.array, mean=dataset.mean, std=dataset.std)
+        given = {"x": images, "batch_size": EVALUATION_BATCH}
+    if split.array is not None and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         # Keras's own pipeline of an array has a parallel map. With deterministic operations TensorFlow makes it a plain
@@ -114,3 +115,23 @@ def predict(model: keras.Model, split: Split, dataset: Dataset) -> np.ndarray:
         given = {"x": tf.data.Dataset.from_tensor_slices(images).batch(EVALUATION_BATCH)}
     logits: np.ndarray = model.predict(**given, verbose=0)
     return logits
+
+
+class EvaluationBatches(keras.utils.PyDataset):
+    """The unaugmented images of a streamed split in batches, standardised: float32 [batch, h, w, c]."""
+
+    def __init__(self, split: Split, dataset: Dataset):
+        super().__init__()
+        self._split, self._dataset = split, dataset
+        height, width = dataset.image_shape[:2]
+        self._size = max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (height * width)))
+
+    def __len__(self) -> int:
+        return -(-len(self._split) // self._size)
+
+    def __getitem__(self, batch: int) -> np.ndarray:
+        first = batch * self._size
+        positions = np.arange(first, min(first + 2 * self._size, len(self._split)))
+        self._split.prefetch(positions)
+        images = self._split.read(positions[: self._size])
+        return augmentation.standardise(images, mean=self._dataset.mean, std=self._dataset.std)

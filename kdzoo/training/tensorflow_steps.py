@@ -1,12 +1,11 @@
 """Training steps on TensorFlow: a thread makes each batch while the step before runs."""
 
-import concurrent.futures
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
+from kdzoo.training.prefetch import Prefetcher
 from kdzoo.training.steps import Steps
 
 
@@ -16,10 +15,7 @@ class TensorFlowSteps(Steps):
     def __init__(self, *args: Any):
         super().__init__(*args)
         self.model.make_train_function()
-        self._batches = Prefetcher(
-            lambda key: self._epoch(key[0])[key[1]],
-            lambda key: (key[0], key[1] + 1) if key[1] + 1 < self.per_epoch else (key[0] + 1, 0),
-        )
+        self._batches = Prefetcher(lambda key: self._epoch(key[0])[key[1]], self.following)
 
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         for step in range(begin, end):
@@ -42,23 +38,3 @@ class TensorFlowSteps(Steps):
         return strategy.experimental_distribute_values_from_function(
             lambda context: shares[context.replica_id_in_sync_group]
         )
-
-
-class Prefetcher:
-    """Makes items in order, in a thread, one ahead of the item in use.
-
-    Args:
-        make: makes the item of a key; called in the thread.
-        following: returns the key after a key.
-    """
-
-    def __init__(self, make: Callable[[Any], Any], following: Callable[[Any], Any]):
-        self._make, self._following = make, following
-        self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        self._pending: dict[Any, concurrent.futures.Future[Any]] = {}
-
-    def __call__(self, key: Any) -> Any:
-        """The item of this key."""
-        wanted = (key, self._following(key))
-        self._pending = {k: self._pending.get(k) or self._pool.submit(self._make, k) for k in wanted}
-        return self._pending.pop(key).result()

@@ -15,12 +15,15 @@ def environment() -> dict[str, str]:
 
 def end_with_parent() -> None:
     """Ends this process, as a kill does, soon after the one that started it, if that set `environment`."""
-    parent = os.environ.get(PARENT)
-    if parent is None:
-        return
+    if parent := os.environ.get(PARENT):
+        end_with(int(parent))
+
+
+def end_with(parent: int) -> None:
+    """Ends this process, as a kill does, soon after its parent, whose process ID is given, has ended."""
 
     def watch() -> None:
-        while os.getppid() == int(parent):
+        while os.getppid() == parent:
             time.sleep(POLL_SECONDS)
         os._exit(1)
 

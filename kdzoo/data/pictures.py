@@ -1,0 +1,132 @@
+"""Data sets of pictures: in memory if their images have one size and fit, else streamed."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from kdzoo.data import augmentation
+from kdzoo.data.config import DataConfig
+from kdzoo.data.crops import TEST_SHARE, Transform
+from kdzoo.data.dataset import STATISTICS, Dataset, Split, from_arrays, statistics
+from kdzoo.data.decoding import FILTER, Undecodable, open_picture, parse_colour
+from kdzoo.data.source import Source
+from kdzoo.data.streaming import Stream, StreamedImages, check_left_out
+from zoo import InputError
+
+SAMPLE = 2000  # pictures of which a streamed data set's mean and standard deviation are
+
+
+class ArraySource(Source):
+    """Images in memory, uint8 [n, h, w, c]."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        self._images, self.labels, self.left_out = images, labels, np.zeros(len(labels), bool)
+
+    def read(self, index: int) -> tuple[np.ndarray, None]:
+        return self._images[index], None
+
+    def path(self, index: int) -> str:
+        return f"image {index}"
+
+
+def from_sources(
+    name: str,
+    train: Source,
+    test: Source,
+    *,
+    class_names: tuple[str, ...],
+    fingerprint: str,
+    config: DataConfig,
+    workers: int = 0,
+) -> Dataset:
+    """Returns the data set of two sources of encoded pictures.
+
+    Args:
+        name: that runs record.
+        train, test: its splits.
+        class_names: of the labels.
+        fingerprint: of both sources, for a streamed data set.
+        config: its views, and how much may be in memory.
+        workers: processes that decode; 0: this one does.
+
+    Raises:
+        InputError: if the pictures must be of one size and are not, or too many cannot be decoded.
+    """
+    sources, background = [train, test], parse_colour(config.background)
+    check_left_out(sources)
+    augment = config.augment
+    if augment == "auto":
+        augment = "inception" if config.image_size else "crop_flip"
+    size = (config.image_size, config.image_size) if config.image_size else _first_size(train, background)
+    if not config.image_size and augment in augmentation.RESIZED:
+        raise InputError(f"image_size must be set for augment={augment}, for example 224. Received: 0")
+    stream = Stream(sources, Transform(augment, size), background=background, workers=workers)
+    count = len(train) + len(test)
+    if augment != "inception" and count * math.prod(stream.shape) <= config.memory_gb * 1e9:
+        arrays = _read_all(stream)
+        stream.close()
+        return dataclasses.replace(from_arrays(name, *arrays, class_names), augment=augment)
+    splits = [_split(stream, number) for number in range(2)]
+    sample = splits[0].read(np.arange(min(SAMPLE, len(train))))
+    mean, std = STATISTICS.get(name) or statistics(sample)
+    preparation = _describe(augment, size) | {"background": list(background)}
+    return Dataset(name, *splits, len(class_names), mean, std, augment, fingerprint, class_names, preparation)
+
+
+def with_crops(dataset: Dataset, config: DataConfig) -> Dataset:
+    """Returns a data set in memory with its images resized, or in random-resized crops, as `config.augment` sets."""
+    size = (config.image_size, config.image_size) if config.image_size else dataset.image_shape[:2]
+    sources = [ArraySource(split.images, split.labels) for split in (dataset.train, dataset.test)]
+    channels = dataset.image_shape[2]
+    stream = Stream(sources, Transform(config.augment, size), background=(0, 0, 0), channels=channels)
+    splits = [_split(stream, number) for number in range(2)]
+    if config.augment != "inception":
+        splits = [Split(split.read(split.indices), split.labels, split.indices) for split in splits]
+    return dataclasses.replace(
+        dataset,
+        train=splits[0],
+        test=splits[1],
+        augment=config.augment,
+        preparation=_describe(config.augment, size),
+    )
+
+
+def _split(stream: Stream, number: int) -> Split:
+    labels = stream.sources[number].labels
+    indices = np.arange(len(labels))
+    return Split(StreamedImages(stream, number, indices), labels, indices)
+
+
+def _read_all(stream: Stream) -> list[np.ndarray]:
+    """All images of two splits that can be decoded, and their labels: x_train, y_train, x_test, y_test."""
+    arrays: list[np.ndarray] = []
+    for number, source in enumerate(stream.sources):
+        images = np.empty((len(source), *stream.shape), np.uint8)
+        step = stream.views_ahead
+        for first in range(0, len(source), step):
+            part = np.arange(first, min(first + step, len(source)))
+            stream.prefetch(number, np.arange(part[-1] + 1, min(part[-1] + 1 + step, len(source))))
+            images[part] = stream.read(number, part)
+        kept = ~source.left_out
+        arrays += [images if kept.all() else images[kept], source.labels[kept]]
+    return arrays
+
+
+def _first_size(source: Source, background: tuple[int, int, int]) -> tuple[int, int]:
+    """Height and width of the first picture that can be decoded."""
+    for index in range(len(source)):
+        try:
+            picture = open_picture(source.read(index)[0], background)
+            return picture.height, picture.width
+        except Undecodable as error:
+            source.leave_out(index, str(error))
+            check_left_out([source])
+    raise InputError("A data set must have a picture that can be decoded. Received: none")
+
+
+def _describe(augment: str, size: Sequence[int]) -> dict[str, object]:
+    """What pixels depend on, beside the pictures."""
+    described: dict[str, object] = {"size": list(size), "filter": FILTER}
+    return described | ({"test_share": TEST_SHARE} if augment in augmentation.RESIZED else {})
