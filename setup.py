@@ -31,9 +31,11 @@ setup(
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",
         "packaging>=24.2",  # SPDX expressions on cards; keras needs it too
+        "pillow>=11",  # pictures that are no JPEG, and every change of size; matplotlib needs it too
         "requests>=2.32,<3",  # published models from a server; tensorflow-datasets needs it too
         "scikit-learn>=1.5,<2",  # the digits, and the tuner's Bayesian search
         "scipy>=1.13,<2",  # the quantile of Student's t; scikit-learn needs it too
+        "simplejpeg>=1.8,<2",  # JPEGs by libjpeg-turbo, at a fraction of their size where that is enough
         "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer brings it
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.9,<5",

@@ -8,6 +8,7 @@ import numpy as np
 from kdzoo.data import augmentation
 from kdzoo.data.decoding import Box, Picture
 from kdzoo.data.hashing import counter_hash
+from zoo import InputError
 
 AREA = (0.08, 1.0)  # of a random-resized crop, as a share of the picture
 RATIO = (3 / 4, 4 / 3)  # of its width to its height
@@ -32,12 +33,15 @@ class Transform:
         """The view of tests and validation: uint8 [height, width, channels].
 
         Raises:
-            ValueError: if the picture must have this size and has another.
+            InputError: if the picture must have this size and has another.
         """
         if self.augment in augmentation.RESIZED:
-            return picture.crop(centre_box(picture.height, picture.width, *self.size), self.size)
+            return picture.crop(centre_box(picture.height, picture.width, *self.size), self.size, mirror=False)
         if (picture.height, picture.width) != self.size:
-            raise ValueError(f"{picture.width}x{picture.height} pixels, not {self.size[1]}x{self.size[0]}")
+            raise InputError(
+                f"Pictures must be of one size, {self.size[1]}x{self.size[0]}; augment={'|'.join(augmentation.RESIZED)}"
+                f" with image_size takes any. Received: {picture.width}x{picture.height}"
+            )
         return picture.pixels()
 
     def view(self, picture: Picture, view: int, draws: np.ndarray) -> np.ndarray:

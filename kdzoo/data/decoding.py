@@ -1,19 +1,36 @@
-"""Decoding of pictures: bytes of a file in, crops of uint8 pixels out."""
+"""Decoding of pictures: bytes of a file in, crops of uint8 pixels out.
 
-import abc
+The content decides the format, whatever the file's name. JPEGs are decoded by libjpeg-turbo through simplejpeg, all
+else by Pillow. Both give the same pixels of a whole JPEG, to the bit.
+"""
+
+import contextlib
+import io
+import warnings
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ImageColor
+import simplejpeg
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL.Image import Resampling, Transpose
 
 from zoo import InputError
 
-# The filter of every change of size. Pillow's bilinear filter is antialiased: it covers all pixels that a new one spans.
+# Of every change of size. Pillow's bilinear filter is antialiased: it covers all pixels that a new one spans.
 FILTER = "bilinear, antialiased"
+# More are no picture but an attack on memory; where Pillow draws the line as well.
+MOST_PIXELS = 178_956_970
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow reads others, some through programs like Ghostscript
+_ORIENTATION = 0x0112  # the tag in EXIF data
+_JPEG_COLOURS = ("YCbCr", "Gray", "RGB")  # simplejpeg converts CMYK in another way than Pillow
+
+# Pillow warns of metadata and sizes, once for every file of a data set.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Undecodable(ValueError):
-    """The bytes are no picture that can be decoded."""
+    """The bytes are no picture that can be decoded. The message is the reason, for example "truncated"."""
 
 
 class Box(NamedTuple):
@@ -25,33 +42,160 @@ class Box(NamedTuple):
     bottom: float
 
 
-class Picture(abc.ABC):
-    """A picture whose size is known, and whose pixels are decoded once they are needed.
+class Picture:
+    """A decoded picture.
 
     Attributes:
-        height, width: in pixels, upright.
+        height, width: in pixels, after the picture was turned as its EXIF orientation demands.
     """
 
-    height: int
-    width: int
+    def __init__(self, pixels: np.ndarray) -> None:
+        self._pixels = pixels
+        self.height: int = pixels.shape[0]
+        self.width: int = pixels.shape[1]
 
-    @abc.abstractmethod
     def pixels(self) -> np.ndarray:
-        """All pixels, uint8 [height, width, channels]. Raises `Undecodable`."""
+        """Returns the whole picture: uint8 [height, width, channels].
 
-    @abc.abstractmethod
-    def crop(self, box: Box, size: tuple[int, int], *, mirror: bool = False) -> np.ndarray:
-        """A rectangle brought to a size (height, width) by `FILTER`, uint8 [*size, channels]. Raises `Undecodable`."""
+        Raises:
+            Undecodable: if a JPEG is damaged.
+        """
+        return self._pixels
+
+    def crop(self, box: Box, size: tuple[int, int], *, mirror: bool) -> np.ndarray:
+        """Returns what is in a box, resampled: uint8 [*size, channels].
+
+        Args:
+            box: within the picture, not empty.
+            size: (height, width).
+            mirror: whether to swap left and right.
+
+        Raises:
+            Undecodable: if a JPEG is damaged.
+        """
+        return _resample(self.pixels(), box, size, mirror=mirror)
 
 
-def open_picture(content: bytes | np.ndarray, background: tuple[int, int, int]) -> Picture:
-    raise NotImplementedError
+class _Jpeg(Picture):
+    """A JPEG, decoded when its pixels are needed, at a half, a quarter or an eighth of its size if that is enough."""
+
+    def __init__(self, data: bytes, height: int, width: int) -> None:
+        self._data = data
+        self.height = height
+        self.width = width
+
+    def pixels(self) -> np.ndarray:
+        return self._decode(1)
+
+    def crop(self, box: Box, size: tuple[int, int], *, mirror: bool) -> np.ndarray:
+        shrinkage = min((box.bottom - box.top) / size[0], (box.right - box.left) / size[1])
+        factor = next((factor for factor in (8, 4, 2) if shrinkage >= factor), 1)
+        pixels = self._decode(factor)
+        if factor > 1:
+            box = Box(*(edge / factor for edge in box))
+        return _resample(pixels, box, size, mirror=mirror)
+
+    def _decode(self, factor: int) -> np.ndarray:
+        height, width = -(-self.height // factor), -(-self.width // factor)
+        try:
+            return simplejpeg.decode_jpeg(self._data, min_height=height, min_width=width, min_factor=factor)
+        except ValueError:  # Pillow decides whether the damage is too great
+            return np.asarray(_decode(self._data, (0, 0, 0)).reduce(factor))
+
+
+def open_picture(data: bytes | np.ndarray, background: tuple[int, int, int]) -> Picture:
+    """Opens a picture. Encoded ones always have 3 channels: grey is repeated, 16 bits are rounded to 8.
+
+    Args:
+        data: the content of a JPEG, PNG, WebP, BMP, GIF (its first frame) or TIFF file; or uint8 [h, w, c] of 1 or 3
+            channels.
+        background: the colour behind what is transparent: red, green, blue, 0 to 255.
+
+    Raises:
+        Undecodable: if it is no such picture, is damaged, or has more than `MOST_PIXELS` pixels. Damage of a JPEG after
+            its header is found when its pixels are needed.
+    """
+    if isinstance(data, np.ndarray):
+        return Picture(data)
+    return _open_jpeg(data) or Picture(np.asarray(_decode(data, background)))
+
+
+def _open_jpeg(data: bytes) -> _Jpeg | None:
+    """Returns None for what only Pillow decodes: other formats and colours, and JPEGs to be turned."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    _check_size(height, width)
+    if colours not in _JPEG_COLOURS or (b"Exif" in data and _is_turned(data)):
+        return None
+    return _Jpeg(data, height, width)
+
+
+def _is_turned(data: bytes) -> bool:
+    try:
+        return Image.open(io.BytesIO(data), formats=("JPEG",)).getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # damaged metadata make Pillow raise errors of many classes
+        return False
+
+
+def _decode(data: bytes, background: tuple[int, int, int]) -> Image.Image:
+    """Decodes a picture by Pillow, in mode RGB."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _check_size(image.height, image.width)
+            image.load()
+            with contextlib.suppress(Exception):  # of damaged metadata
+                ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image, background)
+    except (Undecodable, MemoryError):  # the lack of memory is no fault of the picture
+        raise
+    except UnidentifiedImageError:
+        reason = "no header of a JPEG, PNG, WebP, BMP, GIF or TIFF file" if data else "empty"
+    except Image.DecompressionBombError:
+        reason = f"more than {MOST_PIXELS:,} pixels"
+    except Exception as error:  # damaged files make Pillow raise errors of many classes
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+    raise Undecodable(reason)
+
+
+def _check_size(height: int, width: int) -> None:
+    if not 1 <= height * width <= MOST_PIXELS:
+        raise Undecodable(f"{height} x {width} pixels, more than {MOST_PIXELS:,}" if height * width else "no pixels")
+
+
+def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Converts a picture of any mode."""
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise Undecodable("pixels that are signed or have 32 bits")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, background)
+        canvas.paste(image, mask=image)
+        return canvas
+    return image.convert("RGB")
+
+
+def _resample(pixels: np.ndarray, box: Box, size: tuple[int, int], *, mirror: bool) -> np.ndarray:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image = image.resize(size[::-1], Resampling.BILINEAR, box=box)
+    if mirror:
+        image = image.transpose(Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(image).reshape(*size, -1)
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255, of a colour: a name of CSS or #rrggbb. Raises InputError if it is none."""
+    """Returns red, green and blue, 0 to 255, of a colour: a CSS name or #rrggbb.
+
+    Raises:
+        InputError: if it is none.
+    """
     try:
-        red, green, blue = ImageColor.getcolor(text, "RGB")
+        return ImageColor.getrgb(text)[:3]
     except ValueError:
         raise InputError(f"background must be a colour, for example white or #ff8000. Received: {text[:100]}") from None
-    return red, green, blue

@@ -247,6 +247,11 @@ class StreamedImages:
         replaced = self.stream.replaced(self.split, self.indices[positions])
         return self.stream.sources[self.split].labels[replaced]
 
+    def paths_left_out(self) -> list[str]:
+        """Names of the pictures that are known to be none."""
+        source = self.stream.sources[self.split]
+        return [source.path(index) for index in self.indices[self.left_out].tolist()]
+
     @property
     def left_out(self) -> np.ndarray:
         """bool [n], the pictures that are known to be none."""

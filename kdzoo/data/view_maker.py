@@ -7,6 +7,7 @@ import numpy as np
 from kdzoo.data import crops
 from kdzoo.data.decoding import Undecodable, open_picture
 from kdzoo.data.source import Source
+from zoo import InputError
 
 PLAIN = -1  # stands for a picture's view without augmentation
 
@@ -66,4 +67,6 @@ class ViewMaker:
                 self.table[cell] = self._transform.view(picture, view, draws)
         except Undecodable as error:
             return Report(digest, str(error))
+        except InputError as error:
+            raise InputError(f"{error}: {self._sources[split].path(index)}") from None
         return Report(digest, None)

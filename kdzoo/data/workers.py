@@ -1,6 +1,7 @@
 """Worker processes that make views of pictures in shared memory."""
 
 import concurrent.futures
+import contextlib
 import math
 import multiprocessing
 import multiprocessing.context
@@ -87,10 +88,8 @@ class WorkerPool:
         self._executor.shutdown(cancel_futures=True)
         del self.table
         self._memory.unlink()
-        try:
+        with contextlib.suppress(BufferError):  # of an array that is still in use: the memory ends with it
             self._memory.close()
-        except BufferError:  # an array of it is still in use; the memory ends with it
-            pass
 
 
 def _start(maker: ViewMaker, memory: str, shape: tuple[int, ...], parent: int) -> None:

@@ -1,5 +1,6 @@
 """The card of a model to publish: its run's record, and the SavedModel's own error."""
 
+import dataclasses
 import datetime
 import pathlib
 import statistics
@@ -7,8 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdzoo import digests
-from kdzoo.data import augmentation
-from kdzoo.data.dataset import Split
+from kdzoo.data.dataset import Dataset
 from kdzoo.distillation import metrics
 from kdzoo.hub import artefact, cards
 from kdzoo.runs import machine, names
@@ -25,7 +25,7 @@ CITATION = (
 
 def describe(
     siblings: Sequence[dict[str, Any]],
-    test: Split,
+    dataset: Dataset,
     directory: pathlib.Path,
     name: str,
     *,
@@ -37,7 +37,7 @@ def describe(
 
     Args:
         siblings: records of the run to publish and of runs that differ from it in the seed.
-        test: the run's test set.
+        dataset: the run's.
         directory: holds the SavedModel, as `1/`.
         name: the published name.
         licence: SPDX identifier, or None.
@@ -48,7 +48,7 @@ def describe(
         InputError: if the SavedModel's error is not the record's.
     """
     record = siblings[0]
-    measured = _measure(record, test, directory, weights)
+    measured = _measure(record, dataset, directory, weights)
     _check_error(measured["test_error"], record, store)
     parsed = names.parse(record["name"])
     errors = [sibling["test_error_last"] for sibling in siblings]
@@ -93,15 +93,19 @@ def _check_error(test_error: float, record: dict[str, Any], store: str) -> None:
 
 
 def _measure(
-    record: dict[str, Any], test: Split, directory: pathlib.Path, weights: list[dict[str, Any]]
+    record: dict[str, Any], dataset: Dataset, directory: pathlib.Path, weights: list[dict[str, Any]]
 ) -> dict[str, float]:
     """Test errors, in percent, and calibration error of the SavedModel's weights in float32."""
     model = build(record)
     artefact.assign_weights(model, weights, (directory / cards.VARIABLES).read_bytes())
-    logits = predict(model, test, dataset)
-    described = metrics.describe(logits, test.labels)
+    from kdzoo.training.steps import predict  # imports Keras
+
+    statistics = {key: tuple(record["dataset"][key]) for key in ("mean", "std")}
+    test = dataset.test
+    logits, counts = predict(model, test, dataclasses.replace(dataset, **statistics)), test.counts
+    described = metrics.describe(logits[counts], test.labels[counts])
     return {
         "test_error": described["error"],
-        "test_error_sample": metrics.describe(logits[: cards.SAMPLE], test.labels[: cards.SAMPLE])["error"],
+        "test_error_sample": metrics.describe(logits[counts][: cards.SAMPLE], test.labels[counts][: cards.SAMPLE])["error"],
         "expected_calibration_error": described["ece"],
     }

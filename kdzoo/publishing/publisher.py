@@ -65,7 +65,7 @@ def publish(
         with files.locked(directory.parent, wait=True), replacing(directory) as partial:
             _check_place(directory, replace)  # again: another process may have published it meanwhile
             weights = export.write_in_own_process(run, partial / cards.VERSION, store)
-            fields = card.describe(siblings, loaded.test, partial, name, licence=licence, store=store, weights=weights)
+            fields = card.describe(siblings, loaded, partial, name, licence=licence, store=store, weights=weights)
             cards.write_card(partial, fields)
     except OSError as error:
         raise InputError(f"The folder of models must be one that can be written. Received: {error}") from None

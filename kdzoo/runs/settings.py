@@ -29,6 +29,7 @@ RANGES = {
     "checkpoint_minutes": Range(above=0, example=5),
     "teacher_deadline": Range(above=0, example=60),
     "cache_gb": Range(above=0, example=10),
+    "data_workers": Range(least=-1, most=256, whole=True, example=4),
     # Of many runs.
     "budget_minutes": Range(least=0, example=480),
 }

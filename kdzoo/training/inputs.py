@@ -47,7 +47,9 @@ class RunInputs:
         )
 
 
-def prepare_inputs(config: RunConfig, workdir: pathlib.Path, *, restart: bool, deadline: float) -> RunInputs:
+def prepare_inputs(
+    config: RunConfig, workdir: pathlib.Path, *, restart: bool, deadline: float, workers: int
+) -> RunInputs:
     """Loads the data, resolves the configuration and finds the teachers. Writes nothing.
 
     Args:
@@ -55,6 +57,7 @@ def prepare_inputs(config: RunConfig, workdir: pathlib.Path, *, restart: bool, d
         workdir: its directory.
         restart: whether to ignore an unfinished run there.
         deadline: seconds within which a teacher behind a server must respond.
+        workers: see `kdzoo.data.load`.
 
     Raises:
         InputError: if the data or a teacher is missing, or they do not fit together.

@@ -29,6 +29,7 @@ def run(
     teacher_deadline: float = base.DEADLINE,
     teacher_cache: str = "auto",
     cache_gb: float = output_cache.CACHE_GB,
+    data_workers: int = -1,
     progress: Callable[[Progress], None] = silent,
     stopping: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def run(
         teacher_cache: folder for teacher outputs, shared with other runs: auto ($KDZOO_CACHE, or kdzoo in the user's
             cache folder), off, or a folder. On a CPU the result is the same to the bit.
         cache_gb: most disk space of the cache, in 10^9 bytes, above 0.
+        data_workers: processes that decode pictures; 0: this one does, -1: one for each core, at most 16.
         progress: called between steps, at most about once a second, and at each epoch's end.
         stopping: called between steps; once it returns true the run is saved and Stopped is raised.
 
@@ -62,23 +64,25 @@ def run(
     config.check()
     machine.check_backend()
     settings.check(checkpoint_minutes=checkpoint_minutes, teacher_deadline=teacher_deadline, cache_gb=cache_gb)
+    settings.check(data_workers=data_workers)
     cache = output_cache.find(teacher_cache, cache_gb)
     strategy.make_deterministic()
     workdir = pathlib.Path(workdir)
     workdirs.check(workdir)
-    inputs = prepare_inputs(config, workdir, restart=restart, deadline=teacher_deadline)
-    if not restart and (record := finished.find(workdir, inputs.identity)):
-        return record
-    with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
-        return _train(
-            inputs,
-            delivery,
-            workdir,
-            restart=restart,
-            checkpoint_seconds=60 * checkpoint_minutes,
-            progress=progress,
-            stopping=stopping,
-        )
+    inputs = prepare_inputs(config, workdir, restart=restart, deadline=teacher_deadline, workers=data_workers)
+    with contextlib.closing(inputs.dataset):
+        if not restart and (record := finished.find(workdir, inputs.identity)):
+            return record
+        with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
+            return _train(
+                inputs,
+                delivery,
+                workdir,
+                restart=restart,
+                checkpoint_seconds=60 * checkpoint_minutes,
+                progress=progress,
+                stopping=stopping,
+            )
 
 
 def _train(
@@ -117,6 +121,7 @@ def _train(
             )
             loop.run()
             result |= record.summarise(state)
+            result["dataset"] |= record.describe_left_out(inputs)
             if delivery.rows is not None:
                 state.sessions[-1]["teacher_rows"] = delivery.rows
             result |= {key: state.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": state.sessions}
