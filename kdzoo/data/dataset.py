@@ -35,18 +35,24 @@ class Split:
         return len(self.labels)
 
     @property
-    def array(self) -> np.ndarray | None:
+    def streamed(self) -> StreamedImages | None:
+        """The images if they are decoded when they are read."""
+        return self.images if isinstance(self.images, StreamedImages) else None
+
+    @property
+    def array(self) -> np.ndarray:
         """The images if they are in memory, uint8 [n, h, w, c]."""
-        return None if isinstance(self.images, StreamedImages) else self.images
+        assert isinstance(self.images, np.ndarray)
+        return self.images
 
     @property
     def counts(self) -> np.ndarray:
         """bool [n], the examples that count: all but those that were found to be no pictures."""
-        return np.ones(len(self), bool) if self.array is not None else ~self.images.left_out
+        return ~self.streamed.left_out if self.streamed is not None else np.ones(len(self), bool)
 
     def take(self, positions: np.ndarray) -> "Split":
         """Returns the examples at these positions."""
-        images = self.images.take(positions) if self.array is None else self.images[positions]
+        images = self.streamed.take(positions) if self.streamed is not None else self.array[positions]
         return Split(images, self.labels[positions], self.indices[positions])
 
     def read(self, positions: np.ndarray, views: np.ndarray | None = None) -> np.ndarray:
@@ -55,19 +61,19 @@ class Split:
         Raises:
             InputError: if a picture cannot be read or has changed, too many cannot be decoded, or a worker ended.
         """
-        if self.array is None:
-            return self.images.read(positions, views)
-        images = self.images[positions]
+        if self.streamed is not None:
+            return self.streamed.read(positions, views)
+        images = self.array[positions]
         return images if views is None else augmentation.apply_views(images, views)
 
     def prefetch(self, positions: np.ndarray, views: np.ndarray | None = None) -> None:
         """Has workers begin with images that `read` will need."""
-        if self.array is None:
-            self.images.prefetch(positions, views)
+        if self.streamed is not None:
+            self.streamed.prefetch(positions, views)
 
     def read_labels(self, positions: np.ndarray) -> np.ndarray:
         """Returns the labels, int32 [n], of images that `read` returned before."""
-        return self.images.labels(positions) if self.array is None else self.labels[positions]
+        return self.streamed.labels(positions) if self.streamed is not None else self.labels[positions]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Dataset:
         fingerprint: SHA-256 of all images and labels; of a streamed data set, of all paths, sizes and labels.
         class_names: names of the classes; empty if they have none.
         preparation: what the pixels depend on beside the content that the fingerprint stands for.
+        dropped: paths of files without which the arrays were made, since they could not be decoded.
     """
 
     name: str
@@ -95,16 +102,18 @@ class Dataset:
     fingerprint: str
     class_names: tuple[str, ...] = ()
     preparation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
 
     @property
-    def streamed(self) -> bool:
-        """Whether pictures are decoded when they are read."""
-        return isinstance(self.train.images, StreamedImages)
+    def left_out(self) -> list[str]:
+        """Paths of the files that are known to be no pictures."""
+        streamed = [images for split in (self.train, self.test) if (images := split.streamed) is not None]
+        return [*self.dropped, *(path for images in streamed for path in images.paths_left_out())]
 
     def close(self) -> None:
         """Ends the workers that decode pictures."""
-        if isinstance(self.train.images, StreamedImages):
-            self.train.images.stream.close()
+        if self.train.streamed is not None:
+            self.train.streamed.stream.close()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -127,7 +136,7 @@ def from_arrays(
         InputError: if the name is that of a data set whose images have another number of channels.
     """
     train, test = canonical(x_train, y_train), canonical(x_test, y_test)
-    mean, std = STATISTICS.get(name) or statistics(train.images)
+    mean, std = STATISTICS.get(name) or statistics(train.array)
     if len(mean) != train.images.shape[-1]:
         raise InputError(f"Images of {name} must have {len(mean)} channels. Received: {train.images.shape[-1]}")
     return Dataset(
@@ -138,7 +147,7 @@ def from_arrays(
         mean=mean,
         std=std,
         augment="crop" if name == "digits" else "crop_flip",  # a mirrored digit is not a digit
-        fingerprint=array_digest(train.images, train.labels, test.images, test.labels),
+        fingerprint=array_digest(train.array, train.labels, test.array, test.labels),
         class_names=class_names,
     )
 
@@ -160,7 +169,7 @@ def canonical(images: np.ndarray, labels: np.ndarray) -> Split:
     ]
     positions = np.array(sorted(range(len(labels)), key=digests.__getitem__))
     split = Split(images[positions], labels[positions], np.arange(len(labels)))
-    for array in (split.images, split.labels, split.indices):
+    for array in (split.array, split.labels, split.indices):
         array.flags.writeable = False
     return split
 

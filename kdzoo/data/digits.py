@@ -15,4 +15,4 @@ def read_digits() -> Dataset:
     images = images.repeat(4, axis=1).repeat(4, axis=2)[..., None].repeat(3, axis=3)
     examples = canonical(images, digits.target)
     train, test = split_train(examples, val_examples=360)
-    return from_arrays("digits", train.images, train.labels, test.images, test.labels)
+    return from_arrays("digits", train.array, train.labels, test.array, test.labels)

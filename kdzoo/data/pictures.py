@@ -1,7 +1,9 @@
 """Data sets of pictures: in memory if their images have one size and fit, else streamed."""
 
+import contextlib
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +17,7 @@ from kdzoo.data.source import Source
 from kdzoo.data.streaming import Stream, StreamedImages, check_left_out
 from zoo import InputError
 
+MOST_WORKERS = 16  # unless more are asked for
 SAMPLE = 2000  # pictures of which a streamed data set's mean and standard deviation are
 
 
@@ -49,13 +52,15 @@ def from_sources(
         class_names: of the labels.
         fingerprint: of both sources, for a streamed data set.
         config: its views, and how much may be in memory.
-        workers: processes that decode; 0: this one does.
+        workers: processes that decode; 0: this one does, -1: one for each core, at most 16.
 
     Raises:
         InputError: if the pictures must be of one size and are not, or too many cannot be decoded.
     """
     sources, background = [train, test], parse_colour(config.background)
     check_left_out(sources)
+    if workers < 0:
+        workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     augment = config.augment
     if augment == "auto":
         augment = "inception" if config.image_size else "crop_flip"
@@ -65,20 +70,32 @@ def from_sources(
     stream = Stream(sources, Transform(augment, size), background=background, workers=workers)
     count = len(train) + len(test)
     if augment != "inception" and count * math.prod(stream.shape) <= config.memory_gb * 1e9:
-        arrays = _read_all(stream)
-        stream.close()
-        return dataclasses.replace(from_arrays(name, *arrays, class_names), augment=augment)
-    splits = [_split(stream, number) for number in range(2)]
-    sample = splits[0].read(np.arange(min(SAMPLE, len(train))))
+        with contextlib.closing(stream):
+            (x_train, y_train), (x_test, y_test) = (_read_all(stream, number) for number in range(2))
+        dropped = tuple(source.path(i) for source in sources for i in np.flatnonzero(source.left_out).tolist())
+        dataset = from_arrays(name, x_train, y_train, x_test, y_test, class_names)
+        return dataclasses.replace(dataset, augment=augment, dropped=dropped)
+    train_split, test_split = (_split(stream, number) for number in range(2))
+    sample = train_split.read(np.arange(min(SAMPLE, len(train))))
     mean, std = STATISTICS.get(name) or statistics(sample)
-    preparation = _describe(augment, size) | {"background": list(background)}
-    return Dataset(name, *splits, len(class_names), mean, std, augment, fingerprint, class_names, preparation)
+    return Dataset(
+        name=name,
+        train=train_split,
+        test=test_split,
+        num_classes=len(class_names),
+        mean=mean,
+        std=std,
+        augment=augment,
+        fingerprint=fingerprint,
+        class_names=class_names,
+        preparation=_describe(augment, size) | {"background": list(background)},
+    )
 
 
 def with_crops(dataset: Dataset, config: DataConfig) -> Dataset:
     """Returns a data set in memory with its images resized, or in random-resized crops, as `config.augment` sets."""
     size = (config.image_size, config.image_size) if config.image_size else dataset.image_shape[:2]
-    sources = [ArraySource(split.images, split.labels) for split in (dataset.train, dataset.test)]
+    sources = [ArraySource(split.array, split.labels) for split in (dataset.train, dataset.test)]
     channels = dataset.image_shape[2]
     stream = Stream(sources, Transform(config.augment, size), background=(0, 0, 0), channels=channels)
     splits = [_split(stream, number) for number in range(2)]
@@ -99,19 +116,17 @@ def _split(stream: Stream, number: int) -> Split:
     return Split(StreamedImages(stream, number, indices), labels, indices)
 
 
-def _read_all(stream: Stream) -> list[np.ndarray]:
-    """All images of two splits that can be decoded, and their labels: x_train, y_train, x_test, y_test."""
-    arrays: list[np.ndarray] = []
-    for number, source in enumerate(stream.sources):
-        images = np.empty((len(source), *stream.shape), np.uint8)
-        step = stream.views_ahead
-        for first in range(0, len(source), step):
-            part = np.arange(first, min(first + step, len(source)))
-            stream.prefetch(number, np.arange(part[-1] + 1, min(part[-1] + 1 + step, len(source))))
-            images[part] = stream.read(number, part)
-        kept = ~source.left_out
-        arrays += [images if kept.all() else images[kept], source.labels[kept]]
-    return arrays
+def _read_all(stream: Stream, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """All images of a split that can be decoded, and their labels."""
+    source, step = stream.sources[number], stream.views_ahead
+    images = np.empty((len(source), *stream.shape), np.uint8)
+    for first in range(0, len(source), step):
+        part = np.arange(first, min(first + step, len(source)))
+        stream.prefetch(number, part)
+        stream.prefetch(number, np.arange(part[-1] + 1, min(part[-1] + 1 + step, len(source))))
+        images[part] = stream.read(number, part)
+    kept = ~source.left_out
+    return (images, source.labels) if kept.all() else (images[kept], source.labels[kept])
 
 
 def _first_size(source: Source, background: tuple[int, int, int]) -> tuple[int, int]:

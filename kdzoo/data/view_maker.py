@@ -52,10 +52,8 @@ class ViewMaker:
             InputError: if a file cannot be read or has changed.
         """
         draws = crops.draw(np.array(job.indices), np.array(job.views))
-        return [
-            self._make_one(job.split, *one, numbers)
-            for *one, numbers in zip(job.cells, job.indices, job.views, draws, strict=True)
-        ]
+        views = zip(job.cells, job.indices, job.views, draws, strict=True)
+        return [self._make_one(job.split, cell, index, view, numbers) for cell, index, view, numbers in views]
 
     def _make_one(self, split: int, cell: int, index: int, view: int, draws: np.ndarray) -> Report:
         content, digest = self._sources[split].read(index)

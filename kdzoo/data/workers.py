@@ -71,7 +71,7 @@ class WorkerPool:
                 f" Received: {free:,} bytes free in /dev/shm"
             )
         self._memory = shared_memory.SharedMemory(create=True, size=cells * cell)
-        self.table = np.frombuffer(self._memory.buf, np.uint8, cells * cell).reshape(cells, *shape[1:])
+        self.table = _table(self._memory, (cells, *shape[1:]))
         self._context = _Spawning()
         self._executor = concurrent.futures.ProcessPoolExecutor(
             workers, self._context, _start, (maker, self._memory.name, self.table.shape, os.getpid())
@@ -98,9 +98,13 @@ def _start(maker: ViewMaker, memory: str, shape: tuple[int, ...], parent: int) -
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the parent saves the run and ends them
     parent_process.end_with(parent)
     _memory = shared_memory.SharedMemory(memory)
-    maker.table = np.frombuffer(_memory.buf, np.uint8, math.prod(shape)).reshape(shape)
+    maker.table = _table(_memory, shape)
     _maker = maker
 
 
 def _work(job: Job) -> list[Report]:
     return _maker.make(job)
+
+
+def _table(memory: shared_memory.SharedMemory, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ndarray(shape, np.uint8, memory.buf)

@@ -100,12 +100,13 @@ def _measure(
     artefact.assign_weights(model, weights, (directory / cards.VARIABLES).read_bytes())
     from kdzoo.training.steps import predict  # imports Keras
 
-    statistics = {key: tuple(record["dataset"][key]) for key in ("mean", "std")}
-    test = dataset.test
-    logits, counts = predict(model, test, dataclasses.replace(dataset, **statistics)), test.counts
-    described = metrics.describe(logits[counts], test.labels[counts])
+    mean, std = (tuple(record["dataset"][key]) for key in ("mean", "std"))
+    logits = predict(model, dataset.test, dataclasses.replace(dataset, mean=mean, std=std))
+    counts = dataset.test.counts
+    logits, labels = logits[counts], dataset.test.labels[counts]
+    described = metrics.describe(logits, labels)
     return {
         "test_error": described["error"],
-        "test_error_sample": metrics.describe(logits[counts][: cards.SAMPLE], test.labels[counts][: cards.SAMPLE])["error"],
+        "test_error_sample": metrics.describe(logits[: cards.SAMPLE], labels[: cards.SAMPLE])["error"],
         "expected_calibration_error": described["ece"],
     }

@@ -15,8 +15,10 @@ from zoo import InputError
 Record = Mapping[str, Any]
 WEIGHTS_DIGEST = "weights_sha256"  # a record's key: SHA-256 of the run's file of weights
 # Paths, what shows in the fingerprint of the data set, and how many steps a call makes.
-_LEFT_OUT = ("dataset", "dataset_name", "teachers", "fused_steps")
-_LEFT_OUT += ("memory_gb", "test_share", "class_names", "train_split", "test_split")
+_LEFT_OUT = (
+    *("dataset", "dataset_name", "teachers", "fused_steps"),
+    *("memory_gb", "test_share", "class_names", "train_split", "test_split"),
+)
 # Settings that only matter to a run with teachers.
 WITH_TEACHERS = ("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature", "teacher_store")
 # What stands for a teacher's digest in records of versions before 0.5.

@@ -46,7 +46,7 @@ class TeacherOutputs:
         self._epochs = config.kd_epochs
         self._attention, self._classes = bool(config.at_weight), dataset.num_classes
         self.teachers = [CachedTeacher(teacher, dataset, config, cache) for teacher in ensemble.teachers]
-        steps = LOOK_AHEAD if isinstance(train.images, np.ndarray) else train.images.views_ahead // config.batch_size
+        steps = LOOK_AHEAD if train.streamed is None else train.streamed.views_ahead // config.batch_size
         self._prefetchers = [
             OutputPrefetcher(teacher, self.rows_of, self._following, steps=max(1, steps)) for teacher in self.teachers
         ]

@@ -84,7 +84,8 @@ def _needed(teacher: CachedTeacher, dataset: Dataset, config: RunConfig, seeds: 
     )
     rows = [teacher.test_rows]
     for seed, epoch in itertools.product(seeds, range(config.kd_epochs)):
-        options = {"augment": config.augment, "crops": config.views}
-        views = augmentation.views(seed=seed, epoch=epoch, indices=train.indices, **options)
+        views = augmentation.views(
+            seed=seed, epoch=epoch, indices=train.indices, augment=config.augment, crops=config.views
+        )
         rows.append(teacher.rows_of(train.indices, views))
     return np.unique(np.concatenate(rows))

@@ -1,5 +1,6 @@
 """Evaluation of a trained network on a test set."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdzoo.data import sources
+from kdzoo.data.config import DataConfig
 from kdzoo.data.dataset import Dataset
 from kdzoo.distillation import metrics
 from kdzoo.distillation.dtype import dtype_policy
@@ -19,7 +21,7 @@ from zoo import InputError
 
 
 def evaluate_run(
-    spec: str | os.PathLike[str], dataset_name: str | None = None, *, examples: int | None = None
+    spec: str | os.PathLike[str], dataset_name: str | None = None, *, examples: int | None = None, workers: int = 0
 ) -> dict[str, Any]:
     """Evaluates a trained network: a run in the precision it was trained in, a published model in float32.
 
@@ -27,6 +29,7 @@ def evaluate_run(
         spec: a run's directory, or a published model's name, address or directory.
         dataset_name: see `kdzoo.data.load`; None: the run's own data set, by its name if its file no longer exists.
         examples: number of test images, from the first; None: all.
+        workers: see `kdzoo.data.load`.
 
     Returns:
         name, dataset, test_examples, test_error in percent, test_ce in nats, test_ece from 0 to 1, and
@@ -38,8 +41,12 @@ def evaluate_run(
             now holds other data.
     """
     trained = models.resolve(spec)
-    dataset = own_dataset(trained.record) if dataset_name is None else sources.load(dataset_name)
-    return evaluate(trained, dataset, examples=examples)
+    if dataset_name is None:
+        dataset = own_dataset(trained.record, workers=workers)
+    else:
+        dataset = sources.load(_data_of(trained.record, dataset_name), workers=workers)
+    with contextlib.closing(dataset):
+        return evaluate(trained, dataset, examples=examples)
 
 
 def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None = None) -> dict[str, Any]:
@@ -72,12 +79,13 @@ def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None 
     }
 
 
-def own_dataset(record: Mapping[str, Any], source: str | None = None) -> Dataset:
+def own_dataset(record: Mapping[str, Any], source: str | None = None, *, workers: int = 0) -> Dataset:
     """The data set of a run, by its content.
 
     Args:
         record: the run's record.
         source: see `kdzoo.data.load`; None: the run's own source.
+        workers: see `kdzoo.data.load`.
 
     Raises:
         InputError: if it cannot be loaded, or the source now holds other data than the run's.
@@ -88,10 +96,18 @@ def own_dataset(record: Mapping[str, Any], source: str | None = None) -> Dataset
         path = sources.path_of(source)
         if path is not None and name in sources.NAMES and not pathlib.Path(path).exists():
             source = name
-    dataset = sources.load(source, name if sources.path_of(source) is not None else "")
+    name = name if sources.path_of(source) is not None else ""
+    dataset = sources.load(_data_of(record, source, name), workers=workers)
     if dataset.fingerprint != fingerprint:
         raise InputError(
             f"dataset must be the run's own, {name} {fingerprint[:8]}."
             f" Received: {source} {dataset.fingerprint[:8]}, which holds other data"
         )
     return dataset
+
+
+def _data_of(record: Mapping[str, Any], source: str, name: str = "") -> DataConfig:
+    """A data set in the views of a run: with its image size, its background, its share of test pictures."""
+    fields = {field.name for field in dataclasses.fields(DataConfig)} & record["config"].keys()
+    given = {field: record["config"][field] for field in fields}
+    return DataConfig(**given | {"dataset": source, "dataset_name": name})

@@ -27,7 +27,7 @@ class JaxSteps(Steps):
         import jax
 
         super().__init__(*args)
-        alone = jax.default_backend() == "cpu" or self._split.array is None
+        alone = jax.default_backend() == "cpu" or self._split.streamed is not None
         self.fused = self._config.fused_steps or (1 if alone else FUSED_STEPS)
         self._batches = Prefetcher(lambda key: self._epoch(key[0]).read(key[1]), self.following)
         self._train = jax.jit(self._train_call, donate_argnums=0)
@@ -42,7 +42,7 @@ class JaxSteps(Steps):
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         if self._carry is None:
             self._carry = [[variable.value for variable in group] for group in self.groups()]
-        batches = self._describe(epoch, begin, end) if self._split.array is not None else self._read(epoch, begin, end)
+        batches = self._describe(epoch, begin, end) if self._split.streamed is None else self._read(epoch, begin, end)
         if self._table is not None:
             batches["rows"] = self._table.rows_of(epoch, begin, end)
         elif self._teacher_outputs:
@@ -70,7 +70,7 @@ class JaxSteps(Steps):
 
     def predict(self, split: Split) -> np.ndarray:
         self._sync()
-        if split.array is None:
+        if split.streamed is not None:
             return super().predict(split)
         trainable, non_trainable = ([variable.value for variable in group] for group in self.groups()[:2])
         images, _ = self._on_device(split)
@@ -109,7 +109,7 @@ class JaxSteps(Steps):
         """The padded uint8 images and the labels; (None, None) if they are streamed."""
         import jax
 
-        if split.array is None:
+        if split.streamed is not None:
             return None, None
         if split not in self._arrays:
             self._arrays[split] = jax.device_put((augmentation.pad(split.array), split.labels))

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kdzoo.data.streaming import StreamedImages
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs import consistency, events, weights
 from kdzoo.training.inputs import RunInputs
@@ -39,14 +38,8 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
 
 def describe_left_out(inputs: RunInputs) -> dict[str, Any]:
     """What the record adds on pictures that could not be decoded: none of it if there were none."""
-    left_out: dict[str, list[str]] = {}
-    counted = {}
-    for name in ("train", "test"):
-        images = getattr(inputs.dataset, name).images
-        if isinstance(images, StreamedImages) and (paths := images.paths_left_out()):
-            left_out[name] = paths
-            counted[f"{name}_examples"] = len(inputs.splits[name]) - len(paths)
-    return {"left_out": left_out, **counted} if left_out else {}
+    left_out = inputs.dataset.left_out
+    return {"left_out": left_out, "test_examples": int(inputs.dataset.test.counts.sum())} if left_out else {}
 
 
 def summarise(state: TrainingState) -> dict[str, Any]:

@@ -104,10 +104,10 @@ class Steps(abc.ABC):
 def predict(model: keras.Model, split: Split, dataset: Dataset) -> np.ndarray:
     """A network's logits [n, classes] for the unaugmented images of a split, by Keras's own `predict`."""
     given: dict[str, Any] = {"x": EvaluationBatches(split, dataset)}
-    if split.array is not None:
+    if split.streamed is None:
         images = augmentation.standardise(split.array, mean=dataset.mean, std=dataset.std)
         given = {"x": images, "batch_size": EVALUATION_BATCH}
-    if split.array is not None and keras.backend.backend() == "tensorflow":
+    if split.streamed is None and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         # Keras's own pipeline of an array has a parallel map. With deterministic operations TensorFlow makes it a plain
