@@ -21,7 +21,10 @@ flags.DEFINE_string(
     required=True,
 )
 flags.DEFINE_string(
-    "dataset", None, "Data set: cifar10, cifar100, digits or npz:FILE. Default: the data set that it was trained on."
+    "dataset",
+    None,
+    "Data set: cifar10, cifar100, digits, npz:FILE, folder:DIR or tfds:NAME. Default: the data set that it was trained"
+    " on.",
 )
 flags.DEFINE_integer(
     "examples", None, "Number of test images to evaluate, the first of the test set. Default: the whole test set."
@@ -31,7 +34,7 @@ flags.DEFINE_integer(
 def main() -> None:
     models.resolve(flags.FLAGS.model)  # a wrong name fails before TensorFlow takes seconds to import
     machine.check_backend()
-    result = training.evaluate_run(flags.FLAGS.model, flags.FLAGS.dataset, examples=flags.FLAGS.examples)
+    result = training.evaluate_run(flags.FLAGS.model, flags.FLAGS.dataset, examples=flags.FLAGS.examples, workers=-1)
     print(
         f"{result['name']} on {result['dataset']}: test error {result['test_error']:.2f} %"
         f" of {result['test_examples']:,} images, cross-entropy {result['test_ce']:.4f} nats;"

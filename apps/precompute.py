@@ -75,6 +75,7 @@ def main() -> int:
                 cache,
                 seeds=args.seeds if args.schedule else None,
                 deadline=args.teacher_deadline,
+                workers=args.data_workers,
                 progress=show,
                 stopping=lambda: bool(received),
             )

@@ -13,7 +13,7 @@ from kdzoo.teachers import resolve
 
 FLAGS = flags.FLAGS
 # Flags that change how a run proceeds, not its result: arguments of `kdzoo.training.run` beside the configuration.
-OPTIONS = ("restart", "checkpoint_minutes", "teacher_deadline", "teacher_cache", "cache_gb")
+OPTIONS = ("restart", "checkpoint_minutes", "teacher_deadline", "teacher_cache", "cache_gb", "data_workers")
 _OF_DISTILLATION = (*METHODS["none"], "temperature", "at_mode", *identity.WITH_TEACHERS)  # apps.train lacks their flags
 
 

@@ -16,6 +16,7 @@ from kdzoo.runs.config import (
     STRATEGIES,
     TEACHER_DTYPES,
     TEACHER_INPUTS,
+    TEACHER_STORES,
     RunConfig,
 )
 from kdzoo.teachers import base, output_cache
@@ -99,21 +100,26 @@ def define_data_flags() -> None:
     flags.DEFINE_string(
         "dataset",
         RunConfig.dataset,
-        "Data set: cifar10 or cifar100 (from $TFDS_DATA_DIR, or downloaded), digits (part of scikit-learn), or npz:FILE"
-        " with the arrays x_train, y_train, x_test and y_test. Example: npz:data/images.npz.",
+        "Data set: cifar10 or cifar100 (from $TFDS_DATA_DIR, or downloaded), digits (part of scikit-learn), npz:FILE"
+        " with the arrays x_train, y_train, x_test and y_test, folder:DIR with pictures in train/CLASS/ and test/CLASS/"
+        " or val/CLASS/, or in CLASS/ alone (see --test_share), or tfds:NAME[/CONFIG][:VERSION], any set of TensorFlow"
+        " Datasets with an image and a label. Example: folder:data/flowers.",
     )
     flags.DEFINE_string(
         "dataset_name",
         RunConfig.dataset_name,
-        "Name of the data set in npz:FILE, if it is a known one; this sets its mean and standard deviation. Example:"
-        " cifar10. Empty: the file is its own data set.",
+        "Name of the data set in npz:FILE or folder:DIR, if it is a known one; this sets its mean and standard"
+        " deviation. Example: cifar10. Empty: the file or folder is its own data set.",
     )
+    define_picture_flags()
     flags.DEFINE_enum(
         "augment",
         RunConfig.augment,
         AUGMENTATIONS,
-        "Augmentation of training images: crop pads by 4 pixels and crops at random, crop_flip also flips half of the"
-        " images horizontally. auto is the usual choice for the data set.",
+        "Augmentation of training images. crop pads by 4 pixels and crops at random, crop_flip also flips half of the"
+        " images horizontally: for images of one size. inception takes pictures of any size: a random crop of 8 to"
+        " 100 % of the area is resized, and half of them are flipped; resize treats them as test images, whose centred"
+        " square is resized. auto is inception if --image_size is set, else the usual choice for the data set.",
     )
     flag_values.define_number(
         "train_examples",
@@ -131,6 +137,59 @@ def define_data_flags() -> None:
         DTYPE_POLICIES,
         "Keras dtype policy of student and teachers. auto measures float32 and mixed_bfloat16 first and uses the faster"
         " one.",
+    )
+
+
+def define_picture_flags() -> None:
+    """Defines how pictures of any size and number become images."""
+    flag_values.define_number(
+        "image_size",
+        RunConfig.image_size,
+        "Height and width to which pictures are resized, in pixels, by an antialiased bilinear filter. 0: they are all"
+        " of one size and stay as they are.",
+    )
+    flag_values.define_number(
+        "views",
+        RunConfig.views,
+        "With --augment=inception: number of random crops of each picture. Teacher outputs for all of them can be"
+        " cached. 0: other crops in every epoch, for which nothing is cached.",
+    )
+    flag_values.define_number(
+        "memory_gb",
+        RunConfig.memory_gb,
+        "Most memory for images, in units of 10^9 bytes. A data set that needs more is read from disk as it is needed.",
+    )
+    flag_values.define_number(
+        "test_share",
+        RunConfig.test_share,
+        "Share of the pictures of a folder without test/ or val/ that becomes the test set. A picture's path decides,"
+        " so it stays where it is when others are added.",
+    )
+    flags.DEFINE_string(
+        "background",
+        RunConfig.background,
+        "Colour behind transparent pictures: a name or #rrggbb.",
+    )
+    flags.DEFINE_string(
+        "class_names",
+        RunConfig.class_names,
+        "File with the names of the classes of folder:DIR, one a line, in the order of their numbers. Empty: the names"
+        " of the folders, sorted by code point.",
+    )
+    flags.DEFINE_string(
+        "train_split", RunConfig.train_split, "Split of tfds:NAME to train on, in TFDS's words. Empty: train."
+    )
+    flags.DEFINE_string(
+        "test_split",
+        RunConfig.test_split,
+        "Split of tfds:NAME to test on, in TFDS's words. Empty: test, or validation if there is none or if it has no"
+        " labels.",
+    )
+    flag_values.define_number(
+        "data_workers",
+        -1,
+        "Number of processes that decode pictures; the result does not depend on it. 0: none beside the run's own; -1:"
+        " one for each core, at most 16.",
     )
 
 
@@ -221,6 +280,12 @@ def define_teacher_flags() -> None:
         "Pixel values that a SavedModel or gRPC teacher expects: raw (0 to 255), unit (0 to 1) or standardised as for"
         " the student. auto is raw for an input of integers;"
         " an input of floating-point numbers needs one of the others.",
+    )
+    flags.DEFINE_enum(
+        "teacher_store",
+        RunConfig.teacher_store,
+        TEACHER_STORES,
+        "Precision to which teacher logits are rounded, in the cache and without it. float16 halves the cache.",
     )
     flag_values.define_number(
         "teacher_deadline",

@@ -37,7 +37,7 @@ def test_an_unfinished_run_resumes_and_ends_as_the_finished_one(tmp_path):
     assert [(session["epoch"], session["step"]) for session in resumed["sessions"]] == [(0, 0), (1, 5)]
     assert not (tmp_path / checkpoints.DIRECTORY).exists()
     assert resumed.keys() - {WEIGHTS_DIGEST} == finished.keys()
-    assert resumed["config"] == finished["config"]
+    assert finished["config"].items() <= resumed["config"].items()  # later versions have more settings
     clock = {"time", "images_per_second"}
     first, expected = (record["history"][0] for record in (resumed, finished))
     assert {key: first[key] for key in first.keys() - clock} == {key: expected[key] for key in expected.keys() - clock}
