@@ -10,7 +10,7 @@ from kdzoo.experiments.paper_runs import Experiment, epochs, networks
 from kdzoo.reports import tables
 from kdzoo.runs import records
 
-VIEWS = AUGMENTATIONS["crop_flip"]  # of an image
+VIEWS = AUGMENTATIONS["crop_flip"]  # of an image, if the augmentation is not known yet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +36,15 @@ class MachineSpeed:
         """
         student, *teachers = networks(run)
         forward = epochs(run) * (3 * self.train_examples + self.test_examples)
-        views = _distinct(before + run.config.kd_epochs) - _distinct(before)
+        count = VIEWS if run.config.augment == "auto" else run.config.num_views
+        views = _distinct(before + run.config.kd_epochs, count) - _distinct(before, count)
         passes = views * self.train_examples + self.test_examples
         return forward * self.forward_seconds[student] + sum(passes * self.forward_seconds[name] for name in teachers)
 
 
-def _distinct(epochs: int) -> float:
+def _distinct(epochs: int, views: int) -> float:
     """Average number of an image's views that occurred in so many epochs."""
-    return VIEWS * (1 - (1 - 1 / VIEWS) ** epochs)
+    return views * (1 - (1 - 1 / views) ** epochs)
 
 
 def estimate(runs: Sequence[Run], machine: MachineSpeed) -> dict[str, float]:

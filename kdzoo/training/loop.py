@@ -1,7 +1,8 @@
 """The loop over the epochs and steps of a run."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,8 @@ class TrainingLoop:
         """Trains to the end of the schedule.
 
         Raises:
-            InputError: if training diverges, a teacher does not respond, or a checkpoint cannot be written.
+            InputError: if training diverges, a teacher does not respond, pictures cannot be read, or a checkpoint
+                cannot be written.
             Stopped: once `stopping` returns true; the run is saved.
         """
         state, epochs = self._state, self._schedule.epochs
@@ -91,16 +93,22 @@ class TrainingLoop:
         for end in call_ends(steps.per_epoch, fused=steps.fused):
             if end <= state.step:
                 continue
-            try:
+            with self._saved_on_failure():  # no step was taken without its teacher or its pictures
                 steps.run(epoch=state.epoch, begin=state.step, end=end)
-            except InputError:  # a teacher did not respond: no step was taken without it
-                self._count_seconds()
-                self._checkpoints.before_stop()
-                raise
             state.step = end
             if end < steps.per_epoch:
                 self._between_steps(steps)
         return (state.step - first) * self._config.batch_size / (time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def _saved_on_failure(self) -> Iterator[None]:
+        """Saves the run if a teacher does not respond, or pictures cannot be read."""
+        try:
+            yield
+        except InputError:
+            self._count_seconds()
+            self._checkpoints.before_stop()
+            raise
 
     def _between_steps(self, steps: Steps) -> None:
         """Stops, saves or reports, if it is time for it."""
@@ -122,9 +130,11 @@ class TrainingLoop:
         row |= self._metrics(steps)
         row["images_per_second"] = images_per_second
         for name, split in self._evaluated.items():
-            teacher_logits = self._teacher_test_logits() if name == "test" else None
+            with self._saved_on_failure():
+                teacher_logits = self._teacher_test_logits() if name == "test" else None
+                logits = steps.predict(split)
             with np.errstate(invalid="ignore"):  # logits may overflow in an epoch and be finite in the next
-                logits, counts = steps.predict(split), split.counts
+                counts = split.counts
                 if teacher_logits is not None:
                     teacher_logits = teacher_logits[counts]
                 described = metrics.describe(logits[counts], split.labels[counts], teacher_logits=teacher_logits)
