@@ -2,9 +2,9 @@
 
 import os
 import pathlib
-import sys
 
-from kdzoo import files
+from kdzoo.user_folders import cache_folder as cache_folder
+from kdzoo.user_folders import folder_in
 from zoo import InputError
 
 CHECKOUT = pathlib.Path(__file__).parents[2] / "saved_models"
@@ -29,30 +29,6 @@ def model_folders(path: str | os.PathLike[str] | None) -> list[pathlib.Path]:
     """
     if path is not None:
         return [pathlib.Path(path)]
-    home = _named_by("KDZOO_HOME")
+    home = folder_in("KDZOO_HOME")
     in_checkout = CHECKOUT.with_name("setup.py").exists()
     return [*([home] if home else []), *([CHECKOUT] if in_checkout else [])]
-
-
-def cache_folder() -> pathlib.Path:
-    """Folder of downloads and teacher outputs: $KDZOO_CACHE, or kdzoo in the user's cache folder.
-
-    Raises:
-        InputError: if no folder can have the path in KDZOO_CACHE.
-    """
-    if home := _named_by("KDZOO_CACHE"):
-        return home
-    default = pathlib.Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or default) / "kdzoo"
-
-
-def _named_by(variable: str) -> pathlib.Path | None:
-    """Returns the folder that an environment variable names, or None. ~ and ~USER stand for home directories."""
-    text = os.environ.get(variable)
-    if not text:
-        return None
-    files.check_directory(text, name=variable)
-    try:
-        return pathlib.Path(text).expanduser()
-    except RuntimeError as error:  # of an unknown user
-        raise InputError(f"{variable} must name a folder, for example ~/models. Received: {text}: {error}") from None
