@@ -27,7 +27,7 @@ PATH_BYTES = 3500  # of a directory's path; Linux allows 4095, with the files in
 _JSON_DEPTH = 100  # arrays and objects within each other
 
 
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
+def write_atomically(path: pathlib.Path, content: bytes | memoryview) -> None:
     """Writes a file so that a reader finds either the whole new content or the whole old one, even after a crash.
 
     Any number of processes and threads may write one file at once: the last one to finish wins.

@@ -10,6 +10,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 import simplejpeg
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.Image import Resampling, Transpose
@@ -18,6 +19,8 @@ from zoo import InputError
 
 # Of every change of size. Pillow's bilinear filter is antialiased: it covers all pixels that a new one spans.
 FILTER = "bilinear, antialiased"
+# That decode: another version may decode what this one does not.
+LIBRARIES = f"simplejpeg {simplejpeg.__version__}, pillow {PIL.__version__}"
 # More are no picture but an attack on memory; where Pillow draws the line as well.
 MOST_PIXELS = 178_956_970
 

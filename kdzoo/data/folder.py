@@ -1,0 +1,269 @@
+"""Data sets in a folder of pictures: train/CLASS/* with test/CLASS/* or val/CLASS/*, or CLASS/* alone."""
+
+import hashlib
+import logging
+import os
+import pathlib
+
+import numpy as np
+
+from kdzoo import user_folders
+from kdzoo.data import picture_index
+from kdzoo.data.picture_index import CONTENT_DIGEST, ENTRY, PictureIndex
+from kdzoo.data.scan import Scan, folders_in, printable, scan
+from kdzoo.data.source import Source
+from zoo import InputError
+
+_log = logging.getLogger(__name__)
+
+_RULE = (
+    "A folder of pictures must hold train/CLASS/* with test/CLASS/* or val/CLASS/*, or CLASS/*, of two classes or more"
+)
+_EXAMPLE = "for example photos with photos/cat/1.jpg and photos/dog/1.jpg"
+
+
+class FolderSource(Source):
+    """The pictures of one split of a folder, in the order of the BLAKE2b digests of their paths.
+
+    Args:
+        root: the folder.
+        index: of the pictures.
+
+    Attributes:
+        faults: why pictures are left out, by their index.
+    """
+
+    def __init__(self, root: bytes, index: PictureIndex) -> None:
+        self._root, self._index = root, index
+        self.labels = np.array(index.entries["label"], np.int32)
+        self.left_out = np.zeros(len(self.labels), bool)
+        self.faults = dict(index.faults())
+        self.left_out[list(self.faults)] = True
+
+    def __reduce__(self) -> tuple[type, tuple[bytes, PictureIndex]]:
+        return FolderSource, (self._root, self._index)
+
+    def read(self, index: int) -> tuple[bytes, bytes | None]:
+        path = self._index.path(index)
+        entry = self._index.entries[index]
+        try:
+            with open(os.path.join(self._root, path), "rb", buffering=0) as file:
+                time = os.fstat(file.fileno()).st_mtime_ns
+                content = file.read()
+        except OSError as error:
+            raise self._changed(path, str(error.strerror)) from None
+        if len(content) != entry["size"]:
+            raise self._changed(path, f"{len(content)} bytes, was {entry['size']}")
+        known = self._index.digest(index)
+        if known is not None and time == entry["time"]:
+            return content, None
+        digest = hashlib.blake2b(content, digest_size=CONTENT_DIGEST).digest()
+        if known is not None:
+            self._check(path, known, digest)
+        return content, digest if known is None else None
+
+    def path(self, index: int) -> str:
+        return printable(self._index.path(index))
+
+    def keep_digest(self, index: int, digest: bytes) -> None:
+        if (known := self._index.digest(index)) is None:
+            self._index.keep_digest(index, digest)
+        else:
+            self._check(self._index.path(index), known, digest)
+
+    def leave_out(self, index: int, reason: str, *, keep: bool = True) -> None:
+        """Keeps that an example is no picture: for later runs as well, or for this one only."""
+        super().leave_out(index, reason)
+        self.faults[index] = reason
+        if keep:
+            self._index.keep_fault(index, reason)
+
+    def known_digests(self) -> np.ndarray:
+        """The digests of pictures that were read: bytes in a NumPy array."""
+        return self._index.known_digests()
+
+    def _check(self, path: bytes, known: bytes, digest: bytes) -> None:
+        if digest != known:
+            raise self._changed(path, "other content, of the same size")
+
+    def _changed(self, path: bytes, received: str) -> InputError:
+        return InputError(
+            "A folder of pictures must stay as it was when the run began, or be given to a new run."
+            f" Received: {printable(os.path.join(self._root, path))}: {received}"
+        )
+
+
+def count_duplicates(train: FolderSource, test: FolderSource) -> int:
+    """The number of test pictures, of those read, whose file is the same as that of a training picture."""
+    return int(np.isin(test.known_digests(), train.known_digests()).sum())
+
+
+def read_folder(
+    path: str, *, test_share: float = 0.0, class_names: str = "", cache: pathlib.Path | None = None
+) -> tuple[FolderSource, FolderSource, tuple[str, ...], str]:
+    """Finds the pictures of a folder.
+
+    All pictures below a class's folder belong to it. Files are pictures by the end of their name: see `scan`. Without
+    test/ and val/, a picture is a test picture if the digest of its path, as a fraction, is below `test_share`: so it
+    stays one when files are added. Each class with two or more pictures has at least one of each kind.
+
+    Args:
+        path: the folder.
+        test_share: of a folder without test/ and val/, above 0 and below 1; else 0.
+        class_names: file with the names of the classes, one a line, in the order of their labels; "": sorted.
+        cache: folder that keeps the index; None: in kdzoo's cache folder.
+
+    Returns:
+        Training pictures, test pictures, the names of the classes, and a fingerprint: SHA-256 of all paths, sizes,
+        labels and splits.
+
+    Raises:
+        InputError: if it is no such folder.
+    """
+    if not os.path.isdir(path):
+        raise InputError(f"{_RULE}, {_EXAMPLE}. Received: no folder {path}")
+    root = os.fsencode(os.path.abspath(path))
+    train_folder, test_folder = _layout(root, test_share)
+    folders = folders_in(os.path.join(root, train_folder))
+    test_folders = folders_in(os.path.join(root, test_folder)) if test_folder else []
+    names = _class_names(root, train_folder, folders, class_names)
+    for folder in test_folders:
+        if folder not in folders:
+            received = f"{printable(folder)} in {printable(os.path.join(root, test_folder))}"
+            raise InputError(f"Classes of test pictures must be classes of training pictures. Received: {received}")
+    found = scan(
+        root,
+        [os.path.join(train_folder, folder) for folder in folders]
+        + [os.path.join(test_folder, folder) for folder in test_folders],
+    )
+    is_test = np.arange(len(found.sizes)) >= sum(found.counts[: len(folders)])
+    if not test_folder:
+        is_test = _split(found, test_share)
+    label = {name.encode(): number for number, name in enumerate(names)}
+    labels = np.repeat(np.array([label[f] for f in folders + test_folders], np.int32), found.counts)
+    _check_pictures(root, names, labels, is_test)
+    fingerprint = _fingerprint(found, labels, is_test)
+    sources = _open(root, found, labels, is_test, fingerprint, cache or user_folders.cache_folder() / "folders")
+    return *sources, names, fingerprint
+
+
+def _layout(root: bytes, test_share: float) -> tuple[bytes, bytes]:
+    """Relative folders of the classes of training pictures and of test pictures; both "" if CLASS/* are alone."""
+    folders = folders_in(root)
+    test_folders = [folder for folder in (b"test", b"val") if folder in folders]
+    if b"train" not in folders or not test_folders:
+        if not 0 < test_share < 1:
+            raise InputError(
+                "test_share must be above 0 and below 1 for a folder without test/ or val/ beside train/, for example"
+                f" 0.2. Received: {test_share} for {printable(root)}"
+            )
+        return b"", b""
+    if test_share:
+        raise InputError(
+            f"test_share must be 0 for a folder with {test_folders[0].decode()}/. Received: {test_share} for"
+            f" {printable(root)}"
+        )
+    if len(test_folders) == 2:
+        _log.warning("%s: test/ holds the test pictures, val/ is not used", printable(root))
+    return b"train", test_folders[0]
+
+
+def _class_names(root: bytes, train_folder: bytes, folders: list[bytes], path: str) -> tuple[str, ...]:
+    try:
+        names = tuple(folder.decode() for folder in folders)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"The name of a class's folder must be UTF-8, for example cat. Received: {printable(error.object)}"
+        ) from None
+    directory = printable(os.path.join(root, train_folder))
+    if controlled := [name for name in names if printable(name.encode()) != name]:
+        received = f"{printable(controlled[0].encode())} in {directory}"
+        raise InputError(f"The name of a class's folder must be one line, for example cat. Received: {received}")
+    if len(names) < 2:
+        raise InputError(f"{_RULE}, {_EXAMPLE}. Received: {len(names)} folders of classes in {directory}")
+    return _ordered(names, path, directory) if path else names
+
+
+def _ordered(names: tuple[str, ...], path: str, directory: str) -> tuple[str, ...]:
+    """The names in the order in which a file lists them."""
+    rule = "class_names must be a file with the names of all classes' folders, one a line, for example cat"
+    try:
+        lines = pathlib.Path(path).read_text("utf-8-sig").rstrip("\n").split("\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
+        raise InputError(f"{rule}. Received: {path}: {reason}") from None
+    if len(set(lines)) < len(lines):
+        twice = next(line for line in lines if lines.count(line) > 1)
+        raise InputError(f"{rule}. Received: {path}: {twice!r} more than once")
+    for one, other, what in ((lines, names, f"no folder of {directory}"), (names, lines, "a folder, but no line")):
+        if missing := [name for name in one if name not in other]:
+            raise InputError(f"{rule}. Received: {path}: {missing[0]!r}, {what}")
+    return tuple(lines)
+
+
+def _split(found: Scan, share: float) -> np.ndarray:
+    """bool [n], which pictures are test pictures."""
+    is_test = found.digests[:, 0] < int(share * 2.0**64)
+    first = 0
+    for count in found.counts:
+        part = slice(first, first + count)
+        if count and is_test[part].all():
+            is_test[first + _order(found.digests[part])[-1]] = False
+        elif count > 1 and not is_test[part].any():
+            is_test[first + _order(found.digests[part])[0]] = True
+        first += count
+    return is_test
+
+
+def _order(digests: np.ndarray) -> np.ndarray:
+    return np.lexsort((digests[:, 1], digests[:, 0]))
+
+
+def _check_pictures(root: bytes, names: tuple[str, ...], labels: np.ndarray, is_test: np.ndarray) -> None:
+    if not len(labels):
+        raise InputError(f"{_RULE}, {_EXAMPLE}. Received: no pictures in {printable(root)}")
+    counts = np.bincount(labels[~is_test], minlength=len(names))
+    if not counts.all():
+        raise InputError(
+            f"Each class must have a training picture. Received: none of {names[int(counts.argmin())]} in"
+            f" {printable(root)}"
+        )
+    if not is_test.any():
+        raise InputError(f"A data set must have a test picture. Received: none in {printable(root)}")
+
+
+def _fingerprint(found: Scan, labels: np.ndarray, is_test: np.ndarray) -> str:
+    digest = hashlib.sha256(b"folder")
+    for array, dtype in (
+        (found.ends, "<u8"),
+        (found.paths, "u1"),
+        (found.sizes, "<i8"),
+        (labels, "<i4"),
+        (is_test, "?"),
+    ):
+        digest.update(array.astype(dtype, copy=False).data)
+    return digest.hexdigest()
+
+
+def _open(
+    root: bytes, found: Scan, labels: np.ndarray, is_test: np.ndarray, fingerprint: str, cache: pathlib.Path
+) -> tuple[FolderSource, FolderSource]:
+    """The sources of training and of test pictures, whose index is kept on disk."""
+    indices, unreadable = {}, {}
+    for split, positions in (("train", np.flatnonzero(~is_test)), ("test", np.flatnonzero(is_test))):
+        positions = positions[_order(found.digests[positions])]
+        entries = np.zeros(len(positions), ENTRY)
+        lengths = np.diff(found.ends, prepend=np.uint64(0))[positions]
+        entries["start"] = found.ends[positions] - lengths
+        entries["length"] = lengths
+        entries["size"], entries["time"] = found.sizes[positions], found.times[positions]
+        entries["label"] = labels[positions]
+        indices[split] = PictureIndex(found.paths, entries)
+        unreadable[split] = np.flatnonzero(~found.readable[positions])
+    own = hashlib.blake2b(root, digest_size=8).hexdigest()  # equal folders elsewhere have other times
+    kept = picture_index.keep(cache / f"{fingerprint[:32]}-{own}", indices)
+    train, test = (FolderSource(root, kept[split]) for split in ("train", "test"))
+    for source, split in ((train, "train"), (test, "test")):
+        for index in unreadable[split].tolist():
+            source.leave_out(index, "not readable", keep=False)
+    return train, test
