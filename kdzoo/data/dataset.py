@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdzoo.data import augmentation
-from kdzoo.data.streaming import StreamedImages
+from kdzoo.data.streaming import StreamedImages, describe_contents
 from zoo import InputError
 
 # Mean and standard deviation per channel of the training images in [0, 1]. Two standard deviations of
@@ -89,7 +89,7 @@ class Dataset:
         fingerprint: SHA-256 of all images and labels; of a streamed data set, of all paths, sizes and labels.
         class_names: names of the classes; empty if they have none.
         preparation: what the pixels depend on beside the content that the fingerprint stands for.
-        dropped: paths of files without which the arrays were made, since they could not be decoded.
+        found: what reading the pictures showed, if they are in memory: see `contents`.
     """
 
     name: str
@@ -102,13 +102,13 @@ class Dataset:
     fingerprint: str
     class_names: tuple[str, ...] = ()
     preparation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    dropped: tuple[str, ...] = ()
+    found: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    def left_out(self) -> list[str]:
-        """Paths of the files that are known to be no pictures."""
-        streamed = [images for split in (self.train, self.test) if (images := split.streamed) is not None]
-        return [*self.dropped, *(path for images in streamed for path in images.paths_left_out())]
+    def contents(self) -> dict[str, Any]:
+        """What reading the pictures showed so far: see `streaming.describe_contents`."""
+        images = self.train.streamed
+        return dict(self.found) if images is None else describe_contents(*images.stream.sources[:2])
 
     def close(self) -> None:
         """Ends the workers that decode pictures."""

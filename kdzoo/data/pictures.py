@@ -14,7 +14,7 @@ from kdzoo.data.crops import TEST_SHARE, Transform
 from kdzoo.data.dataset import STATISTICS, Dataset, Split, from_arrays, statistics
 from kdzoo.data.decoding import FILTER, Undecodable, open_picture, parse_colour
 from kdzoo.data.source import Source
-from kdzoo.data.streaming import Stream, StreamedImages, check_left_out
+from kdzoo.data.streaming import Stream, StreamedImages, check_left_out, describe_contents
 from zoo import InputError
 
 MOST_WORKERS = 16  # unless more are asked for
@@ -72,9 +72,8 @@ def from_sources(
     if augment != "inception" and count * math.prod(stream.shape) <= config.memory_gb * 1e9:
         with contextlib.closing(stream):
             (x_train, y_train), (x_test, y_test) = (_read_all(stream, number) for number in range(2))
-        dropped = tuple(source.path(i) for source in sources for i in np.flatnonzero(source.left_out).tolist())
         dataset = from_arrays(name, x_train, y_train, x_test, y_test, class_names)
-        return dataclasses.replace(dataset, augment=augment, dropped=dropped)
+        return dataclasses.replace(dataset, augment=augment, found=describe_contents(train, test))
     train_split, test_split = (_split(stream, number) for number in range(2))
     sample = train_split.read(np.arange(min(SAMPLE, len(train))))
     mean, std = STATISTICS.get(name) or statistics(sample)

@@ -33,6 +33,10 @@ class Source(abc.ABC):
     def path(self, index: int) -> str:
         """Names an example in messages."""
 
+    def known_digests(self) -> np.ndarray:
+        """The digests of contents that are known: bytes, in a NumPy array."""
+        return np.array([], "S16")
+
     def keep_digest(self, index: int, digest: bytes) -> None:  # noqa: B027
         """Keeps the digest of an example's contents, as `read` returned it."""
 

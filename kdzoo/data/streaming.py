@@ -7,10 +7,12 @@ read last: a teacher finds there what its student sees.
 
 import collections
 import concurrent.futures
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import numpy as np
 
@@ -204,6 +206,24 @@ def check_left_out(sources: Sequence[Source]) -> None:
         )
 
 
+def describe_contents(train: Source, test: Source) -> dict[str, Any]:
+    """What reading the pictures of a data set showed, for its record.
+
+    Returns:
+        "left_out", the paths of files that are no pictures, and "duplicates", the number of test pictures whose file is
+        a training picture's too, if there are any; "contents_sha256" of all files' digests, once all were read.
+    """
+    described: dict[str, Any] = {}
+    if paths := [source.path(i) for source in (train, test) for i in np.flatnonzero(source.left_out).tolist()]:
+        described["left_out"] = paths
+    digests = train.known_digests(), test.known_digests()
+    if duplicates := int(np.isin(digests[1], digests[0]).sum()):
+        described["duplicates"] = duplicates
+    if [len(known) for known in digests] == [len(train), len(test)]:
+        described["contents_sha256"] = hashlib.sha256(b"".join(known.tobytes() for known in digests)).hexdigest()
+    return described
+
+
 class StreamedImages:
     """The pictures of a split, or of a part of it, read from a `Stream` by position.
 
@@ -246,11 +266,6 @@ class StreamedImages:
         """Labels, int32 [n], of the pictures that `read` returned: those that took a place bring their own."""
         replaced = self.stream.replaced(self.split, self.indices[positions])
         return self.stream.sources[self.split].labels[replaced]
-
-    def paths_left_out(self) -> list[str]:
-        """Names of the pictures that are known to be none."""
-        source = self.stream.sources[self.split]
-        return [source.path(index) for index in self.indices[self.left_out].tolist()]
 
     @property
     def left_out(self) -> np.ndarray:

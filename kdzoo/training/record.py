@@ -2,15 +2,19 @@
 
 import contextlib
 import dataclasses
+import logging
 import pathlib
 import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs import consistency, events, weights
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.state import Stopped, TrainingState
+
+_log = logging.getLogger(__name__)
 
 
 def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[str, Any]:
@@ -36,10 +40,14 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
     }
 
 
-def describe_left_out(inputs: RunInputs) -> dict[str, Any]:
-    """What the record adds on pictures that could not be decoded: none of it if there were none."""
-    left_out = inputs.dataset.left_out
-    return {"left_out": left_out, "test_examples": int(inputs.dataset.test.counts.sum())} if left_out else {}
+def describe_contents(dataset: Dataset) -> dict[str, Any]:
+    """What reading a data set's pictures showed, for its entry in the record; says how many test pictures are known."""
+    described = dataset.contents
+    if "left_out" in described:
+        described["test_examples"] = int(dataset.test.counts.sum())
+    if "duplicates" in described:
+        _log.warning("%d test pictures are training pictures too, to the byte", described["duplicates"])
+    return described
 
 
 def summarise(state: TrainingState) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _train(
             )
             loop.run()
             result |= record.summarise(state)
-            result["dataset"] |= record.describe_left_out(inputs)
+            result["dataset"] |= record.describe_contents(inputs.dataset)
             if delivery.rows is not None:
                 state.sessions[-1]["teacher_rows"] = delivery.rows
             result |= {key: state.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": state.sessions}

@@ -117,7 +117,7 @@ def test_the_next_picture_takes_the_place_of_one_that_is_none(caplog):
             read = images.read(np.arange(300), np.full(300, 3))
             assert images.labels(np.array([6, 7, 8, 9])).tolist() == [6, 9, 9, 9]
             np.testing.assert_array_equal(read[7], read[9])
-            assert images.paths_left_out() == ["picture 7", "picture 8"]
+            assert streaming.describe_contents(*one.sources) == {"left_out": ["picture 7", "picture 8"]}
         finally:
             one.close()
     assert "picture 7 is left out: empty" in caplog.text
@@ -162,12 +162,12 @@ def test_a_worker_that_is_killed():
 
 
 def test_a_worker_that_hangs(monkeypatch):
-    monkeypatch.setattr(streaming, "SECONDS", 1.0)
     contents = pictures(40)
     contents[35] = b"hang"
     several = stream(contents, 1)
     try:
         several.read(0, np.arange(16))
+        monkeypatch.setattr(streaming, "SECONDS", 1.0)
         with pytest.raises(InputError, match="none for 1 s"):
             several.read(0, np.arange(40))
     finally:
