@@ -1,5 +1,6 @@
 """Data sets in a folder of pictures: train/CLASS/* with test/CLASS/* or val/CLASS/*, or CLASS/* alone."""
 
+import collections
 import hashlib
 import logging
 import os
@@ -9,7 +10,7 @@ import numpy as np
 
 from kdzoo import user_folders
 from kdzoo.data import picture_index
-from kdzoo.data.picture_index import CONTENT_DIGEST, ENTRY, PictureIndex
+from kdzoo.data.picture_index import CONTENT_DIGEST, PictureIndex
 from kdzoo.data.scan import Scan, folders_in, printable, scan
 from kdzoo.data.source import Source
 from zoo import InputError
@@ -127,24 +128,40 @@ def read_folder(
     folders = folders_in(os.path.join(root, train_folder))
     test_folders = folders_in(os.path.join(root, test_folder)) if test_folder else []
     names = _class_names(root, train_folder, folders, class_names)
-    for folder in test_folders:
-        if folder not in folders:
-            received = f"{printable(folder)} in {printable(os.path.join(root, test_folder))}"
-            raise InputError(f"Classes of test pictures must be classes of training pictures. Received: {received}")
-    found = scan(
-        root,
-        [os.path.join(train_folder, folder) for folder in folders]
-        + [os.path.join(test_folder, folder) for folder in test_folders],
-    )
-    is_test = np.arange(len(found.sizes)) >= sum(found.counts[: len(folders)])
-    if not test_folder:
-        is_test = _split(found, test_share)
+    known = set(folders)
+    if new := [folder for folder in test_folders if folder not in known]:
+        received = f"{printable(new[0])} in {printable(os.path.join(root, test_folder))}"
+        raise InputError(f"Classes of test pictures must be classes of training pictures. Received: {received}")
     label = {name.encode(): number for number, name in enumerate(names)}
-    labels = np.repeat(np.array([label[f] for f in folders + test_folders], np.int32), found.counts)
-    _check_pictures(root, names, labels, is_test)
-    fingerprint = _fingerprint(found, labels, is_test)
-    sources = _open(root, found, labels, is_test, fingerprint, cache or user_folders.cache_folder() / "folders")
-    return *sources, names, fingerprint
+    labelled = [(os.path.join(train_folder, folder), label[folder]) for folder in folders]
+    labelled += [(os.path.join(test_folder, folder), label[folder]) for folder in test_folders]
+    indices, unreadable, fingerprint = _find(root, names, labelled, len(folders), test_share)
+    own = hashlib.blake2b(root, digest_size=8).hexdigest()  # equal folders elsewhere have other times
+    kept = picture_index.keep((cache or user_folders.cache_folder() / "folders") / f"{fingerprint[:32]}-{own}", indices)
+    del indices  # else memory would hold two of each
+    train, test = (FolderSource(root, kept[split]) for split in ("train", "test"))
+    for source, split in ((train, "train"), (test, "test")):
+        for index in unreadable[split].tolist():
+            source.leave_out(index, "not readable", keep=False)
+    return train, test, names, fingerprint
+
+
+def _find(
+    root: bytes, names: tuple[str, ...], folders: list[tuple[bytes, int]], train_folders: int, test_share: float
+) -> tuple[dict[str, PictureIndex], dict[str, np.ndarray], str]:
+    """Returns the index of each split, the positions in it that are not readable, and the fingerprint."""
+    found = scan(root, folders)
+    is_test = np.arange(len(found.entries)) >= sum(found.counts[:train_folders])
+    if test_share:
+        is_test = _split(found, test_share)
+    _check_pictures(root, names, found.entries["label"], is_test)
+    indices, unreadable = {}, {}
+    for split, chosen in (("train", ~is_test), ("test", is_test)):
+        positions = np.flatnonzero(chosen)
+        positions = positions[_order(found.digests[positions])]
+        indices[split] = PictureIndex(found.paths, found.entries[positions])
+        unreadable[split] = np.flatnonzero(~found.readable[positions])
+    return indices, unreadable, _fingerprint(found, is_test)
 
 
 def _layout(root: bytes, test_share: float) -> tuple[bytes, bytes]:
@@ -193,10 +210,13 @@ def _ordered(names: tuple[str, ...], path: str, directory: str) -> tuple[str, ..
         reason = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
         raise InputError(f"{rule}. Received: {path}: {reason}") from None
     if len(set(lines)) < len(lines):
-        twice = next(line for line in lines if lines.count(line) > 1)
+        twice = collections.Counter(lines).most_common(1)[0][0]
         raise InputError(f"{rule}. Received: {path}: {twice!r} more than once")
-    for one, other, what in ((lines, names, f"no folder of {directory}"), (names, lines, "a folder, but no line")):
-        if missing := [name for name in one if name not in other]:
+    for one, known, what in (
+        (lines, set(names), f"no folder of {directory}"),
+        (names, set(lines), "a folder, but no line"),
+    ):
+        if missing := [name for name in one if name not in known]:
             raise InputError(f"{rule}. Received: {path}: {missing[0]!r}, {what}")
     return tuple(lines)
 
@@ -232,38 +252,9 @@ def _check_pictures(root: bytes, names: tuple[str, ...], labels: np.ndarray, is_
         raise InputError(f"A data set must have a test picture. Received: none in {printable(root)}")
 
 
-def _fingerprint(found: Scan, labels: np.ndarray, is_test: np.ndarray) -> str:
-    digest = hashlib.sha256(b"folder")
-    for array, dtype in (
-        (found.ends, "<u8"),
-        (found.paths, "u1"),
-        (found.sizes, "<i8"),
-        (labels, "<i4"),
-        (is_test, "?"),
-    ):
-        digest.update(array.astype(dtype, copy=False).data)
+def _fingerprint(found: Scan, is_test: np.ndarray) -> str:
+    digest = hashlib.sha256(f"folder of {len(is_test)}:".encode())
+    fields = [np.ascontiguousarray(found.entries[field]) for field in ("length", "size", "label")]
+    for array in (found.paths, *fields, is_test):
+        digest.update(array.data)
     return digest.hexdigest()
-
-
-def _open(
-    root: bytes, found: Scan, labels: np.ndarray, is_test: np.ndarray, fingerprint: str, cache: pathlib.Path
-) -> tuple[FolderSource, FolderSource]:
-    """The sources of training and of test pictures, whose index is kept on disk."""
-    indices, unreadable = {}, {}
-    for split, positions in (("train", np.flatnonzero(~is_test)), ("test", np.flatnonzero(is_test))):
-        positions = positions[_order(found.digests[positions])]
-        entries = np.zeros(len(positions), ENTRY)
-        lengths = np.diff(found.ends, prepend=np.uint64(0))[positions]
-        entries["start"] = found.ends[positions] - lengths
-        entries["length"] = lengths
-        entries["size"], entries["time"] = found.sizes[positions], found.times[positions]
-        entries["label"] = labels[positions]
-        indices[split] = PictureIndex(found.paths, entries)
-        unreadable[split] = np.flatnonzero(~found.readable[positions])
-    own = hashlib.blake2b(root, digest_size=8).hexdigest()  # equal folders elsewhere have other times
-    kept = picture_index.keep(cache / f"{fingerprint[:32]}-{own}", indices)
-    train, test = (FolderSource(root, kept[split]) for split in ("train", "test"))
-    for source, split in ((train, "train"), (test, "test")):
-        for index in unreadable[split].tolist():
-            source.leave_out(index, "not readable", keep=False)
-    return train, test

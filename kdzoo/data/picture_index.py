@@ -29,7 +29,8 @@ ENTRY = np.dtype(
         ("check", "<u4"),  # of the digest; 0 while that is unknown
     ]
 )
-_SAME = ("start", "length", "size", "label")  # fields that make a kept index that of the same pictures
+_OF_FILE = ("start", "length", "size", "time", "label")  # the fields that are known without reading the picture
+_PART = 2**16  # bytes or entries that are compared at once
 
 
 class PictureIndex:
@@ -128,19 +129,40 @@ def keep(folder: pathlib.Path, indices: dict[str, PictureIndex]) -> dict[str, Pi
 
 
 def _keep(folder: pathlib.Path, split: str, index: PictureIndex) -> PictureIndex:
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        kept = PictureIndex.open(folder, split, "r+")
-        if np.array_equal(kept.paths, index.paths) and all(
-            np.array_equal(kept.entries[field], index.entries[field]) for field in _SAME
-        ):
-            same = kept.entries["time"] == index.entries["time"]
-            if same.all():
-                return kept
-            for field in ("digest", "check"):
-                index.entries[field][same] = kept.entries[field][same]
+    with contextlib.suppress(FileNotFoundError):
+        if _is_kept(folder, split, index):
+            return PictureIndex.open(folder, split, "r+")
     files.write_atomically(folder / "paths", index.paths.data)
     files.write_atomically(folder / split, index.entries.view(np.uint8).data)
     return PictureIndex.open(folder, split, "r+")
+
+
+def _is_kept(folder: pathlib.Path, split: str, index: PictureIndex) -> bool:
+    """Whether the files of a folder are this index. Takes from them the digests of pictures that are the same.
+
+    Reads them in parts, so that memory does not hold two indices.
+    """
+    is_kept = True
+    with open(folder / "paths", "rb") as file:
+        paths = index.paths.data
+        for first in range(0, len(paths), _PART):
+            part = paths[first : first + _PART]
+            if file.read(len(part)) != part:
+                return False
+        if file.read(1):
+            return False
+    with open(folder / split, "rb") as file:
+        for first in range(0, len(index.entries), _PART):
+            entries = index.entries[first : first + _PART]
+            content = file.read(entries.nbytes)
+            kept = np.frombuffer(content, ENTRY, len(content) // ENTRY.itemsize)
+            is_kept &= len(kept) == len(entries)
+            entries = entries[: len(kept)]
+            same = np.logical_and.reduce([kept[field] == entries[field] for field in _OF_FILE])
+            is_kept &= bool(same.all())
+            for field in ("digest", "check"):
+                entries[field][same] = kept[field][same]
+        return is_kept and not file.read(1)
 
 
 def _check(digests: np.ndarray) -> Any:

@@ -1,17 +1,18 @@
 """Finding the pictures of a folder: their paths, sizes and times, in arrays and in the order of their paths."""
 
-import array
 import dataclasses
 import hashlib
 import logging
 import os
 import re
 import stat
+import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from kdzoo.data.picture_index import ENTRY
 from zoo import InputError
 
 _log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ _log = logging.getLogger(__name__)
 # the same formats.
 EXTENSIONS = frozenset(b".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff".split())
 PATH_DIGEST = 16  # bytes of the BLAKE2b digest of a path
+_ENTRY = struct.Struct("<QHqqi20x")  # the fields of `ENTRY`
 _NAMED = 5  # files in a line of the log
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -30,18 +32,14 @@ class Scan:
 
     Attributes:
         paths: uint8, the relative paths one after the other, with / between their parts, for example train/cat/1.jpg.
-        ends: uint64 [n], where each path ends in `paths`.
-        sizes: int64 [n], in bytes.
-        times: int64 [n], of the last change, in nanoseconds.
+        entries: of dtype `picture_index.ENTRY` [n], with no digests of contents.
         digests: uint64 [n, 2], BLAKE2b of each path. Their order is the canonical order.
         readable: bool [n], whether this process may read the file.
         counts: number of pictures in each folder.
     """
 
     paths: np.ndarray
-    ends: np.ndarray
-    sizes: np.ndarray
-    times: np.ndarray
+    entries: np.ndarray
     digests: np.ndarray
     readable: np.ndarray
     counts: list[int]
@@ -54,40 +52,35 @@ class _File(NamedTuple):
     readable: bool
 
 
-def scan(root: bytes, folders: Iterable[bytes]) -> Scan:
+def scan(root: bytes, folders: Iterable[tuple[bytes, int]]) -> Scan:
     """Finds the pictures in folders, and in all folders within them: by the ends of their names, whatever they hold.
 
     Hidden files and folders are ignored. Links are followed, but not to a folder that holds them.
 
     Args:
         root: a directory.
-        folders: paths below it.
+        folders: paths below it, and the label of their pictures.
 
     Raises:
         InputError: if a folder cannot be read.
     """
-    paths, digests = bytearray(), bytearray()
-    ends, sizes, times, readable = array.array("Q"), array.array("q"), array.array("q"), bytearray()
+    paths, entries, digests, readable = bytearray(), bytearray(), bytearray(), bytearray()
     counts: list[int] = []
     skipped: list[bytes] = []
-    for folder in folders:
-        before = len(ends)
+    for folder, label in folders:
+        before = len(readable)
         for file in _walk(root, folder, skipped):
+            entries += _ENTRY.pack(len(paths), len(file.path), file.size, file.time, label)
             paths += file.path
             digests += hashlib.blake2b(file.path, digest_size=PATH_DIGEST).digest()
-            ends.append(len(paths))
-            sizes.append(file.size)
-            times.append(file.time)
             readable.append(file.readable)
-        counts.append(len(ends) - before)
+        counts.append(len(readable) - before)
     if skipped:
         names = ", ".join(map(printable, skipped[:_NAMED])) + (", ..." if len(skipped) > _NAMED else "")
         _log.warning("%d names are left out, links in circles or to nothing, or no files: %s", len(skipped), names)
     return Scan(
         paths=np.frombuffer(paths, np.uint8),
-        ends=np.frombuffer(ends, np.uint64),
-        sizes=np.frombuffer(sizes, np.int64),
-        times=np.frombuffer(times, np.int64),
+        entries=np.frombuffer(entries, ENTRY),
         digests=np.frombuffer(digests, ">u8").reshape(-1, 2),
         readable=np.frombuffer(readable, bool),
         counts=counts,
@@ -120,18 +113,19 @@ def _walk(root: bytes, folder: bytes, skipped: list[bytes]) -> Iterator[_File]:
     while waiting:
         folder, holders = waiting.pop()
         directory = os.path.join(root, folder)
+        identity = _identity(directory)
+        if identity in holders:
+            skipped.append(folder)
+            continue
         try:
-            identity = _identity(directory)
-            if identity in holders:
-                skipped.append(folder)
-                continue
             with os.scandir(directory) as listed:
                 entries = [entry for entry in listed if not entry.name.startswith(b".")]
         except OSError as error:
             raise _unreadable(directory, error) from None
-        entries.sort(key=os.DirEntry.inode)  # the order in which a disk that is not in memory is read fastest
+        entries.sort(key=os.DirEntry.inode, reverse=True)  # disks are read fastest in the order of inodes
         files, folders = [], []
-        for entry in entries:
+        while entries:
+            entry = entries.pop()  # each takes much memory, and more once inspected
             path = b"%b/%b" % (folder, entry.name)
             try:
                 if entry.is_dir():
@@ -145,7 +139,10 @@ def _walk(root: bytes, folder: bytes, skipped: list[bytes]) -> Iterator[_File]:
 
 
 def _identity(directory: bytes) -> tuple[int, int]:
-    status = os.stat(directory)
+    try:
+        status = os.stat(directory)
+    except OSError as error:
+        raise _unreadable(directory, error) from None
     return status.st_dev, status.st_ino
 
 
