@@ -76,7 +76,7 @@ def scan(root: bytes, folders: Iterable[tuple[bytes, int]]) -> Scan:
             readable.append(file.readable)
         counts.append(len(readable) - before)
     if skipped:
-        names = ", ".join(map(printable, skipped[:_NAMED])) + (", ..." if len(skipped) > _NAMED else "")
+        names = ", ".join(map(printable, sorted(skipped)[:_NAMED])) + (", ..." if len(skipped) > _NAMED else "")
         _log.warning("%d names are left out, links in circles or to nothing, or no files: %s", len(skipped), names)
     return Scan(
         paths=np.frombuffer(paths, np.uint8),
