@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from kdzoo.runs import identity
+from kdzoo.runs import identity, settings
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers import resolve
 
@@ -45,7 +45,7 @@ def command_line(config: RunConfig, workdir: str | os.PathLike[str]) -> list[str
         if field.name == "teachers" and config.teachers:
             command.append(f"--teacher={_join(config.teachers)}")
         elif field.name != "model" and (field.name in changed or (distils and field.name in METHODS["none"])):
-            command.append(f"--{field.name}={getattr(config, field.name)}")
+            command.append(f"--{field.name}={settings.to_text(getattr(config, field.name))}")
     return [*command, f"--workdir={workdir}"]
 
 

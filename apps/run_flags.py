@@ -87,7 +87,8 @@ def define_optimiser_flags() -> None:
     flag_values.define_number(
         "lr_decay", RunConfig.lr_decay, "Factor on the learning rate at each step of a k-N schedule."
     )
-    flag_values.define_number("momentum", RunConfig.momentum, "Nesterov momentum of SGD.")
+    flag_values.define_number("momentum", RunConfig.momentum, "Momentum of SGD.")
+    flags.DEFINE_bool("nesterov", RunConfig.nesterov, "Whether the momentum is Nesterov's.")
     flag_values.define_number(
         "weight_decay",
         RunConfig.weight_decay,

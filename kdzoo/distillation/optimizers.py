@@ -54,6 +54,6 @@ class CoupledSGD(keras.optimizers.SGD):
         return {**super().get_config(), "coupled_weight_decay": self.coupled_weight_decay}
 
 
-def make_optimizer(*, lr: float, momentum: float, weight_decay: float) -> keras.optimizers.Optimizer:
+def make_optimizer(*, lr: float, momentum: float, nesterov: bool, weight_decay: float) -> keras.optimizers.Optimizer:
     """The optimizer of a training run, from the options of its configuration (`RunConfig.optimizer_options`)."""
-    return CoupledSGD(lr, momentum=momentum, coupled_weight_decay=weight_decay)
+    return CoupledSGD(lr, momentum=momentum, nesterov=nesterov, coupled_weight_decay=weight_decay)

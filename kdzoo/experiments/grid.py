@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdzoo import files
+from kdzoo.runs import settings
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers import resolve
 from zoo import InputError
@@ -108,7 +109,7 @@ def make_run(
         if not isinstance(flags.get(flag, ""), str):
             raise InputError(f"{flag} must be a text, or a list of texts. Received: {repr(flags[flag])[:100]}")
     named = [*varied, *(flag for flag in _NAMED_IF_SET if flag in flags and flag not in varied)]
-    extra = [f"{flag}{str(flags[flag]).replace('/', '-')}" for flag in named]
+    extra = [f"{flag}{settings.to_text(flags[flag]).replace('/', '-')}" for flag in named]
     teachers = [teacher for teacher in flags.pop("teacher", "").split(",") if teacher]
     method = flags.pop("method", "kd" if teachers else "none")
     if method not in METHODS or (method != "none") != bool(teachers):

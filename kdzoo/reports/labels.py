@@ -5,6 +5,7 @@ from typing import Any
 
 from kdzoo.reports.groups import Group, Record, teacher_name
 from kdzoo.reports.schedule_scale import scale
+from kdzoo.runs.settings import to_text
 
 
 def describe_teachers(record: Record) -> str:
@@ -14,6 +15,8 @@ def describe_teachers(record: Record) -> str:
 
 def format_setting(value: Any) -> str:
     """Returns a setting as text; a dash for None and for empty text."""
+    if isinstance(value, bool):
+        return to_text(value)
     if isinstance(value, float):
         return f"{value:g}"
     return "0" if value == 0 else str(value or "-")

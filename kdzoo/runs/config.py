@@ -44,7 +44,7 @@ class RunConfig:
         batch_size: images per step, over all replicas.
         lr: initial learning rate.
         lr_decay: factor at each step of a step schedule.
-        momentum: Nesterov momentum of SGD.
+        momentum: of SGD.
         weight_decay: coupled, as in PyTorch's SGD.
         augment: none, crop, crop_flip, resize, inception, or auto: see `kdzoo.data.DataConfig`.
         train_examples: class-balanced subset to train on; 0: all.
@@ -57,6 +57,7 @@ class RunConfig:
         teacher_logits: the output of the signature that holds logits; default: the only one, or logits.
         teacher_input: its images: raw (0 to 255), unit (0 to 1) or standardised like the student's; auto: raw if the
             signature takes integers.
+        nesterov: whether the momentum is Nesterov's.
         image_size, views, memory_gb, test_share, background, class_names, train_split, test_split: see
             `kdzoo.data.DataConfig`.
         teacher_store: precision to which teacher outputs are rounded, kept or not: float32 or float16.
@@ -89,6 +90,7 @@ class RunConfig:
     teacher_logits: str = ""
     teacher_input: str = "auto"
     teacher_dtype: str = "auto"
+    nesterov: bool = True
     image_size: int = DataConfig.image_size
     views: int = DataConfig.views
     memory_gb: float = DataConfig.memory_gb
@@ -128,7 +130,7 @@ class RunConfig:
     @property
     def optimizer_options(self) -> dict[str, Any]:
         """The arguments of `kdzoo.distillation.optimizers.make_optimizer`."""
-        return {name: getattr(self, name) for name in ("lr", "momentum", "weight_decay")}
+        return {name: getattr(self, name) for name in ("lr", "momentum", "nesterov", "weight_decay")}
 
     @property
     def batch_options(self) -> dict[str, Any]:
@@ -177,11 +179,11 @@ class RunConfig:
 
     def _check_types(self) -> None:
         """Raises InputError if a field has a type that a record's JSON cannot hold, or another than its own."""
-        kinds: dict[Any, Any] = {str: str, int: int, float: (int, float)}
+        kinds: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: bool}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, kinds.get(field.type, object)) or isinstance(value, bool):
-                rule = settings.RANGES.get(field.name, "a text")
+            if not isinstance(value, kinds.get(field.type, object)) or isinstance(value, bool) > (field.type is bool):
+                rule = settings.RANGES.get(field.name, "true or false" if field.type is bool else "a text")
                 raise InputError(f"{field.name} must be {rule}. Received: {repr(value)[:100]}")
         if not isinstance(self.teachers, (tuple, list)) or not all(isinstance(spec, str) for spec in self.teachers):
             raise InputError(f"teachers must be a list of texts, one for each. Received: {repr(self.teachers)[:100]}")

@@ -45,6 +45,7 @@ def settings(config: Mapping[str, Any], *, has_teachers: bool) -> dict[str, Any]
     idle = [] if has_teachers else list(WITH_TEACHERS)
     idle += [] if result["kd_weight"] else ["temperature"]
     idle += [] if result["at_weight"] else ["at_mode"]
+    idle += [] if result["momentum"] else ["nesterov"]
     idle += [] if result["augment"] in ("inception", "auto") else ["views"]
     return result | dict.fromkeys(idle)
 

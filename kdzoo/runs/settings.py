@@ -35,6 +35,11 @@ RANGES = {
 }
 
 
+def to_text(value: Any) -> str:
+    """Returns a setting as the text of its flag: true and false as in JSON."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def check(**values: Any) -> None:
     """Raises InputError if one of these settings is outside its range."""
     for name, value in values.items():

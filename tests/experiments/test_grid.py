@@ -31,6 +31,14 @@ def test_a_list_stands_for_a_run_with_each_value():
     assert str(runs[-1].workdir) == "runs/x/wrn10-1_60-200_seed1"
 
 
+def test_a_boolean_is_named_as_json_writes_it():
+    runs = expand({"runs": [{"model": "wrn10-1", "schedule": "1-2", "nesterov": [True, False]}]})
+    assert [(run.name, run.config.nesterov) for run in runs] == [
+        ("wrn10-1_1-2_nesterovtrue_seed0", True),
+        ("wrn10-1_1-2_nesterovfalse_seed0", False),
+    ]
+
+
 def test_a_student_waits_for_its_teachers(teacher_run):
     teacher = "wrn10-2_1-2_seed0"
     grid = {
@@ -73,6 +81,8 @@ def test_a_student_waits_for_its_teachers(teacher_run):
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "train_examples": -5}]}, "at least 0, .*Received: -5"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "batch_size": 12.5}]}, "batch_size must be a whole number"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "lr": {"a": 1}}]}, "lr must be above 0"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "nesterov": 1}]}, "nesterov must be true or false"),
+        ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "nesterov": "true"}]}, "nesterov must be true or false"),
         ({"runs": [{"model": "wrn10-1", "schedule": ["1-2", None]}]}, "schedule must be a text"),
         ({"runs": [{"model": ["wrn10-1", 3], "schedule": "1-2"}]}, "model must be a text"),
         ({"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": 3}]}, "teacher must be a text"),

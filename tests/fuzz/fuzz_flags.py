@@ -98,7 +98,7 @@ def as_bool(text: str) -> bool:
 SETTINGS: dict[str, Check] = {name: _whole(right) for name, right in formats.WHOLE.items()}
 SETTINGS |= {name: _real(right) for name, right in formats.REAL.items()}
 SETTINGS |= {name: _one_of(*names) for name, names in formats.ONE_OF.items()}
-SETTINGS |= dict.fromkeys(formats.ANY_TEXT, str)
+SETTINGS |= dict.fromkeys(formats.ANY_TEXT, str) | dict.fromkeys(formats.BOOLEAN, as_bool)
 SETTINGS["dataset_name"] = _name
 
 
@@ -108,7 +108,7 @@ def _settings(*names: str) -> dict[str, Check]:
 
 CHECKPOINT = {"checkpoint_minutes": _real(lambda x: x > 0)}
 DATA = _settings("dataset", "dataset_name", "augment", "train_examples", "val_examples", "dtype_policy")
-OPTIMISER = _settings("batch_size", "lr", "lr_decay", "momentum", "weight_decay")
+OPTIMISER = _settings("batch_size", "lr", "lr_decay", "momentum", "nesterov", "weight_decay")
 CACHE: dict[str, Check] = {"teacher_cache": str, "cache_gb": _real(lambda x: x > 0)}
 TERMS = _settings("temperature", "at_mode")
 TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "teacher_dtype") | CACHE

@@ -40,6 +40,7 @@ ONE_OF = {
     "teacher_input": ("auto", "raw", "unit", "standardised"),
     "teacher_dtype": ("auto", "float32", "bfloat16"),
 }
+BOOLEAN = ("nesterov",)
 ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits")
 
 
@@ -98,6 +99,8 @@ def wrong_setting(name: str, value: Any) -> str | None:
         right = is_real(value) and REAL[name](value)
     elif name in ONE_OF:
         right = isinstance(value, str) and value in ONE_OF[name]
+    elif name in BOOLEAN:
+        right = isinstance(value, bool)
     else:
         right = name in ANY_TEXT and isinstance(value, str) and not (name == "dataset_name" and re.search(r"\s", value))
     return None if right else f"{name} {value!r:.50}"

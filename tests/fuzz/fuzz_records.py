@@ -82,7 +82,7 @@ def check_config(config: Any) -> None:
             expect(is_whole(setting) and formats.WHOLE[field](setting), f"config.{field}")
         elif field in formats.ANY_TEXT:
             expect(isinstance(setting, str), f"config.{field}")
-        elif field in {*formats.REAL, *formats.ONE_OF}:
+        elif field in {*formats.REAL, *formats.ONE_OF, *formats.BOOLEAN}:
             wrong = formats.wrong_setting(field, setting)
             expect(not wrong, f"config: {wrong}")
     weights = [config.get(f"{term}_weight", usual) for term, usual in (("ce", 1), ("kd", 0), ("at", 0))]

@@ -22,16 +22,22 @@ PUBLISHED = {
     path.parent.relative_to(ROOT / "saved_models").as_posix() for path in ROOT.glob("saved_models/**/card.json")
 }
 TRAINED = "trained/wrn10-1"  # a finished run in the current directory
+ENSEMBLE = ("wrn16-2_cos-16_nesterovfalse_seed0", "wrn22-2_5-16_nesterovtrue_seed0")
 EVERY: dict[str, Any] = {
     "workdir": "runs/every",
     "common": {"dataset": "npz:data.npz", "dataset_name": "cifar10", "batch_size": 64, "val_examples": 100, "lr": 0.05},
     "runs": [
         {"model": "dn40-12", "schedule": "10-35x0.25", "momentum": 0.5, "fused_steps": 8, "augment": ["none", "crop"]},
-        {"model": ["wrn16-2", "wrn22-2"], "schedule": ["5-16", "cos-16"], "lr_decay": 0.1, "train_examples": 1000},
+        {"model": ["wrn16-2", "wrn22-2"], "schedule": ["5-16", "cos-16"], "lr_decay": 0.1, "nesterov": [True, False]},
         {
             "student": "wrn16-1",
             "schedule": "10-35",
-            "teacher": ["wrn16-2_5-16_seed0", "wrn16-2_cos-16_seed0,wrn22-2_5-16_seed0", "wrn16-2_10-35", TRAINED],
+            "teacher": [
+                "wrn16-2_5-16_nesterovtrue_seed0",
+                ",".join(ENSEMBLE),
+                "wrn16-2_10-35",
+                TRAINED,
+            ],
             "method": ["kd", "at+kd"],
             "seed": [0, 1],
             "kd_until": [1, 0.5],
@@ -56,7 +62,7 @@ EVERY: dict[str, Any] = {
     ],
 }
 BASES = [EVERY, *(json.loads(path.read_text()) for path in sorted((ROOT / "apps/grids").glob("*.json")))]
-FLAGS = {"model", "schedule", *formats.WHOLE, *formats.REAL, *formats.ONE_OF, *formats.ANY_TEXT}
+FLAGS = {"model", "schedule", *formats.WHOLE, *formats.REAL, *formats.ONE_OF, *formats.BOOLEAN, *formats.ANY_TEXT}
 FLAGS |= {"student", "teacher", "method"}
 # What apps.train has no flag for.
 OF_TEACHERS = {"ce_weight", "kd_weight", "at_weight", "temperature", "kd_until", "at_mode"}
@@ -128,10 +134,14 @@ def _name_run(flags: dict[str, Any], varied: list[str], earlier: list[str]) -> t
     parts = [f"{model}_{flags['schedule']}", *([method] if teachers else [])]
     parts += [pathlib.PurePath(teacher).name for teacher in teachers]
     others = [flag for flag in varied if flag not in ("model", "student", "schedule", "teacher", "method", "seed")]
-    parts += [f"{flag}{flags[flag]}".replace("/", "-") for flag in others if flag in flags]
+    parts += [f"{flag}{_text(flags[flag])}".replace("/", "-") for flag in others if flag in flags]
     name = "_".join([*parts, f"seed{flags.get('seed', 0)}"])
     expect(f"a name of {len(name)}" if len(f"{name}.txt".encode()) > 255 or not name.isprintable() else None)
     return name, bool(remote)
+
+
+def _text(setting: Any) -> str:
+    return json.dumps(setting) if isinstance(setting, bool) else str(setting)
 
 
 def check_command(run: grid.Run) -> None:

@@ -92,3 +92,15 @@ def test_comparison_shows_the_settings_that_vary():
 def test_paper_form():
     printed = [schedules.parse(text).paper_form for text in ("20-65", "60-200x0.25", "cos-65", "50")]
     assert printed == ["20/65", "60/200", "cos 65", "50"]
+
+
+def test_the_kind_of_momentum_is_a_column_where_it_varies():
+    records = [make_record(seed=seed, nesterov=kind) for seed in (0, 1) for kind in (True, False)]
+    del records[0]["config"]["nesterov"]  # as in records before 0.5
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(group_runs(records)))))
+    assert [(row["nesterov"], row["n"]) for row in rows] == [("False", "2"), ("True", "2")]
+    table = [
+        [cell.strip() for cell in line.split("|")] for line in comparison_markdown(group_runs(records)).split("\n")
+    ]
+    column = table[0].index("nesterov")
+    assert [row[column] for row in table[2:]] == ["false", "true"]

@@ -22,6 +22,7 @@ def identify(changes=None, **parts):
         ({"teachers": ("moved/a",)}, {}),
         ({"fused_steps": 8}, {}),
         ({"at_mode": "paper"}, {}),  # without an AT term
+        ({"nesterov": 1}, {}),
         ({"teacher_dtype": "float32"}, {}),  # what auto means in float32
         ({"dtype_policy": "auto"}, {}),  # not known yet
         ({}, {"fingerprint": ""}),
@@ -37,6 +38,7 @@ def test_what_changes_no_result_is_left_out(changes, parts):
     [
         ({"lr": 0.05}, {}, "lr 0.1, now 0.05"),
         ({"seed": 1}, {}, "seed 0, now 1"),
+        ({"nesterov": False}, {}, "nesterov True, now False"),
         ({"dataset_name": "x"}, {"dataset": "cifar100"}, "dataset_name cifar10, now cifar100"),
         ({}, {"fingerprint": "g"}, "dataset f, now g"),
         ({}, {"teachers": ["e"]}, "teachers d, now e"),
@@ -48,6 +50,20 @@ def test_what_changes_no_result_is_left_out(changes, parts):
 )
 def test_what_changes_a_result_is_named(changes, parts, line):
     assert identity.changes(identify(), identify(changes, **parts)) == [line]
+
+
+def test_the_kind_of_a_momentum_of_0_has_no_effect():
+    one, other = (identify({"momentum": 0.0, "nesterov": kind}) for kind in (True, False))
+    assert identity.changes(one, other) == []
+    assert one["nesterov"] is None
+
+
+def test_a_run_of_an_earlier_version_has_nesterov_momentum():
+    earlier = {key: value for key, value in CONFIG.items() if key != "nesterov"}
+    parts = {"dataset": "cifar10", "fingerprint": "f", "teachers": ["d"], "backend": "tensorflow"}
+    theirs = identity.identify(earlier, **parts)
+    assert identity.changes(theirs, identify()) == []
+    assert identity.changes(theirs, identify({"nesterov": False})) == ["nesterov True, now False"]
 
 
 def test_teachers_of_one_content_are_refused():

@@ -75,6 +75,15 @@ def test_after_kd_until_the_student_learns_from_labels_alone(config, teacher_run
     assert stopped["sessions"][-1]["teacher_rows"]["needed"] == 2 * 128
 
 
+def test_without_nesterov_another_run(config, tmp_path):
+    errors = []
+    for kind in (True, False):
+        record = train.run(dataclasses.replace(config, schedule="1-1", nesterov=kind), tmp_path / f"{kind}")
+        assert records.read(tmp_path / f"{kind}")["config"]["nesterov"] is kind
+        errors.append(record["history"][0]["loss"])
+    assert errors[0] != errors[1]
+
+
 def test_several_teachers(config, teacher_run, tmp_path):
     train.run(dataclasses.replace(config, schedule="1-1", seed=2), tmp_path / "other")
     both = dataclasses.replace(config, schedule="1-1", teachers=(str(teacher_run), str(tmp_path / "other")), **KD)
@@ -131,6 +140,8 @@ def test_the_seed_decides(config, tmp_path):
         ({"lr": 0.0}, "lr must be above 0"),
         ({"lr_decay": 1.5}, "lr_decay must be"),
         ({"momentum": 1.0}, "momentum must be"),
+        ({"nesterov": 1}, r"nesterov must be true or false\. Received: 1$"),
+        ({"batch_size": True}, "batch_size must be a whole number"),
         ({"weight_decay": -1.0}, "weight_decay must be"),
         ({"seed": -1}, "seed must be"),
         ({"temperature": 0.0}, "temperature must be"),
