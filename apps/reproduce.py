@@ -10,6 +10,7 @@ resumes where it stopped. Exit code: 0 once all runs are finished, 1 if some fai
 the budget or a signal left some unfinished.
 """
 
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from absl import flags
 
-from apps import command, flag_values, many_runs, run_flags
+from apps import command, flag_values, many_runs, run_config, run_flags
 from kdzoo.data import sources
 from kdzoo.experiments import cost, paper_results, paper_rows, paper_runs, paper_tables
 from kdzoo.experiments.grid import Run
@@ -103,9 +104,9 @@ def main() -> int:
 
 def _shared_fields() -> dict[str, Any]:
     """Returns the fields of `RunConfig` that the flags set for every run."""
-    args = flags.FLAGS
-    fields = [name for name in RunConfig.__dataclass_fields__ if name in args and name != "kd_until"]
-    return {name: args[name].value for name in fields if args[name].value != args[name].default}
+    defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
+    fields = run_config.fields_from_flags()
+    return {name: value for name, value in fields.items() if name != "kd_until" and value != defaults[name]}
 
 
 def _root(numbers: Sequence[int]) -> pathlib.Path:

@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from kdzoo.runs import identity, settings
-from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.runs.config import METHODS, RECIPES, RunConfig
 from kdzoo.teachers import resolve
 
 FLAGS = flags.FLAGS
@@ -22,12 +22,18 @@ def from_flags(**given: Any) -> RunConfig:
 
     Raises InputError if a value breaks a rule or a teacher is missing, as far as that shows without TensorFlow.
     """
-    fields = {name: FLAGS[name].value for name in RunConfig.__dataclass_fields__ if name in FLAGS}
-    config = RunConfig(**fields | given)
+    config = RunConfig(**fields_from_flags() | given)
     config.check()
     for teacher in config.teachers:
         resolve.check_exists(teacher)
     return config
+
+
+def fields_from_flags() -> dict[str, Any]:
+    """Returns the fields of `RunConfig` that this command has flags for: as given, else as the recipe sets them."""
+    names = [name for name in RunConfig.__dataclass_fields__ if name in FLAGS]
+    recipe = RECIPES[FLAGS.recipe] if "recipe" in FLAGS else {}
+    return {name: recipe[name] if name in recipe and not FLAGS[name].present else FLAGS[name].value for name in names}
 
 
 def options_from_flags() -> dict[str, Any]:

@@ -13,12 +13,14 @@ from kdzoo.runs.config import (
     AUGMENTATIONS,
     DTYPE_POLICIES,
     METHODS,
+    RECIPES,
     STRATEGIES,
     TEACHER_DTYPES,
     TEACHER_INPUTS,
     TEACHER_STORES,
     RunConfig,
 )
+from kdzoo.runs.settings import to_text
 from kdzoo.teachers import base, output_cache
 
 
@@ -28,8 +30,8 @@ def define_run_flags() -> None:
         "schedule",
         None,
         "Learning-rate schedule. k-N multiplies the learning rate by --lr_decay every k epochs and ends after N; cos-N"
-        " follows half a cosine over N epochs; N alone is 30-90 shrunk to N epochs. Examples: 20-65, cos-65. Required.",
-        required=True,
+        " follows half a cosine over N epochs; N alone is 30-90 shrunk to N epochs. Examples: 20-65, cos-65. Required,"
+        " unless --recipe sets it.",
     )
     define_data_flags()
     flag_values.define_directory(
@@ -43,6 +45,7 @@ def define_run_flags() -> None:
         "seed", RunConfig.seed, "Seed of the initial weights, the order of the examples and the augmentation."
     )
     define_optimiser_flags()
+    require_schedule()
     flags.DEFINE_enum(
         "strategy",
         RunConfig.strategy,
@@ -78,8 +81,23 @@ def define_checkpoint_flag() -> None:
     )
 
 
-def define_optimiser_flags() -> None:
-    """Defines the flags of SGD."""
+def require_schedule() -> None:
+    """Makes --schedule a required flag, unless the recipe sets it."""
+    flags.register_validator(
+        "schedule",
+        lambda schedule: schedule is not None or "schedule" in RECIPES[flags.FLAGS["recipe"].value],
+        "Flag --schedule must have a value other than None, for example 20-65, unless --recipe sets it.",
+    )
+
+
+def define_optimiser_flags(recipe: str | None = "cifar") -> None:
+    """Defines the flags of SGD, and the recipe that sets those which are not given; `recipe` is its default."""
+    flags.DEFINE_enum(
+        "recipe",
+        recipe,
+        list(RECIPES),
+        f"Values of flags that are not given. cifar has the defaults; imagenet has {_describe_recipe('imagenet')}.",
+    )
     flag_values.define_number(
         "batch_size", RunConfig.batch_size, "Number of images in one training step, over all replicas together."
     )
@@ -301,6 +319,10 @@ def define_teacher_flags() -> None:
         " with those in float32.",
     )
     define_cache_flags()
+
+
+def _describe_recipe(name: str) -> str:
+    return " ".join(f"--{field}={to_text(value)}" for field, value in RECIPES[name].items())
 
 
 def _describe_methods() -> str:

@@ -40,9 +40,8 @@ flags.DEFINE_string(
     "schedule",
     None,
     "Learning-rate schedule of the student, k-N or cos-N. Hyperband's short trials are its first epochs. Example:"
-    " 10-35. Required.",
+    " 10-35. Required, unless --recipe sets it.",
 )
-flags.mark_flag_as_required("schedule")
 flags.DEFINE_list(
     "teachers",
     None,
@@ -109,6 +108,7 @@ flag_values.define_number(
 run_flags.define_checkpoint_flag()
 run_flags.define_data_flags()
 run_flags.define_optimiser_flags()
+run_flags.require_schedule()
 run_flags.define_teacher_flags()
 delattr(flags.FLAGS, "teacher")  # here --teachers
 flags.adopt_module_key_flags(run_flags)
@@ -153,9 +153,9 @@ def search_from_flags() -> search_space.Search:
     Raises InputError if a value breaks a rule, as far as that shows without TensorFlow.
     """
     args = flags.FLAGS
-    fields = RunConfig.__dataclass_fields__.keys() - {"teachers", "kd_until"}
+    fields = run_config.fields_from_flags()
     search = search_space.Search(
-        RunConfig(model=args.student, **{name: args[name].value for name in fields if name in args}),
+        RunConfig(args.student, **{name: fields[name] for name in fields if name not in ("teachers", "kd_until")}),
         teachers=tuple(args.teachers),
         teacher_schedules=tuple(args.teacher_schedules),
         methods=tuple(args.methods),

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdzoo import files
 from kdzoo.runs import settings
-from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.runs.config import METHODS, RECIPES, RunConfig
 from kdzoo.teachers import resolve
 from zoo import InputError
 
@@ -101,15 +101,19 @@ def make_run(
         InputError: if the flags are not those of a run, or the run is impossible.
     """
     flags = dict(flags)
-    if unknown := sorted(flags.keys() - _FIELDS - {"student", "teacher", "method"}):
+    if unknown := sorted(flags.keys() - _FIELDS - {"student", "teacher", "method", "recipe"}):
         raise InputError(f"A run's flags must be those of apps.train or apps.distill. Received: {', '.join(unknown)}")
-    if ("model" in flags) == ("student" in flags) or "schedule" not in flags:
-        raise InputError(f"{_RULE}. Received: {json.dumps(flags)[:200]}")
-    for flag in ("teacher", "method"):
+    for flag in ("teacher", "method", "recipe"):
         if not isinstance(flags.get(flag, ""), str):
             raise InputError(f"{flag} must be a text, or a list of texts. Received: {repr(flags[flag])[:100]}")
     named = [*varied, *(flag for flag in _NAMED_IF_SET if flag in flags and flag not in varied)]
     extra = [f"{flag}{settings.to_text(flags[flag]).replace('/', '-')}" for flag in named]
+    recipe = flags.pop("recipe", "cifar")
+    if recipe not in RECIPES:
+        raise InputError(f"recipe must be one of {', '.join(RECIPES)}. Received: {recipe}")
+    flags = RECIPES[recipe] | flags
+    if ("model" in flags) == ("student" in flags) or "schedule" not in flags:
+        raise InputError(f"{_RULE}. Received: {json.dumps(flags)[:200]}")
     teachers = [teacher for teacher in flags.pop("teacher", "").split(",") if teacher]
     method = flags.pop("method", "kd" if teachers else "none")
     if method not in METHODS or (method != "none") != bool(teachers):

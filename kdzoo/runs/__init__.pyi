@@ -1,4 +1,5 @@
 from .config import METHODS as METHODS
+from .config import RECIPES as RECIPES
 from .config import RunConfig as RunConfig
 from .names import ModelName as ModelName
 from .names import build as build

@@ -19,6 +19,19 @@ METHODS = {
     "at": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 1000.0},
     "at+kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 1000.0},
 }
+# Recipe -> the fields that it sets. The others have their defaults, the usual values for CIFAR.
+RECIPES: dict[str, dict[str, Any]] = {
+    "cifar": {},
+    "imagenet": {
+        "schedule": "30-90",
+        "batch_size": 256,
+        "lr": 0.1,
+        "lr_decay": 0.1,
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 1e-4,
+    },
+}
 AUGMENTATIONS = ("auto", *augmentation.AUGMENTATIONS)
 STRATEGIES = ("none", "mirrored")
 TEACHER_INPUTS = ("auto", "raw", "unit", "standardised")

@@ -34,6 +34,52 @@ def parse(**fields: object) -> tuple[str, dict]:
     return command, flags
 
 
+RECIPE = """
+import json, sys
+from absl import flags
+name, *words = sys.argv[1:]
+command = __import__(f"apps.{name}", fromlist=["run_config"])
+flags.FLAGS(["command", "--workdir=runs/a", *words])
+config = command.search_from_flags().student if name == "tune" else None
+from apps import run_config
+print(json.dumps(vars(config or run_config.from_flags(model="resnet18", ce_weight=1.0, kd_weight=0.0, at_weight=0.0))))
+"""
+IMAGENET = {"batch_size": 256, "lr": 0.1, "lr_decay": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        (["train", "--model=resnet18"], {}),
+        (
+            ["train", "--model=resnet18", "--schedule=cos-30", "--batch_size=128"],
+            {"schedule": "cos-30", "batch_size": 128},
+        ),
+        (["distill", "--student=resnet18", "--teacher=wrn16-2_10-35", "--nesterov"], {"nesterov": True}),
+        (
+            ["tune", "--student=resnet18", "--teachers=none", "--lr=0.1", "--weight_decay=0.0005"],
+            {"weight_decay": 5e-4},
+        ),
+    ],
+)
+def test_a_recipe_sets_the_flags_that_are_not_given(words: list[str], changed: dict) -> None:
+    done = run_python("-c", RECIPE, *words, "--recipe=imagenet")
+    assert done.returncode == 0, done.stderr
+    expected = {"schedule": "30-90"} | IMAGENET | changed
+    assert {key: value for key, value in json.loads(done.stdout).items() if key in expected} == expected
+
+
+@pytest.mark.parametrize("words", [["train", "--model=wrn10-1"], ["tune", "--student=wrn10-1", "--teachers=none"]])
+def test_without_a_recipe_the_schedule_is_required(words: list[str]) -> None:
+    done = run_python("-m", f"apps.{words[0]}", *words[1:], "--workdir=runs/a")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert (
+        "flag --schedule=None: Flag --schedule must have a value other than None, for example 20-65, unless --recipe"
+        in line
+    )
+
+
 def test_a_run_from_scratch_is_one_of_train() -> None:
     command, flags = parse(lr=0.05, dataset="digits", seed=3, nesterov=False)
     assert (command, flags["model"]) == ("apps.train", "wrn10-1")

@@ -1,9 +1,12 @@
 """The runs of a grid."""
 
+import dataclasses
+
 import pytest
 
 from conftest import ROOT
 from kdzoo.experiments.grid import expand, read_grid
+from kdzoo.runs.config import RunConfig
 from zoo import InputError
 
 
@@ -37,6 +40,19 @@ def test_a_boolean_is_named_as_json_writes_it():
         ("wrn10-1_1-2_nesterovtrue_seed0", True),
         ("wrn10-1_1-2_nesterovfalse_seed0", False),
     ]
+
+
+def test_a_recipe_sets_the_flags_that_are_not_given():
+    grid = {"common": {"recipe": "imagenet"}, "runs": [{"model": "resnet18"}, {"model": "resnet34", "batch_size": 512}]}
+    one, other = expand(grid)
+    assert (one.name, other.name) == ("resnet18_30-90_seed0", "resnet34_30-90_seed0")
+    assert one.config == RunConfig(
+        *("resnet18", "30-90"), batch_size=256, lr=0.1, lr_decay=0.1, momentum=0.9, nesterov=False, weight_decay=1e-4
+    )
+    assert other.config == dataclasses.replace(one.config, model="resnet34", batch_size=512)
+    runs = expand({"runs": [{"model": "wrn10-1", "schedule": "1-2", "recipe": ["cifar", "imagenet"]}]})
+    assert [run.name for run in runs] == ["wrn10-1_1-2_recipecifar_seed0", "wrn10-1_1-2_recipeimagenet_seed0"]
+    assert runs[0].config == RunConfig("wrn10-1", "1-2")
 
 
 def test_a_student_waits_for_its_teachers(teacher_run):
@@ -83,6 +99,9 @@ def test_a_student_waits_for_its_teachers(teacher_run):
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "lr": {"a": 1}}]}, "lr must be above 0"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "nesterov": 1}]}, "nesterov must be true or false"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "nesterov": "true"}]}, "nesterov must be true or false"),
+        ({"runs": [{"model": "wrn10-1", "recipe": "imagenet1k"}]}, "recipe must be one of cifar, imagenet. Received"),
+        ({"runs": [{"model": "wrn10-1", "recipe": {}}]}, "recipe must be a text"),
+        ({"runs": [{"model": "wrn10-1", "recipe": "cifar"}]}, "A grid must be"),
         ({"runs": [{"model": "wrn10-1", "schedule": ["1-2", None]}]}, "schedule must be a text"),
         ({"runs": [{"model": ["wrn10-1", 3], "schedule": "1-2"}]}, "model must be a text"),
         ({"runs": [{"student": "wrn10-1", "schedule": "1-2", "teacher": 3}]}, "teacher must be a text"),

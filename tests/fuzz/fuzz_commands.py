@@ -81,7 +81,7 @@ def parse(command: str, words: list[str]) -> dict[str, Any]:
 
 def _run(given: Mapping[str, Any], model: str = "model", teachers: int = 0, method: str = "none") -> None:
     expect(*_right(formats.wrong_architecture(given[model])))
-    expect(*_right(formats.wrong_schedule(given["schedule"])))
+    expect(*_right(formats.wrong_schedule(given.get("schedule", formats.RECIPES[given.get("recipe", "cifar")]))))
     _data(given)
     weights = [given.get(name, usual) for name, usual in zip(WEIGHTS, formats.WEIGHTS[method], strict=True)]
     expect(*_right(formats.wrong_weights(*weights, teachers=teachers)))

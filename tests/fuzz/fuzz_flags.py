@@ -109,6 +109,7 @@ def _settings(*names: str) -> dict[str, Check]:
 CHECKPOINT = {"checkpoint_minutes": _real(lambda x: x > 0)}
 DATA = _settings("dataset", "dataset_name", "augment", "train_examples", "val_examples", "dtype_policy")
 OPTIMISER = _settings("batch_size", "lr", "lr_decay", "momentum", "nesterov", "weight_decay")
+OPTIMISER["recipe"] = _one_of(*formats.RECIPES)
 CACHE: dict[str, Check] = {"teacher_cache": str, "cache_gb": _real(lambda x: x > 0)}
 TERMS = _settings("temperature", "at_mode")
 TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "teacher_dtype") | CACHE
@@ -184,13 +185,13 @@ FLAGS: dict[str, dict[str, Check]] = {
     "compare": {"runs": _list, "out": _directory, "curves": _list, "tensorboard": _directory},
 }
 REQUIRED = {
-    "train": {"model", "schedule", "workdir"},
-    "distill": {"student", "schedule", "workdir"},
+    "train": {"model", "workdir"},
+    "distill": {"student", "workdir"},
     "evaluate": {"model"},
     "precompute": {"teacher"},
     "sweep": {"grid"},
     "reproduce": {"table"},
-    "tune": {"student", "schedule", "teachers", "workdir"},
+    "tune": {"student", "teachers", "workdir"},
     "publish": {"run"},
     "compare": {"runs", "out"},
 }

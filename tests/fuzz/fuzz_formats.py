@@ -13,6 +13,8 @@ LARGEST = 1.7976931348623157e308  # of float64
 DEPTHS = {"resnet": {18, 34, 50, 101, 152}}  # the others are 6N + 4
 METHODS = ("none", "kd", "at", "at+kd")
 WEIGHTS = {"none": (1, 0, 0), "kd": (0.1, 0.9, 0), "at": (1, 0, 1000), "at+kd": (0.1, 0.9, 1000)}
+# Recipe -> its schedule.
+RECIPES = {"cifar": None, "imagenet": "30-90"}
 # Field of RunConfig -> whether a number is in its range (docs/reference/flags.md), or its values.
 WHOLE = {
     "seed": lambda n: 0 <= n < 2**32,

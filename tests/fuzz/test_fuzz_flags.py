@@ -34,6 +34,7 @@ RUN_FLAGS = f"{DATA} {OPTIMISER} --seed=3 --strategy=none --fused_steps=8 --chec
 LINES = [
     f"train --model=wrn16-2 --schedule=20-65 --workdir=new {RUN_FLAGS} --norestart",
     "train --model=resnet18 --schedule=cos-30 --workdir=new --dataset=digits --restart",
+    "train --model=resnet18 --recipe=imagenet --batch_size=512 --workdir=new --dataset=digits",
     f"distill --student=wrn16-1 --teacher={RUN},wrn16-2_10-35 --schedule=5-16x0.5 --method=at+kd --workdir=new"
     f" {RUN_FLAGS} {TEACHER} {CACHE} {TERMS} --kd_until=0.5 --ce_weight=0.2 --kd_weight=0.8 --at_weight=100",
     "distill --student=dn40-12 --teacher=wrn16-2_10-35 --schedule=30 --workdir=new",

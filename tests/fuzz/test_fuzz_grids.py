@@ -46,12 +46,14 @@ EVERY: dict[str, Any] = {
         },
         {
             "student": "resnet18",
+            "recipe": ["imagenet", "cifar"],
             "schedule": "30",
             "teacher": TRAINED,
             "ce_weight": 0.5,
             "kd_weight": 2.5,
             "at_weight": 1,
         },
+        {"model": "resnet34", "recipe": "imagenet", "batch_size": 512},
         {
             "student": "wrn10-1",
             "schedule": "2-3",
@@ -63,7 +65,7 @@ EVERY: dict[str, Any] = {
 }
 BASES = [EVERY, *(json.loads(path.read_text()) for path in sorted((ROOT / "apps/grids").glob("*.json")))]
 FLAGS = {"model", "schedule", *formats.WHOLE, *formats.REAL, *formats.ONE_OF, *formats.BOOLEAN, *formats.ANY_TEXT}
-FLAGS |= {"student", "teacher", "method"}
+FLAGS |= {"student", "teacher", "method", "recipe"}
 # What apps.train has no flag for.
 OF_TEACHERS = {"ce_weight", "kd_weight", "at_weight", "temperature", "kd_until", "at_mode"}
 OF_TEACHERS |= {flag for flag in FLAGS if flag.startswith("teacher_")}
@@ -115,9 +117,12 @@ def _name_run(flags: dict[str, Any], varied: list[str], earlier: list[str]) -> t
     expect(None if ("model" in flags) != ("student" in flags) else "model and student")
     model = flags.get("model", flags.get("student"))
     expect(formats.wrong_architecture(model))
-    expect(formats.wrong_schedule(flags.get("schedule")))
+    recipe = flags.get("recipe", "cifar")
+    expect(None if isinstance(recipe, str) and recipe in formats.RECIPES else "recipe")
+    flags.setdefault("schedule", formats.RECIPES[recipe])
+    expect(formats.wrong_schedule(flags["schedule"]))
     for flag, setting in flags.items():
-        if flag not in ("model", "student", "schedule", "teacher", "method"):
+        if flag not in ("model", "student", "schedule", "teacher", "method", "recipe"):
             expect(formats.wrong_setting(flag, setting))
     expect(formats.wrong_dataset(flags.get("dataset", "cifar10"), flags.get("dataset_name", "")))
     expect(None if isinstance(flags.get("teacher", ""), str) else "teacher")
@@ -148,7 +153,11 @@ def check_command(run: grid.Run) -> None:
     """The command of a run has only flags of its command, and its teachers are those of the run."""
     command, *flags = run_config.command_line(run.config, run.workdir)
     given = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
-    known = FLAGS - {"method"} - ({"model"} if command == "apps.distill" else {"student", "teacher", *OF_TEACHERS})
+    known = (
+        FLAGS
+        - {"method", "recipe"}
+        - ({"model"} if command == "apps.distill" else {"student", "teacher", *OF_TEACHERS})
+    )
     assert command in ("apps.train", "apps.distill")
     assert given.keys() <= known | {"workdir"}, f"{command} has no flag {sorted(given.keys() - known)}"
     words = next(csv.reader([given["teacher"]], strict=True)) if "teacher" in given else []  # as absl reads a list
