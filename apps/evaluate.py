@@ -3,7 +3,8 @@
   python -m apps.evaluate --model=runs/wrn16-2_20-65 --dataset=cifar10
   python -m apps.evaluate --model=wrn16-2_10-35
 
-Prints one line with the test error in percent and the cross-entropy in nats; no file is written.
+Prints one line with the test error in percent, of more than ten classes also the top-5 error, and the cross-entropy in
+nats; no file is written.
 """
 
 from absl import flags
@@ -35,8 +36,9 @@ def main() -> None:
     models.resolve(flags.FLAGS.model)  # a wrong name fails before TensorFlow takes seconds to import
     machine.check_backend()
     result = training.evaluate_run(flags.FLAGS.model, flags.FLAGS.dataset, examples=flags.FLAGS.examples, workers=-1)
+    top5 = f", top-5 error {result['test_top5_error']:.2f} %" if "test_top5_error" in result else ""
     print(
-        f"{result['name']} on {result['dataset']}: test error {result['test_error']:.2f} %"
+        f"{result['name']} on {result['dataset']}: test error {result['test_error']:.2f} %{top5}"
         f" of {result['test_examples']:,} images, cross-entropy {result['test_ce']:.4f} nats;"
         f" in its record: {result['test_error_recorded']:.2f} %"
     )

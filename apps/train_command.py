@@ -26,10 +26,11 @@ def train(model: str, **distillation: Any) -> None:
     config = run_config.from_flags(model=model, **distillation)
     finished = (pathlib.Path(FLAGS.workdir) / records.RECORD).exists() and not FLAGS.restart
     record = run_training(config, FLAGS.workdir, kind=FLAGS.progress, **run_config.options_from_flags())
+    top5 = f", top-5 error {record['test_top5_error_last']:.2f} %" if "test_top5_error_last" in record else ""
     print(
         f"{'finished before: ' if finished else ''}{record['name']} on {record['dataset']['name']}:"
         f" test error {record['test_error_last']:.2f} %"
-        f" (best {record['test_error_best']:.2f} % in epoch {record['test_error_best_epoch']}),"
+        f" (best {record['test_error_best']:.2f} % in epoch {record['test_error_best_epoch']}){top5},"
         f" {record['parameters']:,} parameters, {record['wall_seconds'] / 60:.1f} minutes: {FLAGS.workdir}"
     )
 

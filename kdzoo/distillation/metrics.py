@@ -2,6 +2,9 @@
 
 import numpy as np
 
+TOP = 5
+FEW_CLASSES = 10  # up to so many classes, no top-5 error
+
 
 def describe(logits: np.ndarray, labels: np.ndarray, *, teacher_logits: np.ndarray | None = None) -> dict[str, float]:
     """Computes all metrics of a classifier.
@@ -12,8 +15,9 @@ def describe(logits: np.ndarray, labels: np.ndarray, *, teacher_logits: np.ndarr
         teacher_logits: [n, classes] for the same images.
 
     Returns:
-        error, in percent; ce, the mean cross-entropy in nats; ece, see `expected_calibration_error`; with teachers also
-        agreement, the share of images for which student and teachers predict the same class, in percent.
+        error, in percent; ce, the mean cross-entropy in nats; ece, see `expected_calibration_error`; of more than ten
+        classes also top5_error, see there; with teachers also agreement, the share of images for which student and
+        teachers predict the same class, in percent.
     """
     predicted = logits.argmax(-1)
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
@@ -23,9 +27,26 @@ def describe(logits: np.ndarray, labels: np.ndarray, *, teacher_logits: np.ndarr
         "ce": float((normaliser - shifted[np.arange(len(labels)), labels]).mean()),
         "ece": expected_calibration_error(np.exp(shifted - normaliser[:, None]), labels),
     }
+    if logits.shape[-1] > FEW_CLASSES:
+        described["top5_error"] = top5_error(logits, labels)
     if teacher_logits is not None:
         described["agreement"] = 100 * float((predicted == teacher_logits.argmax(-1)).mean())
     return described
+
+
+def top5_error(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Computes the share of images whose class is not among the five with the highest logits, in percent.
+
+    Of equal logits the first counts as the highest, as for the error. An image whose own logit is NaN is an error.
+
+    Args:
+        logits: [n, classes].
+        labels: integers [n].
+    """
+    own = logits[np.arange(len(labels)), labels][:, None]
+    before = np.arange(logits.shape[-1]) < labels[:, None]
+    ahead = ((logits > own) | ((logits == own) & before)).sum(-1)
+    return 100 * float(((ahead >= TOP) | np.isnan(own[:, 0])).sum()) / len(labels)
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> float:

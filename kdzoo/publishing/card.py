@@ -62,7 +62,7 @@ def describe(
         "dataset": record["dataset"],
         "method": record["method"],
         "teachers": record["teachers"],
-        "test_error_last": record["test_error_last"],
+        **{key: record[key] for key in ("test_error_last", "test_top5_error_last") if key in record},
         **measured,
         "seed": record["seed"],
         "runs": len(errors),
@@ -106,7 +106,7 @@ def _measure(
     logits, labels = logits[counts], dataset.test.labels[counts]
     described = metrics.describe(logits, labels)
     return {
-        "test_error": described["error"],
+        **{f"test_{name}": described[name] for name in ("error", "top5_error") if name in described},
         "test_error_sample": metrics.describe(logits[: cards.SAMPLE], labels[: cards.SAMPLE])["error"],
         "expected_calibration_error": described["ece"],
     }

@@ -23,6 +23,7 @@ SCALED = "A schedule k-NxS is k-N run through in the share S of its epochs: no s
 # column -> key of the records
 _OF_STUDENT = {
     "error": "test_error_last",
+    "top5_error": "test_top5_error_last",
     "best": "test_error_best",
     "val_chosen": "test_error_val_chosen",
     "agreement": "test_agreement_last",
@@ -32,6 +33,7 @@ _OF_TEACHER = {"parameters": "parameters", "error": "test_error_last", "ece": "t
 # column -> heading and format
 _SHOWN = {
     "error": ("error (%)", ".2f"),
+    "top5_error": ("top-5 error (%)", ".2f"),
     "best": ("best (%)", ".2f"),
     "val_chosen": ("val-chosen (%)", ".2f"),
     "agreement": ("agreement (%)", ".1f"),
@@ -49,7 +51,9 @@ def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
         row |= {f"teacher_{column}": group.of_teacher(key) for column, key in _OF_TEACHER.items()}
         row |= {"parameters": group.parameters, "n": group.n, "seeds": " ".join(map(str, group.seeds))}
         for column, key in _OF_STUDENT.items():
-            row |= _spread_columns(column, group.spread(key))
+            found = group.spread(key)
+            if found or column != "top5_error":  # of few classes there is none
+                row |= _spread_columns(column, found)
         rows.append(row | _difference_columns(group, baseline(group, groups)))
     return rows
 
@@ -113,8 +117,8 @@ def _cells(row: Mapping[str, Any], words: Sequence[str]) -> dict[str, str]:
     cells["parameters"] = _number(row["parameters"], ",")
     cells["n"] = str(row["n"])
     for column, (heading, digits) in _SHOWN.items():
-        std = row[f"{column}_std"]
-        cells[heading] = _number(row[f"{column}_mean"], digits) + ("" if std is None else f" ± {std:{digits}}")
+        std = row.get(f"{column}_std")
+        cells[heading] = _number(row.get(f"{column}_mean"), digits) + ("" if std is None else f" ± {std:{digits}}")
     cells["difference (95 %)"] = _difference(row)
     cells["from"] = row["compared_with"] or "-"
     return cells

@@ -8,6 +8,8 @@ from kdzoo.hub.cards import count_bytes
 from kdzoo.reports.groups import Record
 from kdzoo.reports.labels import describe_teachers
 
+TOP5 = "top-5 error (%)"  # a column that only tables of more than ten classes have
+
 
 def run_table(records: Sequence[Record], *, labels: Sequence[str] | None = None) -> str:
     """Returns a Markdown table, a row a run: errors and agreement on the test set in percent.
@@ -17,9 +19,8 @@ def run_table(records: Sequence[Record], *, labels: Sequence[str] | None = None)
         labels: of the rows; None: the models' names.
     """
     kind = "run" if labels else "model"
-    rows = [(kind, "method", "teacher", "parameters", "test error (%)", "agreement (%)", "images/s", "minutes")]
+    rows = [(kind, "method", "teacher", "parameters", "test error (%)", TOP5, "agreement (%)", "images/s", "minutes")]
     for label, record in zip(labels or [record["name"] for record in records], records, strict=True):
-        agreement = record.get("test_agreement_last")
         rows.append(
             (
                 label,
@@ -27,12 +28,13 @@ def run_table(records: Sequence[Record], *, labels: Sequence[str] | None = None)
                 describe_teachers(record),
                 f"{record['parameters']:,}",
                 f"{record['test_error_last']:.2f}",
-                "-" if agreement is None else f"{agreement:.1f}",
+                _number(record.get("test_top5_error_last"), ".2f"),
+                _number(record.get("test_agreement_last"), ".1f"),
                 f"{record['images_per_second']:.0f}",
                 f"{record['wall_seconds'] / 60:.1f}",
             )
         )
-    return markdown(rows, words=3)
+    return markdown(_without_empty(rows, TOP5), words=3)
 
 
 def card_table(cards: Sequence[dict[str, Any]]) -> str:
@@ -41,7 +43,8 @@ def card_table(cards: Sequence[dict[str, Any]]) -> str:
     Errors are on the test set in percent; ECE is from 0 to 1. The run's error is that of its last epoch, in the
     precision of the training; the model's own error is in float32.
     """
-    rows = [("name", "data set", "parameters", "run's error (%)", "error (%)", "ECE", "runs", "epochs", "hours", "MiB")]
+    head = ("name", "data set", "parameters", "run's error (%)", "error (%)")
+    rows = [(*head, TOP5, "ECE", "runs", "epochs", "hours", "MiB")]
     for card in cards:
         rows.append(
             (
@@ -50,6 +53,7 @@ def card_table(cards: Sequence[dict[str, Any]]) -> str:
                 f"{card['parameters']:,}",
                 f"{card['test_error_last']:.2f}",
                 f"{card['test_error']:.2f}",
+                _number(card.get("test_top5_error"), ".2f"),
                 f"{card['expected_calibration_error']:.3f}",
                 f"{card['runs']}",
                 f"{schedules.parse(card['schedule']).epochs}",
@@ -57,7 +61,17 @@ def card_table(cards: Sequence[dict[str, Any]]) -> str:
                 f"{count_bytes(card) / 2**20:.1f}",
             )
         )
-    return markdown(rows, words=2)
+    return markdown(_without_empty(rows, TOP5), words=2)
+
+
+def _without_empty(rows: Sequence[Sequence[str]], heading: str) -> list[list[str]]:
+    """Returns the rows, without the column of this heading if no row has a value in it."""
+    columns = [column for column in zip(*rows, strict=True) if column[0] != heading or set(column[1:]) != {"-"}]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _number(value: float | None, digits: str) -> str:
+    return "-" if value is None else f"{value:{digits}}"
 
 
 def markdown(rows: Sequence[Sequence[str]], *, words: int) -> str:

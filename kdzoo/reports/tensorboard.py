@@ -9,7 +9,7 @@ from typing import Any
 
 from kdzoo import files
 from kdzoo.reports.groups import Record
-from kdzoo.runs.events import EVENTS, METRICS, SummaryWriter, hparams_of, scalars_of
+from kdzoo.runs.events import EVENTS, METRICS, TOP5_METRICS, SummaryWriter, hparams_of, scalars_of
 from zoo import InputError
 
 REBUILT = ".rebuilt"  # suffix of the event files that `rebuild` writes, and so may remove
@@ -18,7 +18,7 @@ COMPARISON = "comparison"  # the run that holds the plots
 SHOWN = ("teacher", "method", "kd_until", "temperature", "seed", "model", "schedule", "dataset", "lr", "batch_size")
 _OF_TEACHER = {"test_error_last": "teacher/test_error", "test_ece_last": "teacher/test_calibration_error"}
 # category -> chart -> tags, on the custom-scalars page
-_LAYOUT = {
+_LAYOUT: dict[str, dict[str, list[str]]] = {
     "errors": {
         "test error": ["error/test"],
         "student and teacher": ["error/test", "teacher/test_error"],
@@ -95,12 +95,15 @@ def _write_comparison(
     writer = SummaryWriter(str(folder), suffix=REBUILT)
     hparams = [hparams_of(record) for record in runs.values()]
     differing = [key for key in SHOWN if len({each.get(key) for each in hparams}) > 1]
-    writer.experiment(dict.fromkeys(key for each in hparams for key in each), metrics=METRICS, first=differing[:5])
+    top5 = any("test_top5_error_last" in record for record in runs.values())
+    metrics = TOP5_METRICS if top5 else METRICS
+    writer.experiment(dict.fromkeys(key for each in hparams for key in each), metrics=metrics, first=differing[:5])
     for tag, png in images.items():
         writer.image(tag, png)
     for tag, text in texts.items():
         writer.text(tag, text)
-    writer.layout(_LAYOUT)
+    charts = _LAYOUT["errors"] | ({"test top-5 error": ["error/test_top5"]} if top5 else {})
+    writer.layout(_LAYOUT | {"errors": charts})
     writer.close(finished=None)
 
 

@@ -10,6 +10,7 @@ from kdzoo.runs.config import RunConfig
 from zoo import InputError
 
 _FIELDS = RunConfig.__dataclass_fields__.keys()
+_LAST = ("test_top5_error", "test_ece", "test_agreement")  # in a record as of the last epoch, if the epoch has it
 _OF_VALIDATION = ("test_error_val_chosen", "val_chosen_epoch")
 
 
@@ -39,10 +40,13 @@ def check(record: Mapping[str, Any], *, spec: str, rule: str) -> None:
     }
     if "history" in record:
         history = record["history"]
-        summary = dict.fromkeys(_OF_VALIDATION) | summarise(history)
+        summary = dict.fromkeys((*_OF_VALIDATION, "test_top5_error_last")) | summarise(history)
         parts["number of epochs"] = len(history), epochs
         parts["epochs"] = ([row["epoch"] for row in history], list(range(1, epochs + 1)))
         parts |= {key: (record.get(key), value) for key, value in summary.items()}
+    for key in ("test_error", "test_error_last"):
+        if (top5 := record.get(key.replace("error", "top5_error"))) is not None:
+            parts[f"top-5 error of {key}"] = (top5, min(top5, record[key]))  # the class itself is one of the five
     compare(parts, spec=spec, rule=rule)
 
 
@@ -68,7 +72,7 @@ def summarise(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "test_error_last": errors[-1],
         "test_error_best": min(errors),
         "test_error_best_epoch": 1 + errors.index(min(errors)),
-        **{f"{name}_last": history[-1][name] for name in ("test_ece", "test_agreement") if name in history[-1]},
+        **{f"{name}_last": history[-1][name] for name in _LAST if name in history[-1]},
     }
     if validated := [row for row in history if "val_error" in row]:
         chosen = min(validated, key=lambda row: row["val_error"])

@@ -8,14 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time as now
 from typing import Any
 
+from kdzoo.distillation.metrics import FEW_CLASSES
 from kdzoo.runs import names
 from zoo import InputError
 
 EVENTS = "events.out.tfevents.*"
 METRICS = {"error/test": "test error (%)"}
+TOP5_METRICS = METRICS | {"error/test_top5": "test top-5 error (%)"}
 # Name in the history -> tag. TensorBoard groups tags by their first part.
 _TAGS = {
     **{f"{split}_error": f"error/{split}" for split in ("train", "val", "test")},
+    **{f"{split}_top5_error": f"error/{split}_top5" for split in ("val", "test")},
     **{f"{split}_ce": f"cross_entropy/{split}" for split in ("val", "test")},
     "ce": "cross_entropy/train",
     **{f"{split}_ece": f"calibration_error/{split}" for split in ("val", "test")},
@@ -47,7 +50,9 @@ def hparams_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, str]:
     """Returns the scalars (tag -> title) to compare unfinished runs by: of the validation split if there is one."""
-    return {"error/val": "validation error (%)"} if record["config"].get("val_examples") else METRICS
+    if record["config"].get("val_examples"):
+        return {"error/val": "validation error (%)"}
+    return TOP5_METRICS if record["dataset"]["num_classes"] > FEW_CLASSES else METRICS
 
 
 def _schedule(name: str) -> str:

@@ -117,7 +117,16 @@ class ZooTeacher(Teacher):
 
 def describe_model(trained: models.Trained) -> dict[str, Any]:
     """Returns what a student's record keeps of a teacher."""
-    kept = ("name", "method", "seed", "parameters", "test_error_last", "test_ece_last", "teachers")
+    kept = (
+        "name",
+        "method",
+        "seed",
+        "parameters",
+        "test_error_last",
+        "test_top5_error_last",
+        "test_ece_last",
+        "teachers",
+    )
     entry = {key: trained.record[key] for key in kept if key in trained.record}
     if "expected_calibration_error" in trained.record:  # a published model's card
         entry["test_ece_last"] = trained.record["expected_calibration_error"]

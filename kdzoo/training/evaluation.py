@@ -32,9 +32,9 @@ def evaluate_run(
         workers: see `kdzoo.data.load`.
 
     Returns:
-        name, dataset, test_examples, test_error in percent, test_ce in nats, test_ece from 0 to 1, and
-        test_error_recorded, the error in the record or card: on all test images, or on a published model's first 1,000
-        if `examples` is 1,000.
+        name, dataset, test_examples, test_error in percent, of more than ten classes also test_top5_error, test_ce in
+        nats, test_ece from 0 to 1, and test_error_recorded, the error in the record or card: on all test images, or on
+        a published model's first 1,000 if `examples` is 1,000.
 
     Raises:
         InputError: if the network or the data set does not exist, they do not fit together, or the run's own source
@@ -72,9 +72,7 @@ def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None 
         "name": record["name"],
         "dataset": dataset.name,
         "test_examples": int(test.counts.sum()),
-        "test_error": described["error"],
-        "test_ce": described["ce"],
-        "test_ece": described["ece"],
+        **{f"test_{name}": value for name, value in described.items()},
         "test_error_recorded": record[recorded],
     }
 

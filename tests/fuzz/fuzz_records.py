@@ -109,6 +109,7 @@ def check_dataset(dataset: Any) -> None:
 def check_teacher(teacher: Any) -> None:
     expect(isinstance(teacher, dict) and isinstance(teacher.get("name"), str), "a teacher's name")
     expect(is_percent(teacher.get("test_error_last")), "a teacher's error")
+    expect(is_percent(teacher.get("test_top5_error_last", 0)), "a teacher's top-5 error")
     expect(is_share(teacher.get("test_ece_last")), "a teacher's calibration error")
     expect(teacher.get("method") is None or isinstance(teacher["method"], str), "a teacher's method")
     expect(teacher.get("digest") is None or isinstance(teacher["digest"], str), "a teacher's digest")
@@ -159,7 +160,7 @@ def _check_history(record: dict[str, Any]) -> None:
     expect(epochs == list(range(1, formats.epochs(record["config"]["schedule"]) + 1)), "history: epochs")
     for row in history:
         expect(all(number is None or formats.is_real(number) for number in row.values()), "history: a number")
-        for name in ("val_error", "test_agreement"):
+        for name in ("val_error", "test_agreement", "test_top5_error", "val_top5_error"):
             expect(name not in row or is_percent(row[name]), f"history: {name}")
         expect(is_share(row.get("test_ece")) and is_share(row.get("val_ece")), "history: ece")
         expect(is_percent(row.get("test_error")), "history: test_error")
@@ -169,7 +170,9 @@ def _check_history(record: dict[str, Any]) -> None:
     expect(is_percent(record["test_error_best"]) and record["test_error_best"] == best, "test_error_best")
     expect(is_count(record["test_error_best_epoch"], 1), "test_error_best_epoch")
     expect(record["test_error_best_epoch"] == 1 + errors.index(best), "test_error_best_epoch")
-    for name in ("test_ece", "test_agreement"):
+    expect("test_top5_error" in history[-1] or record.get("test_top5_error_last") is None, "test_top5_error_last")
+    expect(record.get("test_top5_error_last", 0) <= errors[-1], "test_top5_error_last above test_error_last")
+    for name in ("test_ece", "test_agreement", "test_top5_error"):
         last = record.get(f"{name}_last")
         right = is_share if name == "test_ece" else is_percent
         expect(f"{name}_last" not in record or right(last), f"{name}_last")
@@ -259,6 +262,9 @@ def _check_card_errors(card: dict[str, Any]) -> None:
         expect(is_percent(card[name]), name)
     error = card["expected_calibration_error"]
     expect(error is not None and is_share(error), "expected_calibration_error")
+    for name in ("test_top5_error", "test_top5_error_last"):
+        top5 = card.get(name, 0)
+        expect(is_percent(top5) and top5 <= card[name.replace("top5_", "")], name)
     std = card["test_error_last_std"]
     expect(std is None or (formats.is_real(std) and std >= 0), "test_error_last_std")
     expect(is_count(card["runs"], 1) and (card["runs"] == 1) == (std is None), "runs")

@@ -15,6 +15,7 @@ from kdzoo.reports import tables
 
 PATHS = [*sorted(ROOT.glob("saved_models/**/card.json")), *sorted(ROOT.glob("tests/fixtures/models/**/card.json"))]
 CARDS = [json.loads(path.read_text()) for path in PATHS]
+CARDS.append(CARDS[-1] | {"test_top5_error": 1.0, "test_top5_error_last": 1.25})  # as of more than ten classes
 KEYS = sorted({key for card in CARDS for key in (*card, *card["config"], *card["trained"], *card["weights"][0])})
 EXTRA: list[Any] = [
     [0.4],

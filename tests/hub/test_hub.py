@@ -188,6 +188,8 @@ def test_every_damage_is_refused_in_one_line(model_dir, published, file, damage)
         lambda card: card["dataset"].update(mean="0.3"),
         lambda card: card["weights"][0].update(offset=-1),
         lambda card: card.update(teachers={}),
+        lambda card: card.update(test_top5_error=100.5),
+        lambda card: card.update(test_error_last=50.0, test_error_last_mean=50.0, test_top5_error_last=51.0),
     ],
 )
 @pytest.mark.parametrize("redigested", [False, True])

@@ -12,7 +12,9 @@ from conftest import assert_no_command_with, start_python
 from kdzoo.hub import cards, models
 from kdzoo.publishing import publisher
 from kdzoo.runs import consistency, records
-from kdzoo.training import evaluation
+from kdzoo.runs.config import RunConfig
+from kdzoo.teachers.zoo_teacher import describe_model
+from kdzoo.training import evaluation, train
 from zoo import InputError
 
 pytest.importorskip("tensorflow")
@@ -50,6 +52,24 @@ def test_float16_has_half_the_size_and_other_seeds_count_and_two_publications_ar
     for file in cards.FILES:
         assert (directory / file).read_bytes() == (published / NAME / file).read_bytes()
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
+
+
+def test_of_more_than_ten_classes_the_top5_error_is_in_record_evaluation_and_card(tmp_path):
+    rng, labels = np.random.default_rng(0), np.arange(96) % 12
+    images = (rng.integers(0, 60, (96, 8, 8, 3)) + 15 * labels[:, None, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=labels, x_test=images[:48], y_test=labels[:48])
+    config = RunConfig("wrn10-1", "1-1", dataset=f"npz:{tmp_path}/data.npz", batch_size=32, val_examples=12)
+    record = train.run(config, tmp_path / "run")
+    (row,) = record["history"]
+    assert record["test_top5_error_last"] == row["test_top5_error"] <= row["test_error"]
+    assert row["val_top5_error"] <= row["val_error"]
+    evaluated = evaluation.evaluate_run(tmp_path / "run")
+    assert evaluated["test_top5_error"] == record["test_top5_error_last"]
+    card = cards.read_card(publisher.publish([tmp_path / "run"], tmp_path / "models", name="twelve/wrn10-1_1-1"))
+    assert card["test_top5_error_last"] == record["test_top5_error_last"]
+    assert card["test_top5_error"] == pytest.approx(record["test_top5_error_last"], abs=100 / 48 + 1e-9)
+    teacher = describe_model(models.resolve(tmp_path / "run"))
+    assert teacher["test_top5_error_last"] == record["test_top5_error_last"]
 
 
 def test_a_run_that_does_not_match_its_record_is_refused(teacher_run, tmp_path):

@@ -7,7 +7,7 @@ from kdzoo.distillation import schedules
 from kdzoo.reports.comparison_table import comparison_csv, comparison_markdown
 from kdzoo.reports.differences import paired
 from kdzoo.reports.groups import group_runs
-from kdzoo.reports.tables import run_table
+from kdzoo.reports.tables import card_table, run_table
 from synthetic_records import make_record
 
 TEACHER = {
@@ -40,6 +40,35 @@ def test_table():
         "| wrn16-2_10-35 | none   | -             |    691,674 |           8.50 |             - |      700 |    50.0 |",
         "| wrn16-1_10-35 | kd     | wrn16-2_10-35 |    175,066 |          10.25 |          91.3 |      700 |    50.0 |",
     ]
+
+
+def test_the_top5_error_is_a_column_where_a_record_has_one():
+    lines = run_table([TEACHER, STUDENT | {"test_top5_error_last": 1.25}]).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+    assert [row[5:8] for row in (cells[0], *cells[2:])] == [
+        ["test error (%)", "top-5 error (%)", "agreement (%)"],
+        ["8.50", "-", "-"],
+        ["10.25", "1.25", "91.3"],
+    ]
+    card = {**STUDENT, "test_error": 10.5, "expected_calibration_error": 0.04, "runs": 1, "schedule": "10-35"}
+    card |= {"trained": {"wall_seconds": 3600.0}, "files": {}}
+    assert "top-5" not in card_table([card])
+    head, _, line = card_table([card | {"test_top5_error": 1.5}]).splitlines()
+    assert [cell.strip() for cell in head.split("|")][5:8] == ["error (%)", "top-5 error (%)", "ECE"]
+    assert [cell.strip() for cell in line.split("|")][5:8] == ["10.50", "1.50", "0.040"]
+
+
+def test_a_comparison_of_few_classes_has_no_top5_error():
+    few = [make_record(seed=seed, error=8.0) for seed in (0, 1)]
+    many = [make_record(model="wrn16-2", seed=seed, error=30.0) for seed in (0, 1)]
+    for record, error in zip(many, (9.0, 11.0), strict=True):
+        record |= {"dataset": record["dataset"] | {"name": "cifar100"}, "test_top5_error_last": error}
+    assert "top" not in comparison_markdown(group_runs(few)) + comparison_csv(group_runs(few))
+    head, _, *lines = comparison_markdown(group_runs(few + many)).splitlines()
+    column = [cell.strip() for cell in head.split("|")].index("top-5 error (%)")
+    assert [line.split("|")[column].strip() for line in lines] == ["-", "10.00 ± 1.41"]
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(group_runs(few + many)))))
+    assert [(row["top5_error_n"], row["top5_error_mean"]) for row in rows] == [("", ""), ("2", "10.0")]
 
 
 FULL = make_record("wrn16-2", "60-200", error=6.0)

@@ -63,6 +63,28 @@ def test_event_files_hold_the_history(compared):
     assert found.Tensors("error/test")[3].wall_time == record["history"][3]["time"]
 
 
+def test_the_top5_error_has_a_tag_a_column_and_a_chart_where_a_record_has_one(compared, tmp_path):
+    from tensorboard.plugins.custom_scalar import layout_pb2
+    from tensorboard.plugins.hparams import metadata
+
+    record = make_record(schedule="2-6")
+    for row in record["history"]:
+        row["test_top5_error"] = row["test_error"] / 4
+    record["test_top5_error_last"] = record["history"][-1]["test_top5_error"]
+    tensorboard.rebuild(tmp_path, {"few": make_record(schedule="2-6"), "many": record})
+    rows = {row["epoch"]: row["test_top5_error"] for row in record["history"]}
+    assert values(read(tmp_path / "many"), "error/test_top5") == pytest.approx(rows, rel=1e-6)
+    assert "error/test_top5" not in read(tmp_path / "few").Tags()["tensors"]
+    for folder, there in ((tmp_path / "comparison", True), (compared / "logs" / "comparison", False)):
+        found = read(folder)
+        plugin = found.PluginTagToContent(metadata.PLUGIN_NAME)[metadata.EXPERIMENT_TAG]
+        shown = metadata.parse_experiment_plugin_data(plugin).metric_infos
+        assert ("test top-5 error (%)" in [info.display_name for info in shown]) == there
+        (event,) = found.Tensors("custom_scalars__config__")
+        layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+        assert ("test top-5 error" in [chart.title for chart in layout.category[0].chart]) == there
+
+
 def test_event_files_hold_hparams(compared):
     from tensorboard.plugins.hparams import metadata
 

@@ -79,6 +79,47 @@ def test_a_record_that_contradicts_itself_is_refused(
         records.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda record: record.update(test_top5_error_last=3.0),
+            "test_top5_error_last 3.0, but 20.0 by its other parts",
+        ),
+        (lambda record: record.pop("test_top5_error_last"), "test_top5_error_last None, but 20.0 by its other parts"),
+        (
+            lambda record: record["history"][-1].pop("test_top5_error"),
+            "test_top5_error_last 20.0, but None by its other",
+        ),
+        (
+            lambda record: record["history"][0].update(test_top5_error=101),
+            r"history\[0\].test_top5_error must be smaller",
+        ),
+        (lambda record: record["history"][0].update(val_top5_error="5"), r"history\[0\].val_top5_error must be number"),
+        (
+            lambda record: (
+                record["history"][-1].update(test_top5_error=99.0) or record.update(test_top5_error_last=99.0)
+            ),
+            "top-5 error of test_error_last 99.0, but 77.7",
+        ),
+    ],
+)
+def test_a_top5_error_is_that_of_the_history_and_at_most_the_error(
+    damage: Callable[[dict[str, Any]], Any], message: str, tmp_path: pathlib.Path
+) -> None:
+    record = copy.deepcopy(RECORD)
+    record["dataset"]["num_classes"] = 100
+    for row in record["history"]:
+        row |= {"test_top5_error": 20.0, "val_top5_error": 20.0}
+    record["test_top5_error_last"] = 20.0
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert records.read(tmp_path) == record
+    damage(record)
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"directory of a finished run\. Received: .*/record\.json: {message}"):
+        records.read(tmp_path)
+
+
 def test_a_setting_of_a_later_version_may_be_a_list() -> None:
     one, other = copy.deepcopy(RECORD), copy.deepcopy(RECORD)
     one["config"]["gammas"], other["config"]["gammas"] = [0.1], [0.2]
