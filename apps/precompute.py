@@ -21,6 +21,7 @@ from kdzoo.teachers import output_cache
 from zoo import InputError
 
 run_flags.define_data_flags()
+run_flags.define_recipe_flag()
 run_flags.define_teacher_flags()
 flags.adopt_module_key_flags(run_flags)
 flags.DEFINE_string(

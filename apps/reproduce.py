@@ -1,8 +1,9 @@
-"""Reproduces tables of the paper's supplement, or some of their rows, beside the published errors.
+"""Reproduces tables and the figure of the paper's supplement, or some of their rows, beside the published errors.
 
   python -m apps.reproduce --table=7 --seeds=5 --dry_run                    # the planned runs, and how long they take
   python -m apps.reproduce --table=7 --seeds=5 --jobs=8 --budget_minutes=480
   python -m apps.reproduce --table=7 --rows=0,8,10,wrn16-2:20/65 --seeds=3 --schedule_scale=0.25 --kd_until=1,0.5
+  python -m apps.reproduce --figure=1 --dataset=tfds:imagenet2012 --seeds=1 --dry_run
 
 Trains the missing runs and rewrites WORKDIR/DATASET/tables after each of them; the folders comparison (plots) and
 tensorboard beside it follow at the end. Runs on scaled schedules are stored, named and reported apart. The same command
@@ -11,6 +12,7 @@ the budget or a signal left some unfinished.
 """
 
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,8 +22,10 @@ from absl import flags
 
 from apps import command, flag_values, many_runs, run_config, run_flags
 from kdzoo.data import sources
+from kdzoo.data.dataset import Dataset
 from kdzoo.experiments import cost, paper_results, paper_rows, paper_runs, paper_tables
 from kdzoo.experiments.grid import Run
+from kdzoo.paper import printed
 from kdzoo.ranges import Range
 from kdzoo.reports.comparison import compare
 from kdzoo.runs import machine, records
@@ -31,15 +35,21 @@ from zoo import InputError
 flag_values.define_numbers(
     "table",
     None,
-    "Tables of the supplement, separated by commas. Required.",
+    "Tables of the supplement, separated by commas. Either these or --figure is required.",
     Range(least=1, most=10, whole=True, example=7),
-    required=True,
 )
+flag_values.define_numbers(
+    "figure",
+    None,
+    "Figure 1 of the supplement: ResNet18 on ImageNet, taught by the networks of table 4.",
+    Range(least=1, most=1, whole=True, example=1),
+)
+flags.mark_flags_as_mutual_exclusive(["table", "figure"], required=True)
 flags.DEFINE_string(
     "rows",
     "",
     "Rows of the one table, separated by commas: line numbers and ranges of them, 0 being their students from scratch,"
-    " or TEACHER:k/N for a teacher that it lacks. Example: 0,3-5,wrn16-2:20/65. Empty: all rows.",
+    " or TEACHER:k/N for a teacher that it lacks, on ImageNet TEACHER:N. Example: 0,3-5,wrn16-2:20/65. Empty: all.",
 )
 flags.DEFINE_integer(
     "seeds", 5, "Number of students in each row, with seeds 0, 1, 2 and so on.", lower_bound=1, upper_bound=1000
@@ -65,6 +75,7 @@ flags.DEFINE_list(
 flag_values.define_directory("workdir", "runs/paper", "Directory of the runs, with one folder for each data set.")
 run_flags.define_data_flags()
 run_flags.define_optimiser_flags()
+run_flags.define_recipe_flag(None)
 run_flags.define_term_flags()
 many_runs.define_flags()
 for module in (run_flags, many_runs):
@@ -73,25 +84,24 @@ for module in (run_flags, many_runs):
 
 def main() -> int:
     args = flags.FLAGS
-    numbers = list(dict.fromkeys(args.table))
+    numbers: list[int | str] = list(dict.fromkeys(args.table)) if args.table else [printed.FIGURE1]
     if args.rows and len(numbers) > 1:
         raise InputError(f"rows are of one table, for example --table=7 --rows=1-3. Received: {len(numbers)} tables")
-    shared = _shared_fields()
     root = _root(numbers)
-    planned = _plan(numbers, root, shared)
+    planned = {number: _plan(number, root) for number in numbers}
     every = [experiment for of_table in planned.values() for experiment in of_table]
-    runs = _order_and_describe(every, shared)
+    runs = _order_and_describe(every, _shared_fields(numbers[0]))
     if args.dry_run:
         return 1 if paper_results.find_faults(every) else 0
 
     def write_tables() -> None:
         for number, of_table in planned.items():
-            paper_tables.write(of_table, root / "tables", name=f"table{number}")
+            paper_tables.write(of_table, root / "tables", name=printed.stem(number))
 
     code = many_runs.run_all(runs, finished=lambda _: write_tables())
     write_tables()  # a run that does not count is not among the finished ones
     for number, of_table in planned.items():
-        print(f"\n{paper_tables.markdown(of_table)}\n\n{root / 'tables' / f'table{number}.md'}")
+        print(f"\n{paper_tables.markdown(of_table)}\n\n{root / 'tables' / printed.stem(number)}.md")
     done = {run.name: records.read(run.workdir) for run in runs if run.state == "finished"}
     if done:
         compare(done, root / "comparison", logdir=root / "tensorboard")
@@ -102,42 +112,44 @@ def main() -> int:
     return 1 if faults else code
 
 
-def _shared_fields() -> dict[str, Any]:
-    """Returns the fields of `RunConfig` that the flags set for every run."""
+def _shared_fields(number: int | str) -> dict[str, Any]:
+    """Returns the fields of `RunConfig` that the flags set for every run of a table."""
     defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
-    fields = run_config.fields_from_flags()
-    return {name: value for name, value in fields.items() if name != "kd_until" and value != defaults[name]}
+    recipe = "imagenet" if printed.rows(number)[0].dataset == printed.IMAGENET else "cifar"
+    fields = run_config.fields_from_flags(flags.FLAGS.recipe or recipe)
+    of_rows = ("schedule", "kd_until")
+    return {name: value for name, value in fields.items() if name not in of_rows and value != defaults[name]}
 
 
-def _root(numbers: Sequence[int]) -> pathlib.Path:
+def _root(numbers: Sequence[int | str]) -> pathlib.Path:
     """Returns the folder of the data set below --workdir. Raises InputError if the data set is not the tables'."""
     args = flags.FLAGS
-    dataset = args.dataset_name or sources.path_of(args.dataset) or args.dataset
-    if 4 in numbers and dataset in sources.NAMES:
-        raise InputError(
-            "Table 4 is of ImageNet: give --dataset=npz:FILE --dataset_name=imagenet. Received: " + args.dataset
-        )
+    path = sources.path_of(args.dataset)
+    dataset = args.dataset_name or (os.path.abspath(path) if path is not None else args.dataset)
+    for row in (printed.rows(number)[0] for number in numbers):
+        if row.dataset == printed.IMAGENET and dataset in sources.NAMES:
+            raise InputError(
+                f"{row.title} is of ImageNet: give --dataset=tfds:imagenet2012, or --dataset=folder:DIR"
+                f" --dataset_name=imagenet2012. Received: {args.dataset}"
+            )
+    if dataset.startswith("tfds:"):
+        dataset = dataset.split(":")[1].replace("/", "-")  # without its version
     return pathlib.Path(args.workdir) / paper_runs.folder(pathlib.Path(dataset).stem, args.schedule_scale)
 
 
-def _plan(
-    numbers: Sequence[int], root: pathlib.Path, shared: Mapping[str, Any]
-) -> dict[int, list[paper_runs.Experiment]]:
-    """Returns the experiments of each table."""
+def _plan(number: int | str, root: pathlib.Path) -> list[paper_runs.Experiment]:
+    """Returns the experiments of a table."""
     args = flags.FLAGS
     variants = [paper_runs.Variant(kd_until=share) for share in args.kd_until]
     variants += [paper_runs.Variant(via=tuple(chain.split("+"))) for chain in args.via]
-    return {
-        number: paper_runs.plan(
-            paper_rows.choose(number, args.rows),
-            root=root,
-            seeds=range(args.seeds),
-            common=shared,
-            schedule_scale=args.schedule_scale,
-            variants=variants,
-        )
-        for number in numbers
-    }
+    return paper_runs.plan(
+        paper_rows.choose(number, args.rows),
+        root=root,
+        seeds=range(args.seeds),
+        common=_shared_fields(number),
+        schedule_scale=args.schedule_scale,
+        variants=variants,
+    )
 
 
 def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[str, Any]) -> list[Run]:
@@ -147,12 +159,15 @@ def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[
     """
     seeds = range(flags.FLAGS.seeds)
     config = RunConfig(**{"model": "wrn16-1", "schedule": "1-1", **shared})
-    find = sources.load_or_outline if flags.FLAGS.dry_run else sources.load
-    dataset = find(config.data)
+    if not flags.FLAGS.dry_run:
+        dataset: Dataset | None = sources.load(config.data)
+    else:
+        own = every[0].row.dataset if every[0].row.dataset == printed.IMAGENET else ""
+        dataset = sources.load_or_outline(dataclasses.replace(config.data, dataset_name=config.dataset_name or own))
     if dataset is None:
         runs = paper_runs.order(every, seeds, paper_runs.epochs)
         print(cost.describe_plan(every, runs, None))
-        print(f"without times, and in the order of epochs: there is no file {sources.path_of(config.dataset)}")
+        print(f"without times, and in the order of epochs: there is no {sources.path_of(config.dataset)}")
         return runs
     architectures = {
         name for one in every for seed in seeds for run in one.runs(seed) for name in paper_runs.networks(run)

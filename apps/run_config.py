@@ -29,11 +29,15 @@ def from_flags(**given: Any) -> RunConfig:
     return config
 
 
-def fields_from_flags() -> dict[str, Any]:
-    """Returns the fields of `RunConfig` that this command has flags for: as given, else as the recipe sets them."""
-    names = [name for name in RunConfig.__dataclass_fields__ if name in FLAGS]
-    recipe = RECIPES[FLAGS.recipe] if "recipe" in FLAGS else {}
-    return {name: recipe[name] if name in recipe and not FLAGS[name].present else FLAGS[name].value for name in names}
+def fields_from_flags(recipe: str = "") -> dict[str, Any]:
+    """Returns the fields of `RunConfig` that flags set: as given, else as the recipe sets them, else their defaults.
+
+    Args:
+        recipe: a key of `RECIPES`; "": that of --recipe.
+    """
+    fields = {name: FLAGS[name].value for name in RunConfig.__dataclass_fields__ if name in FLAGS}
+    of_recipe = RECIPES[recipe or (FLAGS.recipe if "recipe" in FLAGS else "cifar")]
+    return fields | {name: of_recipe[name] for name in of_recipe if name not in FLAGS or not FLAGS[name].present}
 
 
 def options_from_flags() -> dict[str, Any]:

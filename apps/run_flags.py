@@ -45,6 +45,7 @@ def define_run_flags() -> None:
         "seed", RunConfig.seed, "Seed of the initial weights, the order of the examples and the augmentation."
     )
     define_optimiser_flags()
+    define_recipe_flag()
     require_schedule()
     flags.DEFINE_enum(
         "strategy",
@@ -90,14 +91,17 @@ def require_schedule() -> None:
     )
 
 
-def define_optimiser_flags(recipe: str | None = "cifar") -> None:
-    """Defines the flags of SGD, and the recipe that sets those which are not given; `recipe` is its default."""
-    flags.DEFINE_enum(
-        "recipe",
-        recipe,
-        list(RECIPES),
-        f"Values of flags that are not given. cifar has the defaults; imagenet has {_describe_recipe('imagenet')}.",
-    )
+def define_recipe_flag(default: str | None = "cifar") -> None:
+    """Defines the recipe, which sets flags that are not given."""
+    imagenet = " ".join(f"--{field}={to_text(value)}" for field, value in RECIPES["imagenet"].items())
+    described = f"Values of flags that are not given. cifar has the defaults; imagenet has {imagenet}."
+    if default is None:
+        described += " Default: imagenet for table 4 and the figure, cifar for the other tables."
+    flags.DEFINE_enum("recipe", default, list(RECIPES), described)
+
+
+def define_optimiser_flags() -> None:
+    """Defines the flags of SGD."""
     flag_values.define_number(
         "batch_size", RunConfig.batch_size, "Number of images in one training step, over all replicas together."
     )
@@ -319,10 +323,6 @@ def define_teacher_flags() -> None:
         " with those in float32.",
     )
     define_cache_flags()
-
-
-def _describe_recipe(name: str) -> str:
-    return " ".join(f"--{field}={to_text(value)}" for field, value in RECIPES[name].items())
 
 
 def _describe_methods() -> str:

@@ -20,7 +20,12 @@ from zoo import InputError
 
 NAMES = ("cifar10", "cifar100", "digits")
 PATHS = ("npz", "folder")
-CLASSES = {"cifar10": 10, "cifar100": 100}  # of the data sets of 50,000 + 10,000 images of 32x32x3
+# Data set -> training examples, test examples, classes, and the usual height and width of its images.
+OUTLINES = {
+    "cifar10": (50_000, 10_000, 10, 32),
+    "cifar100": (50_000, 10_000, 100, 32),
+    "imagenet2012": (1_281_167, 50_000, 1000, 224),
+}
 
 
 def path_of(source: str) -> str | None:
@@ -95,28 +100,33 @@ def load_or_outline(source: str | DataConfig, name: str = "") -> Dataset | None:
         name: see `load`.
 
     Returns:
-        The data set; for CIFAR-10 and CIFAR-100 one of their sizes, whose images are all the same. None for an npz:FILE
-        that does not exist and whose name is not known.
+        The data set; for CIFAR-10, CIFAR-100 and ImageNet one of their sizes, whose images are all the same. None for a
+        file or folder that does not exist and whose name is not known.
 
     Raises:
         InputError: see `load`.
     """
     config = source if isinstance(source, DataConfig) else DataConfig(source, name)
+    check(config)
     path, name = path_of(config.dataset), config.dataset_name
-    if path is None and config.dataset in CLASSES and name in ("", config.dataset):
-        return _outline(config.dataset)
-    if path is not None and not os.path.exists(path):
-        return _outline(name) if name in CLASSES else None
-    return load(config)
+    if path is None:
+        name = config.dataset.removeprefix("tfds:").partition(":")[0]  # without its version
+    missing = path is not None and not os.path.exists(path)
+    if name in OUTLINES and (missing or path is None):
+        return _outline(name, config.image_size)
+    return None if missing else load(config)
 
 
-def _outline(name: str) -> Dataset:
-    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+def _outline(name: str, image_size: int) -> Dataset:
+    train, test, classes, usual = OUTLINES[name]
+    size = image_size or usual
+    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
 
     def split(count: int) -> Split:
         indices = np.arange(count)
         images = np.broadcast_to(image, (count, *image.shape[1:]))  # takes no memory
-        return Split(images, (indices % CLASSES[name]).astype(np.int32), indices)
+        return Split(images, (indices % classes).astype(np.int32), indices)
 
     mean, std = STATISTICS[name]
-    return Dataset(name, split(50_000), split(10_000), CLASSES[name], mean, std, augment="crop_flip", fingerprint="")
+    augment = "inception" if image_size else "crop_flip"
+    return Dataset(name, split(train), split(test), classes, mean, std, augment=augment, fingerprint="")

@@ -3,14 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from kdzoo.data.augmentation import AUGMENTATIONS
+from kdzoo.data.augmentation import count_views
 from kdzoo.experiments.grid import Run
 from kdzoo.experiments.paper_results import find_faults
 from kdzoo.experiments.paper_runs import Experiment, epochs, networks
 from kdzoo.reports import tables
 from kdzoo.runs import records
-
-VIEWS = AUGMENTATIONS["crop_flip"]  # of an image, if the augmentation is not known yet
+from kdzoo.runs.config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +35,16 @@ class MachineSpeed:
         """
         student, *teachers = networks(run)
         forward = epochs(run) * (3 * self.train_examples + self.test_examples)
-        count = VIEWS if run.config.augment == "auto" else run.config.num_views
-        views = _distinct(before + run.config.kd_epochs, count) - _distinct(before, count)
+        of = _count_views(run.config)
+        views = _distinct(before + run.config.kd_epochs, of) - _distinct(before, of)
         passes = views * self.train_examples + self.test_examples
         return forward * self.forward_seconds[student] + sum(passes * self.forward_seconds[name] for name in teachers)
+
+
+def _count_views(config: RunConfig) -> int:
+    """Number of an image's views; of auto, as data sets of such images resolve it."""
+    usual = "inception" if config.image_size else "crop_flip"
+    return count_views(usual if config.augment == "auto" else config.augment, config.views)
 
 
 def _distinct(epochs: int, views: int) -> float:

@@ -10,7 +10,6 @@ from kdzoo.reports import differences
 from kdzoo.reports.groups import Group, group_runs
 from kdzoo.runs import identity
 
-FULL = "60/200"  # Mode of a fully trained teacher
 COLUMNS = (
     *("table", "line", "student", "teacher", "mode", "method", "schedule_type", "variant", "schedule_scale"),
     *("published_teacher_error", "teacher_error", "published_error", "published_std"),
@@ -18,6 +17,8 @@ COLUMNS = (
     *("compared_with", "paired_n", "paired_difference", "paired_low", "paired_high", "runs"),
     *("seeds", "complete", "faults"),
 )
+# More columns of tables on ImageNet.
+IMAGENET_COLUMNS = ("parameters", "published_teacher_top5_error", "teacher_top5_error", "top5_error", "top5_std")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,18 +29,20 @@ class Found:
         group: the students that count: the largest group of finished runs that differ only in their seed, the first if
             two are as large. None if none is finished.
         teacher_error: test error of the first teacher in percent; None if it is not finished.
+        teacher_top5_error: its top-5 error; None if its record has none.
         complete: whether every run is finished and counts.
         faults: name of a finished run that does not count -> what is wrong with it.
     """
 
     group: Group | None
     teacher_error: float | None
+    teacher_top5_error: float | None
     complete: bool
     faults: Mapping[str, str]
 
 
 def results(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
-    """Returns the result of each experiment so far, a dict of `COLUMNS` each; errors and agreement in percent.
+    """Returns the result of each experiment so far, a dict of `columns` each; errors and agreement in percent.
 
     `seeds` holds those that count; for `complete` and `faults` see `Found`.
 
@@ -55,6 +58,11 @@ def results(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
     return [_result(one, found[id(one)], _reference(one, experiments), groups) for one in experiments]
 
 
+def columns(row: printed.Row) -> tuple[str, ...]:
+    """Returns the names of the results of the table that has this row."""
+    return COLUMNS + (IMAGENET_COLUMNS if row.dataset == printed.IMAGENET else ())
+
+
 def find(one: Experiment) -> Found:
     """Reads the records of an experiment's runs: see `Found`."""
     runs = (*one.teachers, *one.students.values())
@@ -68,7 +76,8 @@ def find(one: Experiment) -> Found:
             changed = identity.changes_but_seed(record, group.runs[0]) or ["what only one of their records holds"]
             faults[name] = f"not like the row's other runs: {'; '.join(changed)}"
     complete = not faults and all(record for record, _ in found.values())
-    return Found(group, teacher["test_error_last"] if teacher else None, complete, faults)
+    error, top5 = (teacher.get(key) if teacher else None for key in ("test_error_last", "test_top5_error_last"))
+    return Found(group, error, top5, complete, faults)
 
 
 def find_faults(experiments: Iterable[Experiment]) -> dict[str, str]:
@@ -87,6 +96,8 @@ def _result(
     result |= {"published_teacher_error": row.teacher_error, "published_error": row.student_error}
     result |= {"published_std": row.student_std, "runs": " ".join(run.name for run in one.students.values())}
     result |= {"teacher_error": found.teacher_error, "seeds": (), "complete": found.complete}
+    if row.dataset == printed.IMAGENET:
+        result |= _on_imagenet(row, found)
     result["faults"] = tuple(f"{name}: {fault}" for name, fault in found.faults.items())
     if not group:
         return result
@@ -99,11 +110,24 @@ def _result(
     return result | _paired(group, reference, groups)
 
 
+def _on_imagenet(row: printed.Row, found: Found) -> dict[str, Any]:
+    """Returns the results of `IMAGENET_COLUMNS`."""
+    top5 = found.group.spread("test_top5_error_last") if found.group else None
+    return {
+        "parameters": row.parameters,
+        "published_teacher_top5_error": row.teacher_top5_error,
+        "teacher_top5_error": found.teacher_top5_error,
+        "top5_error": top5.mean if top5 else None,
+        "top5_std": top5.std if top5 else None,
+    }
+
+
 def _is_printed(one: Experiment, group: Group) -> bool:
     """Whether these students are the ones that the paper's row describes, on all of its data."""
     row, dataset = one.row, group.runs[0]["dataset"]
     examples = tuple(dataset.get(f"{split}_examples") for split in ("train", "test"))
-    ours = (group.dataset, examples, group.settings["schedule"], group.method, str(one.variant))
+    name = group.dataset.removeprefix("tfds:").partition(":")[0]  # without a version
+    ours = (name, examples, group.settings["schedule"], group.method, str(one.variant))
     return ours == (row.dataset, printed.EXAMPLES[row.dataset], row.student_schedule, row.method, "")
 
 
@@ -136,6 +160,7 @@ def _reference(one: Experiment, experiments: Sequence[Experiment]) -> Experiment
         return None
     if str(one.variant):
         return find(teacher=one.row.teacher, mode=one.row.mode, method=one.row.method)
-    if one.row.mode != FULL:
-        return find(teacher=one.row.teacher, mode=FULL, method=one.row.method)
+    full = printed.FULL[one.row.dataset]
+    if one.row.mode != full:
+        return find(teacher=one.row.teacher, mode=full, method=one.row.method)
     return find(teacher=None)

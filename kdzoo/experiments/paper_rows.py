@@ -8,16 +8,16 @@ from kdzoo.runs import names
 from zoo import InputError
 
 _RULE = (
-    "rows must be lines of the table, 0 being its students from scratch, or TEACHER:k/N for one that it lacks, for"
-    " example 0,3-5,wrn16-2:20/65"
+    "rows must be lines of the table, 0 being its students from scratch, or TEACHER:k/N (on ImageNet TEACHER:N) for one"
+    " that it lacks, for example 0,3-5,wrn16-2:20/65"
 )
 
 
-def choose(table: int, lines: str = "") -> list[printed.Row]:
+def choose(table: int | str, lines: str = "") -> list[printed.Row]:
     """Returns rows of a table.
 
     Args:
-        table: number of the table, 1 to 10.
+        table: number of the table, 1 to 10, or `printed.FIGURE1`.
         lines: lines, ranges and TEACHER:k/N, separated by commas; line 0 is each student of the others from
             scratch, "" stands for all lines.
 
@@ -34,7 +34,7 @@ def choose(table: int, lines: str = "") -> list[printed.Row]:
         if bounds:
             numbers = range(int(bounds[1]), int(bounds[2] or bounds[1]) + 1)
             if not numbers or not set(numbers) <= of_table:
-                there = f"table {table} has lines {min(of_table)} to {max(of_table)}"
+                there = f"{every[0].title.lower()} has lines {min(of_table)} to {max(of_table)}"
                 raise InputError(f"{_RULE}; {there}. Received: {part}")
             chosen += [row for row in every if row.line in numbers]
         else:
@@ -43,7 +43,7 @@ def choose(table: int, lines: str = "") -> list[printed.Row]:
     return [row for row in dict.fromkeys(chosen) if row.line or not students or row.student in students]
 
 
-def scratch(table: int) -> list[printed.Row]:
+def scratch(table: int | str) -> list[printed.Row]:
     """Returns the table's students trained on labels alone as line 0, with the errors that the paper prints anywhere.
 
     Without students that have such a row in the table.
@@ -64,10 +64,11 @@ def _scratch(like: printed.Row) -> printed.Row:
         like,
         line=0,
         teacher=None,
-        mode="60/200",
+        mode=printed.FULL[like.dataset],
         method="none",
         parameters=None,
         teacher_error=None,
+        teacher_top5_error=None,
         student_error=error,
         student_std=std,
         notes=notes,
@@ -83,15 +84,16 @@ def _published_scratch(student: str, schedule_type: str) -> tuple[float | None, 
         if row.student == student and not row.teacher:
             return row.student_error, row.student_std, f"published in table {row.table}"
     for row in reversed(rows):
-        if (row.teacher, row.mode) == (student, "60/200"):
+        if (row.teacher, row.mode) == (student, printed.FULL[row.dataset]):
             return row.teacher_error, None, f"published as a teacher in table {row.table}"
     return None, None, "the paper prints no error of it"
 
 
-def _unpublished(table: int, text: str) -> printed.Row:
-    """Returns the row of a teacher, TEACHER:k/N, that the table lacks."""
+def _unpublished(table: int | str, text: str) -> printed.Row:
+    """Returns the row of a teacher, TEACHER:k/N or on ImageNet TEACHER:N, that the table lacks."""
     teacher, _, mode = text.partition(":")
-    if not re.fullmatch(r"\d+/\d+", mode):
+    on_imagenet = printed.rows(table)[0].dataset == printed.IMAGENET
+    if not re.fullmatch(r"(\d+/)?\d+" if on_imagenet else r"\d+/\d+", mode):
         raise InputError(f"{_RULE}. Received: {text}")
     like = next((row for row in printed.rows(table) if row.student and row.teacher), None)
     try:
@@ -99,7 +101,7 @@ def _unpublished(table: int, text: str) -> printed.Row:
     except InputError as error:
         raise InputError(f"{_RULE}. Received: {text}: {error}") from None
     if like is None:
-        raise InputError(f"{_RULE}; table {table} has no students. Received: {text}")
+        raise InputError(f"{_RULE}; {printed.rows(table)[0].title.lower()} has no students. Received: {text}")
     return dataclasses.replace(
         like,
         line=-1,
@@ -107,6 +109,7 @@ def _unpublished(table: int, text: str) -> printed.Row:
         mode=mode,
         parameters=None,
         teacher_error=None,
+        teacher_top5_error=None,
         student_error=None,
         student_std=None,
         notes="not in the paper",

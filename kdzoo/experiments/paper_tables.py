@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdzoo import files
-from kdzoo.experiments.paper_results import COLUMNS, results
+from kdzoo.experiments.paper_results import columns, results
 from kdzoo.experiments.paper_runs import Experiment
+from kdzoo.paper import printed
 from kdzoo.reports import tables
 
 BOLD = "printed bold"  # a note on the print, not on the numbers
-_HEAD = (
-    *("line", "student", "teacher", "mode", "method", "teacher: published", "ours"),
-    *("student: published", "ours", "n", "ours - published", "difference to", "paired, 95 %"),
+_WORDS = ("line", "student", "teacher", "mode", "method")
+_DIFFERENCES = ("n", "ours - published", "difference to", "paired, 95 %")
+_HEAD = (*_WORDS, "teacher: published", "ours", "student: published", "ours", *_DIFFERENCES)
+_IMAGENET_HEAD = (
+    *(*_WORDS, "parameters (M)", "teacher: published", "ours", "top-5: published", "ours"),
+    *("student: published", "ours", "top-5: ours", *_DIFFERENCES),
 )
 
 
@@ -27,13 +31,13 @@ def write(experiments: Sequence[Experiment], directory: pathlib.Path, *, name: s
 
 def _title(experiments: Sequence[Experiment]) -> str:
     scale = experiments[0].schedule_scale
-    return f"Table {experiments[0].row.table}" + (f", schedules scaled by {scale}" if scale else "")
+    return experiments[0].row.title + (f", schedules scaled by {scale}" if scale else "")
 
 
 def to_csv(experiments: Sequence[Experiment]) -> str:
     """Returns `results` as CSV in full precision; seeds are separated by spaces, faults by " | "."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns(experiments[0].row), lineterminator="\n")
     writer.writeheader()
     for result in results(experiments):
         seeds, faults = " ".join(map(str, result["seeds"])), " | ".join(result["faults"])
@@ -44,7 +48,8 @@ def to_csv(experiments: Sequence[Experiment]) -> str:
 def markdown(experiments: Sequence[Experiment]) -> str:
     """Returns a table with a row for each experiment, and notes on the rows."""
     found = results(experiments)
-    table = [_HEAD, *map(_cells, found)]
+    on_imagenet = experiments[0].row.dataset == printed.IMAGENET
+    table = [_IMAGENET_HEAD if on_imagenet else _HEAD, *(_cells(result, on_imagenet) for result in found)]
     notes = ["Test errors in percent at the last epoch, mean ± sample standard deviation over n seeds."]
     if scale := experiments[0].schedule_scale:
         notes.append(
@@ -55,7 +60,7 @@ def markdown(experiments: Sequence[Experiment]) -> str:
     notes += dict.fromkeys(f"{_name(one, experiments)}: {one.row.notes}." for one in with_notes)
     for one, result in zip(experiments, found, strict=True):
         notes += _describe_missing(one, result, ", ".join(filter(None, (_name(one, experiments), f"{one.variant}"))))
-    return f"{tables.markdown(table, words=5)}\n\n" + "\n".join(f"- {note}" for note in notes)
+    return f"{tables.markdown(table, words=len(_WORDS))}\n\n" + "\n".join(f"- {note}" for note in notes)
 
 
 def _name(one: Experiment, experiments: Sequence[Experiment]) -> str:
@@ -73,17 +78,22 @@ def _describe_missing(one: Experiment, result: Mapping[str, Any], name: str) -> 
     return notes + [f"{name}: does not count: {fault}" for fault in result["faults"]]
 
 
-def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(result: Mapping[str, Any], on_imagenet: bool) -> tuple[str, ...]:
+    """Returns the cells below `_HEAD`, or below `_IMAGENET_HEAD`."""
+    top5 = (result["published_teacher_top5_error"], result["teacher_top5_error"]) if on_imagenet else ()
     return (
         result["line"],
         result["student"] or "-",
         result["teacher"] or "-",
         result["mode"],
         ", ".join(filter(None, (result["method"], result["variant"]))),
+        *([result["parameters"] or "-"] if on_imagenet else []),
         _number(result["published_teacher_error"]),
         _number(result["teacher_error"]),
+        *map(_number, top5),
         _spread(result["published_error"], result["published_std"]),
         _spread(result["error"], result["std"]),
+        *([_spread(result["top5_error"], result["top5_std"])] if on_imagenet else []),
         f"{result['n']}",
         _signed(result["difference"]),
         result["compared_with"] or "-",

@@ -8,6 +8,7 @@ import numpy as np
 
 from kdzoo.data import sampling
 from kdzoo.data.dataset import Dataset
+from kdzoo.experiments import machine_share
 from kdzoo.experiments.cost import MachineSpeed
 from kdzoo.runs import names
 from kdzoo.runs.config import RunConfig
@@ -15,6 +16,7 @@ from kdzoo.training import precision
 
 SECONDS = 3.0  # of each measurement, without compilation
 SMALL_BATCH = 32  # of the biggest networks, which take seconds for a batch of 128
+CPU_PIXELS = 2**18  # of a batch: more make a processor no faster, only slower to measure
 
 
 def measure(architectures: Iterable[str], config: RunConfig, dataset: Dataset) -> MachineSpeed:
@@ -28,12 +30,14 @@ def measure(architectures: Iterable[str], config: RunConfig, dataset: Dataset) -
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
     work = {name: multiplications(name, dataset) for name in sorted(set(architectures))}
+    height, width, _ = dataset.image_shape
+    most = config.batch_size if machine_share.gpus() else min(config.batch_size, CPU_PIXELS // (height * width) or 1)
     seconds: dict[str, float] = {}
     for family in {names.parse(name).family for name in work}:
         of_family = sorted((name for name in work if names.parse(name).family == family), key=work.__getitem__)
         measured = {}
         for name in dict.fromkeys((of_family[0], of_family[-1])):
-            batch = config.batch_size if name == of_family[0] else min(config.batch_size, SMALL_BATCH)
+            batch = most if name == of_family[0] else min(most, SMALL_BATCH)
             one = dataclasses.replace(config, model=name, batch_size=batch)
             if one.dtype_policy == "auto":
                 one = dataclasses.replace(one, dtype_policy=precision.choose(one, dataset))
@@ -41,7 +45,9 @@ def measure(architectures: Iterable[str], config: RunConfig, dataset: Dataset) -
         known = [math.log(work[name]) for name in measured], [math.log(value) for value in measured.values()]
         seconds |= {name: math.exp(np.interp(math.log(work[name]), *known)) for name in of_family}
     train, _ = sampling.split_train(
-        dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
+        dataclasses.replace(dataset.train, images=np.zeros((len(dataset.train), 0), np.uint8)),  # only their number
+        train_examples=config.train_examples,
+        val_examples=config.val_examples,
     )
     return MachineSpeed(seconds, len(train), len(dataset.test))
 

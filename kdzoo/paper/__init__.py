@@ -1,6 +1,6 @@
 """The printed tables of "On the Efficacy of Knowledge Distillation" (Cho & Hariharan, ICCV 2019), as data.
 
-In: the number of a table of the supplement (arXiv:1910.01348), 1 to 10.
+In: the number of a table of the supplement (arXiv:1910.01348), 1 to 10, or its Figure 1.
 Out: its rows as printed, and the flags of the runs that repeat them.
 """
 

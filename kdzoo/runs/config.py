@@ -23,6 +23,7 @@ METHODS = {
 RECIPES: dict[str, dict[str, Any]] = {
     "cifar": {},
     "imagenet": {
+        "image_size": 224,
         "schedule": "30-90",
         "batch_size": 256,
         "lr": 0.1,

@@ -8,6 +8,7 @@ import pytest
 
 from kdzoo.data import augmentation, sampling, sources, tfds
 from kdzoo.data.batches import Batches
+from kdzoo.data.config import DataConfig
 from zoo import InputError
 
 INDICES = np.arange(50_000)
@@ -230,6 +231,16 @@ def test_cifar10_through_tfds():
     channels = cifar10.train.images.reshape(-1, 3) / 255.0
     np.testing.assert_allclose(channels.mean(0), cifar10.mean, atol=1e-3)
     np.testing.assert_allclose(channels.std(0), cifar10.std, atol=5e-3)
+
+
+def test_the_outline_of_imagenet_takes_no_memory():
+    for source in ("tfds:imagenet2012", "tfds:imagenet2012:5.1.0"):
+        outline = sources.load_or_outline(DataConfig(source, image_size=192))
+        assert (outline.name, outline.image_shape) == ("imagenet2012", (192, 192, 3))
+        assert (len(outline.train), len(outline.test), outline.num_classes) == (1_281_167, 50_000, 1000)
+        assert outline.train.images.strides[0] == 0
+    assert sources.load_or_outline(DataConfig("folder:none", "imagenet2012")).image_shape == (224, 224, 3)
+    assert sources.load_or_outline(DataConfig("folder:none")) is None
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

@@ -19,7 +19,7 @@ from synthetic_records import make_record
 FULL = {"train_examples": 50_000, "val_examples": 0, "test_examples": 10_000}
 
 
-def plan(root: pathlib.Path, rows: str = "2", table: int = 7, **options: Any) -> list[Experiment]:
+def plan(root: pathlib.Path, rows: str = "2", table: int | str = 7, **options: Any) -> list[Experiment]:
     options = {"seeds": (0, 1, 2), "common": {}, **options}
     return paper_runs.plan(paper_rows.choose(table, rows), root=root, **options)
 
@@ -169,14 +169,71 @@ def test_no_difference_to_a_row_of_other_data_schedules_or_methods(tmp_path, dat
     assert "|                - |" in paper_tables.markdown(planned)
 
 
-@pytest.mark.parametrize("table", [table for table in printed.TABLES if table != printed.IMAGENET_TABLE])
+@pytest.mark.parametrize("table", [*(table for table in printed.TABLES if table != 4), printed.FIGURE1])
 def test_every_row_with_a_fully_trained_teacher_is_compared_with_its_student_from_scratch(table, tmp_path):
     planned = plan(tmp_path, "", table, seeds=(0,))
     finish_all(planned)
     found = paper_results.results(planned)
-    full = [row for row in found if row["student"] and row["teacher"] and row["mode"] == "60/200"]
+    full = [row for row in found if row["student"] and row["teacher"] and row["mode"] in ("60/200", "90")]
     assert full
     assert {(row["compared_with"], row["paired_n"]) for row in full} == {("scratch", 1)}
+
+
+def finish_on_imagenet(run: Run, *, error: float, top5: float) -> None:
+    """Writes a record of ImageNet with a top-5 error."""
+    finish(run, error=error, dataset={"num_classes": 1000, "name": "imagenet2012", **IMAGENET})
+    record = records.read(run.workdir)
+    history = [{**row, "test_top5_error": top5} for row in record["history"]]
+    records.write(run.workdir, record | {"history": history, **consistency.summarise(history)})
+
+
+IMAGENET = {"train_examples": 1_281_167, "test_examples": 50_000}
+ON_IMAGENET = {"dataset": "npz:none.npz", "dataset_name": "imagenet2012"}
+
+
+def test_table_4_has_the_top5_errors_and_the_parameters_as_printed(tmp_path):
+    planned = plan(tmp_path, "1,5", 4, common=ON_IMAGENET)
+    finish_on_imagenet(planned[0].teachers[0], error=30.0, top5=11.0)
+    one, other = csv.DictReader(io.StringIO(paper_tables.to_csv(planned)))
+    assert (one["parameters"], one["published_teacher_top5_error"], one["teacher_top5_error"]) == (
+        "11.69",
+        "10.92",
+        "11.0",
+    )
+    assert (other["parameters"], other["published_teacher_top5_error"], other["teacher_top5_error"]) == (
+        "25.56",
+        "8.75",
+        "",
+    )
+    head, _, *lines = paper_tables.markdown(planned).splitlines()[:4]
+    cells = [[cell.strip() for cell in line.split("|")] for line in (head, *lines)]
+    assert cells[0][6:11] == ["parameters (M)", "teacher: published", "ours", "top-5: published", "ours"]
+    assert [row[3:11] for row in cells[1:]] == [
+        ["resnet18", "90", "none", "11.69", "30.24", "30.00", "10.92", "11.00"],
+        ["resnet50", "35", "none", "25.56", "27.01", "-", "8.75", "-"],
+    ]
+    paper_tables.write(planned, tmp_path, name=printed.stem(4))
+    assert (tmp_path / "table4.md").read_text().startswith("# Table 4\n")
+
+
+def test_figure_1_compares_the_students_of_early_stopped_and_full_teachers(tmp_path):
+    planned = plan(tmp_path, "1,3,6", printed.FIGURE1, seeds=(0, 1), common=ON_IMAGENET)
+    for one, error in zip(planned, (30.0, 31.0, 29.0), strict=True):
+        for seed, run in one.students.items():
+            finish_on_imagenet(run, error=error + seed, top5=error / 3 + seed)
+    scratch, full, stopped = csv.DictReader(io.StringIO(paper_tables.to_csv(planned)))
+    assert {row["table"] for row in (scratch, full, stopped)} == {"figure1"}
+    assert float(scratch["difference"]) == pytest.approx(30.5 - 30.24)
+    assert (scratch["top5_error"], full["compared_with"], stopped["compared_with"]) == (
+        "10.5",
+        "scratch",
+        "resnet34 90",
+    )
+    assert (full["paired_difference"], stopped["paired_difference"]) == ("1.0", "-2.0")
+    head, *_ = paper_tables.markdown(planned).splitlines()
+    assert "top-5: ours" in head
+    paper_tables.write(planned, tmp_path, name=printed.stem(printed.FIGURE1))
+    assert (tmp_path / "figure1.md").read_text().startswith("# Figure 1\n")
 
 
 def test_the_committed_table_is_that_of_its_records():

@@ -16,7 +16,7 @@ from zoo import InputError
 WORKDIR = pathlib.Path("runs/x")
 
 
-def plan(table: int, rows: str, **options) -> list[paper_runs.Experiment]:
+def plan(table: int | str, rows: str, **options) -> list[paper_runs.Experiment]:
     options = {"root": WORKDIR, "seeds": (0, 1), "common": {"dataset": "digits"}, **options}
     return paper_runs.plan(paper_rows.choose(table, rows), **options)
 
@@ -70,6 +70,30 @@ def test_impossible_rows_are_refused(rows):
 def test_a_row_without_student_takes_no_others():
     with pytest.raises(InputError, match="no students"):
         paper_rows.choose(4, "resnet18:30/90")
+
+
+def test_a_row_on_imagenet_may_have_a_teacher_of_other_epochs():
+    (row,) = paper_rows.choose(printed.FIGURE1, "resnet101:30")
+    assert (row.student, row.teacher_schedule, row.teacher_error, row.teacher_top5_error) == (
+        "resnet18",
+        "30",
+        None,
+        None,
+    )
+    with pytest.raises(InputError, match=r"figure 1 has lines 1 to 8\. Received: 0"):
+        paper_rows.choose(printed.FIGURE1, "0")
+    with pytest.raises(InputError, match="rows must be lines"):
+        paper_rows.choose(7, "wrn16-2:65")
+
+
+def test_the_figure_shares_its_teachers_with_table_4():
+    common = {"recipe": "imagenet"}
+    of_table, of_figure = plan(4, "", common=common, seeds=(0,)), plan(printed.FIGURE1, "", common=common, seeds=(0,))
+    teachers = {run.name: run.config for one in of_table for run in one.teachers}
+    assert {run.name: run.config for one in of_figure for run in one.teachers} == teachers
+    assert of_figure[0].students[0].config == teachers["resnet18_90_seed0"]
+    assert {config.batch_size for config in teachers.values()} == {256}
+    assert names(of_figure[5].students.values()) == ["resnet18_90_kd_resnet34_50_seed0_seed0"]
 
 
 def test_a_row_needs_its_teacher_and_its_students():
@@ -132,8 +156,23 @@ def test_the_estimate_counts_each_view_of_a_teacher_once():
     assert seconds[runs[2].name] == pytest.approx(200 * 3100 * 1e-3 + (33.3455 * 1000 + 100) * 4e-3, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("common", "distinct"),
+    [
+        ({"augment": "none"}, 1),
+        ({"image_size": 224}, 7.99),  # of 8 views after 50 epochs
+        ({"image_size": 224, "views": 0}, 50),
+    ],
+)
+def test_the_estimate_counts_the_views_of_the_augmentation(common, distinct):
+    (taught,) = plan(7, "wrn16-2:20/65", common=common, schedule_scale="0.25", seeds=(0,))
+    machine = cost.MachineSpeed({"wrn16-1": 0, "wrn16-2": 1}, train_examples=1000, test_examples=100)
+    assert machine.seconds(taught.students[0]) == pytest.approx(1000 * distinct + 100, rel=1e-3)
+
+
 def test_every_table_can_be_planned():
-    every = [one for table in printed.TABLES if table != 4 for one in plan(table, "", seeds=range(5), common={})]
+    tables = (*printed.TABLES, printed.FIGURE1)
+    every = [one for table in tables for one in plan(table, "", seeds=range(5), common={})]
     runs = paper_runs.order(every, range(5), paper_runs.epochs)
     assert len(runs) == len({run.name for run in runs})
     done = set()

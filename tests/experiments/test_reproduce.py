@@ -81,6 +81,49 @@ def kill_all(process) -> None:
 
 
 @pytest.mark.parametrize(
+    ("args", "lines"),
+    [
+        (["--table=4", "--seeds=1"], ["resnet152_90_seed0", "7 of 7 runs are missing: 480 epochs"]),
+        (
+            ["--figure=1", "--rows=1,8", "--seeds=2", "--kd_until=1,0.5"],
+            ["resnet18_90_kd_resnet152_35_seed0_kd_until0.5_seed1", "7 of 7 runs are missing: 575 epochs"],
+        ),
+    ],
+)
+def test_imagenet_is_planned_without_its_data(args, lines, tmp_path):
+    done = run_python("-c", PLAN, *args, "--dataset=tfds:imagenet2012", f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert all(line in done.stdout for line in lines)
+    config, sizes = done.stdout.splitlines()[-2:]
+    assert config == "256 0.1 0.1 0.9 False 0.0001 224"
+    assert sizes == f"{tmp_path}/imagenet2012 1281167 50000 1000 (224, 224, 3)"
+    assert not list(tmp_path.iterdir())
+
+
+# The plan without its measurement, which takes a minute.
+PLAN = """
+import sys
+from absl import flags
+from apps import reproduce
+from kdzoo.experiments import cost, paper_runs
+from kdzoo.paper import printed
+from kdzoo.data import sources
+from kdzoo.runs.config import RunConfig
+flags.FLAGS(sys.argv)
+number = (flags.FLAGS.table or [printed.FIGURE1])[0]
+root, shared = reproduce._root([number]), reproduce._shared_fields(number)
+every = reproduce._plan(number, root)
+runs = paper_runs.order(every, range(flags.FLAGS.seeds), paper_runs.epochs)
+print(cost.describe_plan(every, runs, None))
+config = runs[0].config
+names = ("batch_size", "lr", "lr_decay", "momentum", "nesterov", "weight_decay", "image_size")
+print(*(getattr(config, name) for name in names))
+outline = sources.load_or_outline(config.data)
+print(root, len(outline.train), len(outline.test), outline.num_classes, outline.image_shape)
+"""
+
+
+@pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--table=11"], "Received: 11"),
@@ -90,7 +133,11 @@ def kill_all(process) -> None:
         (["--table=7", "--rows=1", "--kd_until=0"], "kd_until must be"),
         (["--table=7", "--rows=1", "--schedule_scale=2"], "A schedule must be"),
         (["--table=7", "--rows=1", "--via=vgg16"], "A model must be named"),
-        (["--table=4"], "Table 4 is of ImageNet"),
+        (["--table=4"], "Table 4 is of ImageNet: give --dataset=tfds:imagenet2012"),
+        (["--figure=1", "--dataset=digits"], "Figure 1 is of ImageNet"),
+        (["--figure=2"], "Received: 2"),
+        (["--figure=1", "--table=4"], "Exactly one of (table, figure)"),
+        ([], "Exactly one of (table, figure)"),
         (["--table=7", "--dataset=mnist", "--dry_run"], "dataset must be one of"),
         (["--table=7", "--dataset=npz:none.npz"], "Received: no file none.npz"),
     ],

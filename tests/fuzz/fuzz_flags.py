@@ -109,13 +109,13 @@ def _settings(*names: str) -> dict[str, Check]:
 CHECKPOINT = {"checkpoint_minutes": _real(lambda x: x > 0)}
 DATA = _settings("dataset", "dataset_name", "augment", "train_examples", "val_examples", "dtype_policy")
 OPTIMISER = _settings("batch_size", "lr", "lr_decay", "momentum", "nesterov", "weight_decay")
-OPTIMISER["recipe"] = _one_of(*formats.RECIPES)
+RECIPE = {"recipe": _one_of(*formats.RECIPES)}
 CACHE: dict[str, Check] = {"teacher_cache": str, "cache_gb": _real(lambda x: x > 0)}
 TERMS = _settings("temperature", "at_mode")
 TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "teacher_dtype") | CACHE
 TEACHERS |= {"teacher_deadline": _real(lambda x: x > 0)}
 WEIGHTS = ("ce_weight", "kd_weight", "at_weight")
-RUN = DATA | OPTIMISER | CHECKPOINT | _settings("seed", "strategy", "fused_steps")
+RUN = DATA | OPTIMISER | RECIPE | CHECKPOINT | _settings("seed", "strategy", "fused_steps")
 RUN |= {"schedule": str, "workdir": _directory, "restart": as_bool, "progress": _one_of("auto", "bar", "lines", "json")}
 MANY = CHECKPOINT | CACHE | {"jobs": _count(lambda n: n >= 1), "budget_minutes": _real(lambda x: x >= 0)}
 MANY |= {"dry_run": as_bool}
@@ -129,15 +129,18 @@ FLAGS: dict[str, dict[str, Check]] = {
     "evaluate": {"model": str, "dataset": str, "examples": _count(lambda n: True)},
     "demo": {"workdir": _directory, "restart": as_bool},
     "precompute": DATA
+    | RECIPE
     | TEACHERS
     | {"teacher": _list, "schedule": str, "seeds": _numbers(SETTINGS["seed"]), "attention": as_bool},
     "sweep": MANY | {"grid": str},
     "reproduce": DATA
     | OPTIMISER
+    | RECIPE
     | TERMS
     | MANY
     | {
         "table": _numbers(_whole(lambda n: 1 <= n <= 10)),
+        "figure": _numbers(_whole(lambda n: n == 1)),
         "rows": str,
         "seeds": _count(lambda n: 1 <= n <= 1000),
         "schedule_scale": str,
@@ -147,6 +150,7 @@ FLAGS: dict[str, dict[str, Check]] = {
     },
     "tune": DATA
     | OPTIMISER
+    | RECIPE
     | CHECKPOINT
     | TEACHERS
     | {
@@ -190,7 +194,6 @@ REQUIRED = {
     "evaluate": {"model"},
     "precompute": {"teacher"},
     "sweep": {"grid"},
-    "reproduce": {"table"},
     "tune": {"student", "teachers", "workdir"},
     "publish": {"run"},
     "compare": {"runs", "out"},

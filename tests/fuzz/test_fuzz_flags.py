@@ -46,6 +46,7 @@ LINES = [
     f"reproduce --table=7 --rows=0,3-5,wrn16-2:20/65 --seeds=2 --schedule_scale=0.25 --kd_until=1,0.5"
     f" --via=wrn16-2+wrn16-3 --workdir=paper --dataset=cifar10 --augment=crop {OPTIMISER} {TERMS} {MANY}",
     "reproduce --table=2,10 --seeds=1",
+    "reproduce --figure=1 --rows=1,3-5,resnet34:30 --seeds=1 --dataset=npz:imagenet.npz --recipe=imagenet",
     f"tune --student=wrn16-1 --schedule=10-35 --teachers=none,wrn16-2,{RUN} --teacher_schedules=5-16,10-35"
     f" --methods=kd,at --temperatures=1,4 --kd_weights=0.5,0.9 --kd_until=0.5,1 --search=random --max_trials=5"
     f" --budget_minutes=10 --workers=2 --workdir=tune --seed=1 {DATA} {OPTIMISER} {TEACHER} {CACHE}",

@@ -17,7 +17,8 @@ from synthetic_records import make_record
 from test_zoo import PARAMETERS  # of every network, as built
 from zoo import InputError
 
-ROWS = [row for table in printed_module.TABLES for row in printed_module.rows(table)]
+EVERY = (*printed_module.TABLES, printed_module.FIGURE1)
+ROWS = [row for table in EVERY for row in printed_module.rows(table)]
 # (table, architecture) -> printed parameters that differ from the network's; table 9 prints the right number.
 MISPRINTS = {(8, "wrn28-8"): "23.25"}
 ONE_EPOCH = "0.005"  # share of 200 epochs; a shorter schedule has one too
@@ -49,6 +50,8 @@ def test_no_row_is_missing():
         (3, 4, "wrn16-1 from wrn100-1 20/65 kd cosine", None, None, 8.191, 0.104),
         (4, 1, "resnet18 90", "11.69", 30.24, None, None),
         (4, 7, "resnet152 35", "60.19", 23.58, None, None),
+        ("figure1", 1, "resnet18 from scratch", None, None, 30.24, None),
+        ("figure1", 8, "resnet18 from resnet152 35 kd", "60.19", 23.58, None, None),
         (5, 1, "wrn16-1 from scratch", None, None, 8.751, 0.129),
         (5, 12, "wrn16-1 from wrn250-1 15/50 kd", "3.97", 6.893, 8.263, 0.234),
         (6, 1, "dn40-12 from scratch", None, None, 7.268, 0.148),
@@ -70,6 +73,19 @@ def test_rows(table, line, label, parameters, teacher_error, student_error, stud
     assert (row.teacher_error, row.student_error, row.student_std) == (teacher_error, student_error, student_std)
 
 
+def test_the_top5_errors_are_those_of_table_4():
+    of_table = {
+        row.label: (row.parameters, row.teacher_error, row.teacher_top5_error) for row in printed_module.rows(4)
+    }
+    assert [top5 for _, _, top5 in of_table.values()] == [10.92, 8.58, 9.10, 7.13, 8.75, 6.03, 7.03]
+    scratch, *taught = printed_module.rows(printed_module.FIGURE1)
+    assert scratch.student_error == of_table["resnet18 90"][1]
+    found = {f"{row.teacher} {row.mode}": (row.parameters, row.teacher_error, row.teacher_top5_error) for row in taught}
+    assert found == of_table
+    assert {row.student_schedule for row in (scratch, *taught)} == {"90"}
+    assert (scratch.title, printed_module.rows(4)[0].title) == ("Figure 1", "Table 4")
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.table}.{row.line}")
 def test_a_row_is_valid(row):
     for schedule in filter(None, (row.teacher_schedule, row.student_schedule)):
@@ -78,7 +94,8 @@ def test_a_row_is_valid(row):
     assert (row.method == "none") == (not row.student or not row.teacher)
     for error in (row.teacher_error, row.student_error):
         assert error is None or 3 < error < 31
-    assert (row.student_std is None) == (row.student_error is None)
+    assert (row.student_std is None) == (row.student_error is None) or row.table == printed_module.FIGURE1
+    assert (row.teacher_top5_error is None) == (row.teacher_error is None or row.dataset == "cifar10")
     assert row.student_std is None or 0 < row.student_std < 0.5
     if row.parameters:
         matches = printed_module.parameters_match(row.parameters, PARAMETERS[row.teacher])
@@ -94,7 +111,7 @@ def test_a_teacher_has_the_same_error_in_all_tables():
     assert {teacher: errors for teacher, errors in printed.items() if len(errors) > 1} == {}
 
 
-@pytest.mark.parametrize("table", printed_module.TABLES)
+@pytest.mark.parametrize("table", EVERY)
 @pytest.mark.parametrize("scale", ["", "0.25"])
 def test_a_table_is_a_grid(table, scale):
     runs = {run.name: run for run in expand(grid(printed_module.rows(table), scale=scale))}
@@ -126,7 +143,7 @@ def test_parameters_match(printed, count, matches):
     assert printed_module.parameters_match(printed, count) == matches
 
 
-@pytest.mark.parametrize("table", [0, 11])
+@pytest.mark.parametrize("table", [0, 11, "figure2"])
 def test_unknown_tables_are_refused(table):
     with pytest.raises(InputError, match=f"1 to 10, for example 7. Received: {table}$"):
         printed_module.rows(table)
@@ -153,10 +170,13 @@ def size(row: printed_module.Row) -> int:
 def noise(tmp_path_factory) -> dict[str, str]:
     """Maps each data set of the paper to one with as many classes: one training image of noise of each."""
     folder, rng = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
-    for name, size, classes in (("cifar10", 32, 10), ("imagenet", 64, 1000)):  # from 64 a ResNet has ImageNet's stem
+    for name, size, classes in (
+        ("cifar10", 32, 10),
+        ("imagenet2012", 64, 1000),
+    ):  # from 64 a ResNet has ImageNet's stem
         images, labels = rng.integers(0, 256, (classes, size, size, 3), np.uint8), np.arange(classes)
         np.savez(folder / name, x_train=images, y_train=labels, x_test=images[:2], y_test=labels[:2])
-    return {name: f"npz:{folder / name}.npz" for name in ("cifar10", "imagenet")}
+    return {name: f"npz:{folder / name}.npz" for name in ("cifar10", "imagenet2012")}
 
 
 def write_untrained(run: Run) -> None:
