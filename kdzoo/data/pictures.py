@@ -17,7 +17,7 @@ from kdzoo.data.source import Source
 from kdzoo.data.streaming import Stream, StreamedImages, check_left_out, describe_contents
 from zoo import InputError
 
-MOST_WORKERS = 16  # unless more are asked for
+MOST_WORKERS = 16  # unless their number is given
 SAMPLE = 2000  # pictures of which a streamed data set's mean and standard deviation are
 
 

@@ -41,7 +41,7 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
 
 
 def describe_contents(dataset: Dataset) -> dict[str, Any]:
-    """What reading a data set's pictures showed, for its entry in the record; says how many test pictures are known."""
+    """What reading the pictures of a data set showed, for its entry in the record, and how many test pictures count."""
     described = dataset.contents
     if "left_out" in described:
         described["test_examples"] = int(dataset.test.counts.sum())

@@ -73,16 +73,9 @@ def run(
     with contextlib.closing(inputs.dataset):
         if not restart and (record := finished.find(workdir, inputs.identity)):
             return record
+        options: dict[str, Any] = {"restart": restart, "progress": progress, "stopping": stopping}
         with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
-            return _train(
-                inputs,
-                delivery,
-                workdir,
-                restart=restart,
-                checkpoint_seconds=60 * checkpoint_minutes,
-                progress=progress,
-                stopping=stopping,
-            )
+            return _train(inputs, delivery, workdir, checkpoint_seconds=60 * checkpoint_minutes, **options)
 
 
 def _train(
