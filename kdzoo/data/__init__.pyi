@@ -4,11 +4,13 @@ from .augmentation import CROPS as CROPS
 from .augmentation import OFFSETS as OFFSETS
 from .augmentation import PAD as PAD
 from .augmentation import apply_views as apply_views
+from .augmentation import count_views as count_views
 from .augmentation import describe_views as describe_views
 from .augmentation import pad as pad
 from .augmentation import standardise as standardise
 from .augmentation import views as views
 from .batches import Batches as Batches
+from .config import DataConfig as DataConfig
 from .dataset import STATISTICS as STATISTICS
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import shared_memory
 from typing import Any, ParamSpec, TypeVar
 
@@ -79,7 +80,12 @@ class WorkerPool:
 
     def submit(self, job: Job) -> concurrent.futures.Future[list[Report]]:
         """Has a worker do a job."""
-        return self._executor.submit(_work, job)
+        try:
+            return self._executor.submit(_work, job)
+        except BrokenProcessPool as error:  # a worker has ended before
+            failed: concurrent.futures.Future[list[Report]] = concurrent.futures.Future()
+            failed.set_exception(error)
+            return failed
 
     def close(self) -> None:
         """Ends the workers, whatever they are doing."""

@@ -47,7 +47,21 @@ def precompute(
     Raises:
         InputError: if the configuration is invalid, or the tables cannot be created.
     """
-    dataset = sources.load(config.data, workers=workers)
+    with contextlib.closing(sources.load(config.data, workers=workers)) as dataset:
+        return _fill(config, dataset, cache, seeds=seeds, deadline=deadline, progress=progress, stopping=stopping)
+
+
+def _fill(
+    config: RunConfig,
+    dataset: Dataset,
+    cache: Cache,
+    *,
+    seeds: Sequence[int] | None,
+    deadline: float,
+    progress: Callable[[int, int], None],
+    stopping: Callable[[], bool],
+) -> tuple[int, int]:
+    """`precompute` for a data set that has been loaded."""
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
     if config.num_views == augmentation.ENDLESS:

@@ -97,6 +97,7 @@ def own_dataset(record: Mapping[str, Any], source: str | None = None, *, workers
     name = name if sources.path_of(source) is not None else ""
     dataset = sources.load(_data_of(record, source, name), workers=workers)
     if dataset.fingerprint != fingerprint:
+        dataset.close()
         raise InputError(
             f"dataset must be the run's own, {name} {fingerprint[:8]}."
             f" Received: {source} {dataset.fingerprint[:8]}, which holds other data"

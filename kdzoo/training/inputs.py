@@ -1,5 +1,6 @@
 """The inputs of a run: its configuration with every "auto" resolved, its data and its teachers."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -50,7 +51,7 @@ class RunInputs:
 def prepare_inputs(
     config: RunConfig, workdir: pathlib.Path, *, restart: bool, deadline: float, workers: int
 ) -> RunInputs:
-    """Loads the data, resolves the configuration and finds the teachers. Writes nothing.
+    """Loads the data, resolves the configuration and finds the teachers. Writes nothing. Close the data set afterwards.
 
     Args:
         config: of the run.
@@ -62,7 +63,16 @@ def prepare_inputs(
     Raises:
         InputError: if the data or a teacher is missing, or they do not fit together.
     """
-    dataset = sources.load(config.data, workers=workers)
+    with contextlib.ExitStack() as on_failure:
+        dataset = on_failure.enter_context(contextlib.closing(sources.load(config.data, workers=workers)))
+        inputs = _find_inputs(config, dataset, workdir, restart=restart, deadline=deadline)
+        on_failure.pop_all()  # the run closes the data set
+    return inputs
+
+
+def _find_inputs(
+    config: RunConfig, dataset: Dataset, workdir: pathlib.Path, *, restart: bool, deadline: float
+) -> RunInputs:
     train, val = sampling.split_train(
         dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
     )

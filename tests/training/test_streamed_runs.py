@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import multiprocessing
+import os
 import pathlib
 import random
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from PIL import Image
 from test_kills import backend, started  # noqa: F401  backend is a fixture
 
 from conftest import app, ends_within, run_python
-from kdzoo.data import sources
+from kdzoo.data import sources, streaming
 from kdzoo.runs import records
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.training import train
@@ -167,6 +170,29 @@ def test_a_file_that_is_no_picture_is_left_out_and_recorded(pictures, tmp_path, 
         assert record["dataset"]["train_examples"] + record["dataset"]["test_examples"] in (149, 150)
     assert "red/7.png is left out: " in caplog.text
     assert not caplog.text.count("red/7.png is left out") > 2  # the index knows it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "message"), [(signal.SIGKILL, "a worker that has ended"), (signal.SIGSTOP, "none for 3 s")]
+)
+def test_a_worker_that_ends_or_hangs_ends_the_run_saved(student, tmp_path, monkeypatch, number, message):
+    config = dataclasses.replace(student, schedule="2-3", views=0)
+    train.run(config, tmp_path / "undisturbed", data_workers=0)
+
+    def disturb(report) -> None:
+        if report.epoch == 1:
+            monkeypatch.setattr(streaming, "SECONDS", 3.0)  # its workers have started by now
+            for process in multiprocessing.active_children():
+                os.kill(process.pid, number)
+
+    with pytest.raises(InputError, match=message):
+        train.run(config, tmp_path / "run", progress=disturb, data_workers=2)
+    assert not multiprocessing.active_children()
+    monkeypatch.undo()
+    record = train.run(config, tmp_path / "run", data_workers=2)
+    assert record["sessions"][1]["epoch"] == 1
+    assert_same(tmp_path / "undisturbed", tmp_path / "run")
 
 
 @pytest.mark.slow
