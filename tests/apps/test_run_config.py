@@ -45,6 +45,7 @@ from apps import run_config
 print(json.dumps(vars(config or run_config.from_flags(model="resnet18", ce_weight=1.0, kd_weight=0.0, at_weight=0.0))))
 """
 IMAGENET = {"batch_size": 256, "lr": 0.1, "lr_decay": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4}
+IMAGENET |= {"image_size": 224}
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,14 @@ def test_a_recipe_sets_the_flags_that_are_not_given():
     one, other = expand(grid)
     assert (one.name, other.name) == ("resnet18_30-90_seed0", "resnet34_30-90_seed0")
     assert one.config == RunConfig(
-        *("resnet18", "30-90"), batch_size=256, lr=0.1, lr_decay=0.1, momentum=0.9, nesterov=False, weight_decay=1e-4
+        *("resnet18", "30-90"),
+        image_size=224,
+        batch_size=256,
+        lr=0.1,
+        lr_decay=0.1,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=1e-4,
     )
     assert other.config == dataclasses.replace(one.config, model="resnet34", batch_size=512)
     runs = expand({"runs": [{"model": "wrn10-1", "schedule": "1-2", "recipe": ["cifar", "imagenet"]}]})
