@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import imagenet_like
 from conftest import run_python, start_python
 from kdzoo.runs import records
 
@@ -98,6 +99,31 @@ def test_imagenet_is_planned_without_its_data(args, lines, tmp_path):
     assert config == "256 0.1 0.1 0.9 False 0.0001 224"
     assert sizes == f"{tmp_path}/imagenet2012 1281167 50000 1000 (224, 224, 3)"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_imagenet_is_tried_end_to_end_on_a_small_set_in_its_form(tmp_path):
+    """Students of Figure 1 and the teachers they share with table 4, with the recipe but for sizes."""
+    folder = imagenet_like.write(tmp_path / "small")
+    flags = (f"--dataset=folder:{folder}", f"--workdir={tmp_path / 'runs'}", f"--teacher_cache={tmp_path / 'cache'}")
+    flags = (*flags, "--schedule_scale=0.02", "--seeds=1", "--batch_size=16", "--image_size=64", "--views=2")
+    for args in (("--figure=1", "--rows=1,6"), ("--table=4", "--rows=1,3")):
+        done = run_python("-m", "apps.reproduce", *args, *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+    root = tmp_path / "runs" / "small_x0.02"
+    assert len(finished(tmp_path / "runs")) == 3
+    record = records.read(root / "resnet18_90x0.02_kd_resnet34_50x0.02_seed0_seed0")
+    settings = ("batch_size", "lr", "lr_decay", "momentum", "nesterov", "weight_decay", "image_size", "augment")
+    config = [record["config"][key] for key in settings]
+    assert config == [16, 0.1, 0.1, 0.9, False, 1e-4, 64, "inception"]
+    assert record["test_top5_error_last"] <= record["test_error_last"]
+    one, other = csv.DictReader((root / "tables" / "table4.csv").open())
+    scratch = records.read(root / "resnet18_90x0.02_seed0")
+    assert (one["parameters"], one["published_teacher_top5_error"], other["teacher"]) == ("11.69", "10.92", "resnet34")
+    assert float(one["teacher_top5_error"]) == scratch["test_top5_error_last"]
+    rows = list(csv.DictReader((root / "tables" / "figure1.csv").open()))
+    assert [(row["teacher"], row["mode"], row["n"]) for row in rows] == [("", "90", "1"), ("resnet34", "50", "1")]
+    assert "top-5 error (%)" in (root / "comparison" / "compare.md").read_text()
 
 
 # The plan without its measurement, which takes a minute.
