@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 
-from kdzoo.data import augmentation, pictures
+from kdzoo.data import augmentation, decoding, pictures
 from kdzoo.data.config import DataConfig
 from kdzoo.data.dataset import STATISTICS, Dataset, Split, from_arrays
 from kdzoo.data.digits import read_digits
@@ -20,6 +20,7 @@ from zoo import InputError
 
 NAMES = ("cifar10", "cifar100", "digits")
 PATHS = ("npz", "folder")
+_ONLY = {"test_share": "folder:", "class_names": "folder:", "train_split": "tfds:", "test_split": "tfds:"}
 # Data set -> training examples, test examples, classes, and the usual height and width of its images.
 OUTLINES = {
     "cifar10": (50_000, 10_000, 10, 32),
@@ -35,8 +36,15 @@ def path_of(source: str) -> str | None:
 
 
 def check(config: DataConfig) -> None:
-    """Raises InputError unless there is such a source, and only a file or folder has another name."""
-    source, name = config.dataset, config.dataset_name
+    """Raises InputError unless there is such a source, and its settings are for such a one."""
+    _check_source(config.dataset, config.dataset_name)
+    decoding.parse_colour(config.background)
+    for name, kind in _ONLY.items():
+        if getattr(config, name) and not config.dataset.startswith(kind):
+            raise InputError(f"{name} must be set with {kind}... alone. Received: {name} for {config.dataset}")
+
+
+def _check_source(source: str, name: str) -> None:
     if isinstance(source, str) and source.partition(":")[0] in (*PATHS, "tfds") and ":" in source:
         return
     if source not in NAMES:

@@ -24,6 +24,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "cifar": {},
     "imagenet": {
         "image_size": 224,
+        "views": 0,
         "schedule": "30-90",
         "batch_size": 256,
         "lr": 0.1,

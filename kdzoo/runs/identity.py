@@ -64,6 +64,8 @@ def identify(
     """
     known = settings(config, has_teachers=bool(teachers))
     known = {key: value for key, value in known.items() if value != "auto" or key == "teacher_input"}
+    if "augment" not in known:  # then it is not known either whether there are crops to choose from
+        known.pop("views")
     known |= {key: value for key, value in {"dataset": fingerprint, "backend": backend}.items() if value}
     return known | {"dataset_name": name_dataset(dataset), "teachers": list(teachers)}
 

@@ -137,7 +137,7 @@ def test_a_student_waits_for_its_teachers(teacher_run):
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "dataset": "cifar11"}]}, "dataset must be one of cifar10"),
         (
             {"runs": [{"model": "wrn10-1", "schedule": "1-2", "dataset_name": "cifar100"}]},
-            "dataset_name must name what an npz:FILE holds",
+            "dataset_name must name what an npz:FILE or folder:DIR holds",
         ),
         ({"runs": [{"model": "wrn10-1", "schedule": "2-1"}]}, "A schedule must be"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "seed": "0"}]}, "seed must be a whole number"),

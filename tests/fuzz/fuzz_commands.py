@@ -92,7 +92,7 @@ def _right(wrong: str | None) -> tuple[bool, str]:
 
 
 def _data(given: Mapping[str, Any]) -> None:
-    expect(*_right(formats.wrong_dataset(given.get("dataset", "cifar10"), given.get("dataset_name", ""))))
+    expect(*_right(formats.wrong_dataset(given)))
 
 
 def _teachers(given: Mapping[str, Any], world: World) -> str | None:

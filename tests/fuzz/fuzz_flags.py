@@ -108,11 +108,13 @@ def _settings(*names: str) -> dict[str, Check]:
 
 CHECKPOINT = {"checkpoint_minutes": _real(lambda x: x > 0)}
 DATA = _settings("dataset", "dataset_name", "augment", "train_examples", "val_examples", "dtype_policy")
+DATA |= _settings("image_size", "views", "memory_gb", "test_share", "background", *formats.OF_SOURCES)
+DATA |= {"data_workers": _count(lambda n: -1 <= n <= 256)}
 OPTIMISER = _settings("batch_size", "lr", "lr_decay", "momentum", "nesterov", "weight_decay")
 RECIPE = {"recipe": _one_of(*formats.RECIPES)}
 CACHE: dict[str, Check] = {"teacher_cache": str, "cache_gb": _real(lambda x: x > 0)}
 TERMS = _settings("temperature", "at_mode")
-TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "teacher_dtype") | CACHE
+TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "teacher_dtype", "teacher_store") | CACHE
 TEACHERS |= {"teacher_deadline": _real(lambda x: x > 0)}
 WEIGHTS = ("ce_weight", "kd_weight", "at_weight")
 RUN = DATA | OPTIMISER | RECIPE | CHECKPOINT | _settings("seed", "strategy", "fused_steps")

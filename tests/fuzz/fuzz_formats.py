@@ -7,6 +7,7 @@ wrong, or None.
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 LARGEST = 1.7976931348623157e308  # of float64
@@ -22,6 +23,8 @@ WHOLE = {
     "train_examples": lambda n: n >= 0,
     "val_examples": lambda n: n >= 0,
     "fused_steps": lambda n: n >= 0,
+    "image_size": lambda n: 0 <= n <= 4096,
+    "views": lambda n: 0 <= n <= 2**20,
 }
 REAL = {
     "ce_weight": lambda x: 0 <= x <= 1e18,
@@ -33,17 +36,24 @@ REAL = {
     "lr_decay": lambda x: 0 < x <= 1,
     "momentum": lambda x: 0 <= x < 1,
     "weight_decay": lambda x: x >= 0,
+    "memory_gb": lambda x: x > 0,
+    "test_share": lambda x: 0 <= x < 1,
 }
 ONE_OF = {
     "at_mode": ("code", "paper"),
-    "augment": ("auto", "none", "crop", "crop_flip"),
+    "augment": ("auto", "none", "crop", "crop_flip", "resize", "inception"),
     "strategy": ("none", "mirrored"),
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     "teacher_input": ("auto", "raw", "unit", "standardised"),
     "teacher_dtype": ("auto", "float32", "bfloat16"),
+    "teacher_store": ("float32", "float16"),
 }
 BOOLEAN = ("nesterov",)
-ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits")
+ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits", "background")
+ANY_TEXT += ("class_names", "train_split", "test_split")
+COLOURS = ("white", "black", "red", "#ff8000")  # of all that there are
+# Setting -> the sources that have it.
+OF_SOURCES = {"test_share": "folder:", "class_names": "folder:", "train_split": "tfds:", "test_split": "tfds:"}
 
 
 class NoJson(Exception):
@@ -138,11 +148,17 @@ def epochs(schedule: str) -> int:
     return max(1, math.floor(int(whole) * float(share or 1) + 0.5 + 1e-9))
 
 
-def wrong_dataset(source: Any, name: Any = "") -> str | None:
-    """cifar10, cifar100, digits or npz:FILE; only a file has another name, of one word."""
+def wrong_dataset(settings: Mapping[str, Any]) -> str | None:
+    """cifar10, cifar100, digits, npz:FILE, folder:DIR or tfds:NAME; only files and folders have another name."""
+    source, name = settings.get("dataset", "cifar10"), settings.get("dataset_name", "")
     if not isinstance(source, str) or not isinstance(name, str):
         return f"dataset {source!r:.50}"
-    if source.startswith("npz:"):
+    for setting, kind in OF_SOURCES.items():
+        if settings.get(setting) and not source.startswith(kind):
+            return f"{setting} of {source:.50}"
+    if settings.get("background", "white") not in COLOURS:
+        return "background"
+    if source.startswith(("npz:", "folder:", "tfds:")):
         return None
     if source not in ("cifar10", "cifar100", "digits"):
         return f"dataset {source!r:.50}"

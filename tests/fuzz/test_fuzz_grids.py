@@ -124,7 +124,7 @@ def _name_run(flags: dict[str, Any], varied: list[str], earlier: list[str]) -> t
     for flag, setting in flags.items():
         if flag not in ("model", "student", "schedule", "teacher", "method", "recipe"):
             expect(formats.wrong_setting(flag, setting))
-    expect(formats.wrong_dataset(flags.get("dataset", "cifar10"), flags.get("dataset_name", "")))
+    expect(formats.wrong_dataset(flags))
     expect(None if isinstance(flags.get("teacher", ""), str) else "teacher")
     teachers = [teacher for teacher in flags.get("teacher", "").split(",") if teacher]
     remote = [teacher for teacher in teachers if teacher.startswith(REMOTE)]
