@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdzoo.data import augmentation
+from kdzoo.data.class_names import of_dataset
 from kdzoo.data.streaming import StreamedImages, describe_contents
 from zoo import InputError
 
@@ -87,7 +88,7 @@ class Dataset:
         mean, std: per channel, of training images in [0, 1].
         augment: the usual augmentation for such images, a key of `kdzoo.data.AUGMENTATIONS`.
         fingerprint: SHA-256 of all images and labels; of a streamed data set, of all paths, sizes and labels.
-        class_names: names of the classes; empty if they have none.
+        class_names: of the labels 0, 1 and so on; empty if they are not known.
         preparation: what the pixels depend on beside the content that the fingerprint stands for.
         found: what reading the pictures showed, if they are in memory: see `contents`.
     """
@@ -139,16 +140,17 @@ def from_arrays(
     mean, std = STATISTICS.get(name) or statistics(train.array)
     if len(mean) != train.images.shape[-1]:
         raise InputError(f"Images of {name} must have {len(mean)} channels. Received: {train.images.shape[-1]}")
+    num_classes = len(class_names) or int(max(train.labels.max(), test.labels.max())) + 1
     return Dataset(
         name=name,
         train=train,
         test=test,
-        num_classes=len(class_names) or int(max(train.labels.max(), test.labels.max())) + 1,
+        num_classes=num_classes,
         mean=mean,
         std=std,
         augment="crop" if name == "digits" else "crop_flip",  # a mirrored digit is not a digit
         fingerprint=array_digest(train.array, train.labels, test.array, test.labels),
-        class_names=class_names,
+        class_names=class_names or of_dataset(name, num_classes),
     )
 
 

@@ -38,6 +38,8 @@ def check(record: Mapping[str, Any], *, spec: str, rule: str) -> None:
         "number of teachers": (len(record["teachers"]), len(config.teachers)),
         **{f"channels of {name}": (len(dataset[name]), channels) for name in ("mean", "std")},
     }
+    if "class_names" in dataset:
+        parts["number of class names"] = (len(dataset["class_names"]), dataset["num_classes"])
     if "history" in record:
         history = record["history"]
         summary = dict.fromkeys((*_OF_VALIDATION, "test_top5_error_last")) | summarise(history)

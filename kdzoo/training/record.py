@@ -28,6 +28,7 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
             "num_classes": dataset.num_classes,
+            **({"class_names": list(dataset.class_names)} if dataset.class_names else {}),
             "image_shape": list(dataset.image_shape),
             "mean": list(dataset.mean),
             "std": list(dataset.std),

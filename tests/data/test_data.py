@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from kdzoo.data import augmentation, sampling, sources, tfds
+from kdzoo.data import augmentation, class_names, dataset, sampling, sources, tfds
 from kdzoo.data.batches import Batches
 from kdzoo.data.config import DataConfig
 from zoo import InputError
@@ -72,6 +72,7 @@ def test_digits():
     np.testing.assert_array_equal(np.bincount(digits.test.labels), [36] * 10)
     assert digits.train.images.max() == 255
     assert digits.augment == "crop"
+    assert digits.class_names == tuple("0123456789")
     assert digits.fingerprint == "773117f506324f95eb1cafc0512a4949d53caf91668d29e8151add05725fe824"
     both = {image.tobytes() for image in digits.train.images} & {image.tobytes() for image in digits.test.images}
     assert not both
@@ -241,6 +242,26 @@ def test_the_outline_of_imagenet_takes_no_memory():
         assert outline.train.images.strides[0] == 0
     assert sources.load_or_outline(DataConfig("folder:none", "imagenet2012")).image_shape == (224, 224, 3)
     assert sources.load_or_outline(DataConfig("folder:none")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "some"),
+    [
+        ("cifar10", 10, {0: "airplane", 5: "dog", 9: "truck"}),
+        ("cifar100", 100, {0: "apple", 19: "cattle", 39: "keyboard", 54: "orchid", 99: "worm"}),
+    ],
+)
+def test_the_classes_of_a_known_data_set_have_names(name, count, some):
+    labels = np.arange(count)
+    images = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
+    names = dataset.from_arrays(name, images, labels, images, labels).class_names
+    assert len(set(names)) == count
+    assert list(names) == sorted(names)
+    assert {label: names[label] for label in some} == some
+    assert dataset.from_arrays("npz:x.npz", images, labels, images, labels).class_names == ()
+    assert dataset.from_arrays(name, images, labels % 7, images, labels % 7).class_names == ()
+    assert class_names.of_record({"num_classes": 3}) == ["0", "1", "2"]
+    assert class_names.of_record({"num_classes": 3, "class_names": ["a", "b", "c"]}) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

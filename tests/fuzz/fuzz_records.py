@@ -102,6 +102,9 @@ def check_dataset(dataset: Any) -> None:
         channels = dataset[name]
         expect(isinstance(channels, list) and all(map(formats.is_real, channels)), f"dataset.{name}")
         expect(len(channels) == shape[2] and (name == "mean" or min(channels) > 0), f"dataset.{name}")
+    names = dataset.get("class_names", [str(i) for i in range(dataset["num_classes"])])
+    expect(isinstance(names, list) and all(isinstance(name, str) and name for name in names), "dataset.class_names")
+    expect(len(set(names)) == len(names) == dataset["num_classes"], "dataset.class_names")
     for name in ("train_examples", "val_examples", "test_examples"):
         expect(is_count(dataset.get(name, 0)), f"dataset.{name}")
 

@@ -29,6 +29,9 @@ def test_every_record_of_earlier_versions_is_valid() -> None:
         (lambda record: record["dataset"].update(mean="0.3"), 'dataset.mean must be array, not "0.3"'),
         (lambda record: record["dataset"].update(std=[0.2, 0, 0.2]), r"dataset.std\[1\] must be bigger than 0, not 0"),
         (lambda record: record["dataset"].update(image_shape=[32, 32]), "dataset.image_shape must contain at least 3"),
+        (lambda record: record["dataset"].update(class_names="cat"), 'dataset.class_names must be array, not "cat"'),
+        (lambda record: record["dataset"].update(class_names=["a", "a"]), "dataset.class_names must contain unique"),
+        (lambda record: record["dataset"].update(class_names=["a", ""]), r"dataset.class_names\[1\] must be longer"),
         (lambda record: record["config"].update(model=None), "config.model must be string, not null"),
         (lambda record: record["config"].update(dtype_policy="float8"), "config.dtype_policy must be one of"),
         (lambda record: record.update(history=[]), "history must contain at least 1 items"),
@@ -66,6 +69,7 @@ def test_a_record_of_other_types_is_refused(
         (lambda record: record["config"].update(model="wrn10-2"), "name wrn10-1_2-3, but wrn10-2_2-3"),
         (lambda record: record.update(method="kd"), "method kd, but none"),
         (lambda record: record.update(teachers=[{"name": "x", "test_error_last": 1}]), "number of teachers 1, but 0"),
+        (lambda record: record["dataset"].update(class_names=["a", "b"]), "number of class names 2, but 10"),
         (lambda record: record["dataset"].update(mean=[0.5]), "channels of mean 1, but 3"),
     ],
 )
@@ -118,6 +122,13 @@ def test_a_top5_error_is_that_of_the_history_and_at_most_the_error(
     (tmp_path / "record.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=rf"directory of a finished run\. Received: .*/record\.json: {message}"):
         records.read(tmp_path)
+
+
+def test_a_record_may_name_its_classes(tmp_path: pathlib.Path) -> None:
+    record = copy.deepcopy(RECORD)
+    record["dataset"]["class_names"] = ["one", "zwei", "三", "a class, 'quoted'", *"456789"]
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert records.read(tmp_path) == record
 
 
 def test_a_setting_of_a_later_version_may_be_a_list() -> None:

@@ -38,6 +38,7 @@ def test_an_unfinished_run_resumes_and_ends_as_the_finished_one(tmp_path):
     assert not (tmp_path / checkpoints.DIRECTORY).exists()
     assert resumed.keys() - {WEIGHTS_DIGEST} == finished.keys()
     assert finished["config"].items() <= resumed["config"].items()  # later versions have more settings
+    assert resumed["dataset"] == finished["dataset"] | {"class_names": list("0123456789")}
     clock = {"time", "images_per_second"}
     first, expected = (record["history"][0] for record in (resumed, finished))
     assert {key: first[key] for key in first.keys() - clock} == {key: expected[key] for key in expected.keys() - clock}
