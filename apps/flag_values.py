@@ -1,4 +1,4 @@
-"""Flags of numbers and of directories, whose values are checked as the flags are parsed.
+"""Flags of numbers, directories and files to write, whose values are checked as the flags are parsed.
 
 A float of absl's may be nan or infinite, and `--workdir=` names the directory that the command runs in.
 """
@@ -49,6 +49,12 @@ def define_directory(
     """Defines a flag of one directory, which must exist if `exists` is set."""
     serializer: Any = flags.ArgumentSerializer()
     flags.DEFINE(_Directory(name, exists), name, default, description, serializer=serializer, required=required)
+
+
+def define_output(name: str, description: str, *, suffix: str) -> None:
+    """Defines a flag of one file to write, whose name ends in `suffix`: see `kdzoo.files.check_output`."""
+    serializer: Any = flags.ArgumentSerializer()
+    flags.DEFINE(_Output(name, suffix), name, None, description, serializer=serializer)
 
 
 class _Number(flags.ArgumentParser):
@@ -106,4 +112,17 @@ class _Directory(flags.ArgumentParser):
     def parse(self, argument: Any) -> Any:
         """Returns the path. Raises InputError if no directory can have it, or none has it that must."""
         files.check_directory(argument, name=self._name, exists=self._exists)
+        return argument
+
+
+class _Output(flags.ArgumentParser):
+    """Parses the path of a file to write."""
+
+    def __init__(self, name: str, suffix: str):
+        super().__init__()
+        self._name, self._suffix = name, suffix
+
+    def parse(self, argument: Any) -> Any:
+        """Returns the path. Raises InputError if no such file can be written."""
+        files.check_output(argument, name=self._name, suffix=self._suffix)
         return argument

@@ -24,6 +24,7 @@ except ImportError:  # Windows
 
 NAME_BYTES = 255  # of a file's name, on the file systems in use
 PATH_BYTES = 3500  # of a directory's path; Linux allows 4095, with the files inside
+_PARTIAL_BYTES = len(".01234567.partial")  # added to a file's name until it is whole
 _JSON_DEPTH = 100  # arrays and objects within each other
 
 
@@ -133,6 +134,44 @@ def check_directory(path: str | os.PathLike[str], *, name: str, exists: bool = F
         )
     if exists and not os.path.isdir(text):
         raise InputError(f"{name} must be a directory that exists, for example saved_models. Received: {text}")
+
+
+def check_output(path: str | os.PathLike[str], *, name: str, suffix: str) -> None:
+    """Raises InputError unless a file can be written at this path, as far as that shows before it is.
+
+    Args:
+        path: of the file; the directory that holds it must exist.
+        name: of the flag or argument, for the message.
+        suffix: that its name must end in, for example ".csv".
+    """
+    text = os.fspath(path)
+    parent, file = os.path.split(text)
+    reason = None
+    if not file.endswith(suffix) or "\0" in text or not len(suffix) < _count_bytes(file) <= NAME_BYTES - _PARTIAL_BYTES:
+        reason = repr(text)[:100] if text else "nothing"
+    elif not os.path.isdir(parent or "."):
+        reason = f"{text[:PATH_BYTES]}: no directory {parent[:PATH_BYTES]}"
+    elif os.path.isdir(text):
+        reason = f"{text}: a directory"
+    elif not os.access(parent or ".", os.W_OK | os.X_OK):
+        reason = f"{text}: {parent or '.'} cannot be written"
+    if reason:
+        raise InputError(
+            f"{name} must be a file to write, with a name in {suffix}, in a directory that exists, for example"
+            f" out{suffix}. Received: {reason}"
+        )
+
+
+def write_output(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text, whole or not at all, to the path that a user gave. Bytes of a path in it are kept as they are.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    try:
+        write_atomically(pathlib.Path(path), text.encode(errors="surrogateescape"))
+    except OSError as error:
+        raise InputError(f"A file to write must be one that can be written. Received: {error}") from None
 
 
 def _count_bytes(text: str) -> float:

@@ -72,3 +72,33 @@ def test_a_directory_that_must_exist_is_no_file(tmp_path: pathlib.Path) -> None:
     for name in ("missing", "file", "file/inside"):
         with pytest.raises(InputError, match=rf"path must be a directory that exists, .* Received: .*/{name}$"):
             files.check_directory(tmp_path / name, name="path", exists=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "nothing"),
+        (".csv", "'.*/.csv'"),
+        ("a.txt", "'.*/a.txt'"),
+        ("x" * 250 + ".csv", "'.*/xxx"),
+        ("a\0.csv", "'.*/a"),
+        ("none/a.csv", ".*/none/a.csv: no directory .*/none"),
+        ("file/a.csv", ".*/file/a.csv: no directory .*/file"),
+        ("folder.csv", ".*/folder.csv: a directory"),
+    ],
+)
+def test_a_file_to_write_is_checked_before_the_work_begins(name: str, reason: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=rf"^out must be a file to write, with a name in \.csv, .* Received: {reason}"):
+        files.check_output(f"{tmp_path}/{name}" if name else "", name="out", suffix=".csv")
+
+
+def test_a_file_to_write_may_exist(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files.check_output("a.csv", name="out", suffix=".csv")
+    files.write_output("a.csv", "one\n")
+    files.check_output(tmp_path / "a.csv", name="out", suffix=".csv")
+    files.write_output(tmp_path / "a.csv", "\udcff\n")
+    assert (tmp_path / "a.csv").read_bytes() == b"\xff\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.csv"]

@@ -69,3 +69,17 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *,
     of_bin = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(of_bin, weights=confidence - correct, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts how often images of each class are predicted to be of each.
+
+    Args:
+        labels, predicted: integers [n], from 0 to `num_classes` - 1.
+        num_classes: number of classes.
+
+    Returns:
+        int64 [num_classes, num_classes]: a row for each true class, a column for each predicted one.
+    """
+    pairs = labels.astype(np.int64) * num_classes + predicted
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)

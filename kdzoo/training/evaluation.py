@@ -33,8 +33,9 @@ def evaluate_run(
 
     Returns:
         name, dataset, test_examples, test_error in percent, of more than ten classes also test_top5_error, test_ce in
-        nats, test_ece from 0 to 1, and test_error_recorded, the error in the record or card: on all test images, or on
-        a published model's first 1,000 if `examples` is 1,000.
+        nats, test_ece from 0 to 1; test_error_recorded, the error in the record or card: on all test images, or on a
+        published model's first 1,000 if `examples` is 1,000; and labels and predicted, the true and the predicted
+        classes, integers [test_examples].
 
     Raises:
         InputError: if the network or the data set does not exist, they do not fit together, or the run's own source
@@ -67,13 +68,16 @@ def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None 
     if published:
         recorded = "test_error_sample" if examples == cards.SAMPLE else "test_error"
     logits = predict(model, test, dataset)
-    described = metrics.describe(logits[test.counts], test.labels[test.counts])
+    logits, labels = logits[test.counts], test.labels[test.counts]
+    described = metrics.describe(logits, labels)
     return {
         "name": record["name"],
         "dataset": dataset.name,
-        "test_examples": int(test.counts.sum()),
+        "test_examples": len(labels),
         **{f"test_{name}": value for name, value in described.items()},
         "test_error_recorded": record[recorded],
+        "labels": labels,
+        "predicted": logits.argmax(-1),
     }
 
 

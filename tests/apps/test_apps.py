@@ -1,5 +1,6 @@
 """The commands: their help, their errors, and one path from a teacher to an evaluated student."""
 
+import csv
 import os
 import pathlib
 import re
@@ -63,9 +64,20 @@ def test_train_distill_evaluate(npz: pathlib.Path, tmp_path: pathlib.Path) -> No
     assert len(weights[0]) > 20
     for name in weights[0]:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
-    done = run_app("evaluate", f"--model={tmp_path}/one", f"--dataset=npz:{npz}")
-    assert done.returncode == 0, done.stderr
+    files = [f"--per_class={tmp_path}/classes.csv", f"--confusion={tmp_path}/confusion.csv"]
+    done = run_app("evaluate", f"--model={tmp_path}/one", f"--dataset=npz:{npz}", *files)
+    assert (done.returncode, done.stderr) == (0, "")
     assert "; in its record: " in done.stdout
+    classes = list(csv.DictReader((tmp_path / "classes.csv").read_text().splitlines()))
+    assert [(row["class"], row["name"], row["test_images"]) for row in classes] == [(i, i, "16") for i in "0123"]
+    error = sum(float(row["error_percent"]) for row in classes) / 4
+    assert f"test error {error:.2f} % of 64 images" in done.stdout
+    rows = [line.split(",") for line in (tmp_path / "confusion.csv").read_text().splitlines()]
+    right = sum(int(rows[i][i]) for i in range(1, 5))
+    assert 100 - right / 64 * 100 == pytest.approx(error)
+    assert {path.name for path in tmp_path.glob("confusion.*")} == {
+        f"confusion.{kind}" for kind in ("csv", "png", "svg")
+    }
 
 
 TRAIN = ["train", "--dataset=digits", "--workdir={tmp}/run"]
@@ -119,6 +131,18 @@ DISTILL = ["distill", "--student=wrn10-1", "--schedule=1-2", "--dataset=npz:{npz
         ),
         (["evaluate", "--model={tmp}"], "directory of a finished run. Received: "),
         (["evaluate", "--model=" + "w/" * 1000], "a directory or a published name. Received: 'w/w/"),
+        (
+            ["evaluate", "--model={teacher}", "--per_class={tmp}/x.txt"],
+            "per_class must be a file to write, with a name in .csv, in a directory that exists, for example out.csv.",
+        ),
+        (
+            ["evaluate", "--model={teacher}", "--confusion={tmp}/a/x.csv"],
+            "Received: {tmp}/a/x.csv: no directory {tmp}/a",
+        ),
+        (
+            ["evaluate", "--model={teacher}", "--confusion={tmp}/x.csv", "--per_class={tmp}//x.csv"],
+            "per_class and confusion must be two files. Received: {tmp}/x.csv for both",
+        ),
         ([*DISTILL, "--teacher=wrn28-10"], "none of it is published. Received: wrn28-10"),
         (
             ["publish", "--run={tmp}", "--models={tmp}/models"],

@@ -40,3 +40,8 @@ def test_ten_classes_have_no_top5_error():
     logits, labels = np.random.default_rng(0).normal(size=(20, 11)), np.zeros(20, int)
     assert "top5_error" not in metrics.describe(logits[:, :10], labels)
     assert list(metrics.describe(logits, labels)) == ["error", "ce", "ece", "top5_error"]
+
+
+def test_confusion_counts_each_pair_of_true_and_predicted_class():
+    labels, predicted = np.array([0, 0, 2, 2, 2], np.int32), np.array([0, 1, 2, 0, 0])
+    assert metrics.confusion(labels, predicted, 3).tolist() == [[1, 1, 0], [0, 0, 0], [2, 0, 1]]

@@ -120,6 +120,8 @@ def _evaluate(given: Mapping[str, Any], world: World) -> str | None:
     if given["model"].startswith(REMOTE[1:]):
         return LATER
     expect(world.is_model(given["model"]), "model")
+    written = [os.path.realpath(given[name]) for name in ("per_class", "confusion") if name in given]
+    expect(len(set(written)) == len(written), "one file for two")
     return LATER if given.keys() & {"dataset", "examples"} else None
 
 

@@ -73,6 +73,18 @@ def _existing(text: str) -> str:
     return text
 
 
+def _csv(text: str) -> str:
+    """A CSV file to write, in a directory that exists."""
+    parent, name = os.path.split(text)
+    try:
+        right = 4 < len(name.encode()) <= 255 - len(".01234567.partial") and name.endswith(".csv") and "\0" not in text
+    except UnicodeEncodeError:
+        right = False
+    if not right or not os.path.isdir(parent or ".") or os.path.isdir(text):
+        raise ValueError(text)
+    return text
+
+
 def _name(text: str) -> str:
     """A text without spaces: a comment behind a flag in a file would be part of it."""
     if re.search(r"\s", text):
@@ -128,7 +140,13 @@ FLAGS: dict[str, dict[str, Check]] = {
     | TERMS
     | _settings(*WEIGHTS, "kd_until")
     | {"teacher": _list, "method": _one_of(*formats.METHODS), "student": str},
-    "evaluate": {"model": str, "dataset": str, "examples": _count(lambda n: True)},
+    "evaluate": {
+        "model": str,
+        "dataset": str,
+        "examples": _count(lambda n: True),
+        "per_class": _csv,
+        "confusion": _csv,
+    },
     "demo": {"workdir": _directory, "restart": as_bool},
     "precompute": DATA
     | RECIPE

@@ -27,7 +27,7 @@ def set_title(figure: "Figure", text: str) -> None:
     """Sets the figure's title, with lines that fit its width."""
     width = int(12 * figure.get_figwidth())  # characters of this size that fit
     lines = [line for part in text.split("\n") for line in textwrap.wrap(part, width)]
-    figure.suptitle("\n".join(lines), fontsize="medium")
+    figure.suptitle("\n".join(lines), fontsize="medium", parse_math=False)
 
 
 def context_title(context: Context, extra: Mapping[str, Any] | None) -> str:
