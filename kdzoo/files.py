@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import io
 import itertools
 import json
 import math
@@ -10,7 +11,7 @@ import pathlib
 import secrets
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from zoo import InputError
 
@@ -33,11 +34,18 @@ def write_atomically(path: pathlib.Path, content: bytes | memoryview) -> None:
 
     Any number of processes and threads may write one file at once: the last one to finish wins.
     """
+    with open_atomically(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def open_atomically(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """Opens a file to write part by part. It appears whole when the block ends, or not at all if that raises."""
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with open(partial, "xb") as file:
             _try_lock(file)
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
             os.replace(partial, path)
@@ -163,13 +171,25 @@ def check_output(path: str | os.PathLike[str], *, name: str, suffix: str) -> Non
 
 
 def write_output(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a text, whole or not at all, to the path that a user gave. Bytes of a path in it are kept as they are.
+    """Writes a text to the path that a user gave: see `open_output`."""
+    with open_output(path) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def open_output(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """Opens a file in UTF-8 at the path that a user gave. It appears whole when the block ends, or not at all.
+
+    Paths in the text keep their bytes, whatever those are.
 
     Raises:
         InputError: if it cannot be written.
     """
     try:
-        write_atomically(pathlib.Path(path), text.encode(errors="surrogateescape"))
+        with open_atomically(pathlib.Path(path)) as file:
+            text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="")
+            yield text
+            text.detach()
     except OSError as error:
         raise InputError(f"A file to write must be one that can be written. Received: {error}") from None
 

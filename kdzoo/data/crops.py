@@ -93,9 +93,9 @@ def inception_box(height: int, width: int, draws: np.ndarray) -> tuple[Box, bool
     return Box(left, top, left + crop_width, top + crop_height), mirror < 0.5
 
 
-def centre_box(height: int, width: int, out_height: int, out_width: int) -> Box:
-    """The centred rectangle of a picture that has the ratio of the result and 0.875 of the longest possible sides."""
-    scale = TEST_SHARE * min(height / out_height, width / out_width)
+def centre_box(height: int, width: int, out_height: int, out_width: int, share: float = TEST_SHARE) -> Box:
+    """The centred rectangle of a picture that has the ratio of the result and a share of the longest possible sides."""
+    scale = share * min(height / out_height, width / out_width)
     box_height, box_width = out_height * scale, out_width * scale
     left, top = (width - box_width) / 2, (height - box_height) / 2
     return Box(left, top, left + box_width, top + box_height)

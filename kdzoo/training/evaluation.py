@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from kdzoo.hub import cards, models
 from kdzoo.teachers import base
 from kdzoo.training.steps import predict
 from zoo import InputError
+
+if TYPE_CHECKING:
+    import keras
 
 
 def evaluate_run(
@@ -62,8 +65,7 @@ def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None 
         if not 1 <= examples <= len(test):
             raise InputError(f"examples must be from 1 to {len(test)}. Received: {examples}")
         test = test.take(np.arange(examples))
-    with dtype_policy("float32" if published else record["config"]["dtype_policy"]):
-        model = trained.build()
+    model = build(trained)
     recorded = "test_error_last"
     if published:
         recorded = "test_error_sample" if examples == cards.SAMPLE else "test_error"
@@ -79,6 +81,13 @@ def evaluate(trained: models.Trained, dataset: Dataset, *, examples: int | None 
         "labels": labels,
         "predicted": logits.argmax(-1),
     }
+
+
+def build(trained: models.Trained) -> "keras.Model":
+    """Builds a trained network: a run's in the precision it was trained in, a published model in float32."""
+    record = trained.record
+    with dtype_policy("float32" if "test_error" in record else record["config"]["dtype_policy"]):
+        return trained.build()
 
 
 def own_dataset(record: Mapping[str, Any], source: str | None = None, *, workers: int = 0) -> Dataset:

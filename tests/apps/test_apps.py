@@ -13,7 +13,7 @@ from conftest import ROOT, run_python
 
 COMMANDS = (
     *("train", "distill", "evaluate", "publish", "serve", "list", "compare", "demo"),
-    *("precompute", "sweep", "tune", "reproduce"),
+    *("precompute", "sweep", "tune", "reproduce", "predict"),
 )
 FLAGFILES = sorted(ROOT.glob("apps/flags/*.flags"))
 
@@ -142,6 +142,16 @@ DISTILL = ["distill", "--student=wrn10-1", "--schedule=1-2", "--dataset=npz:{npz
         (
             ["evaluate", "--model={teacher}", "--confusion={tmp}/x.csv", "--per_class={tmp}//x.csv"],
             "per_class and confusion must be two files. Received: {tmp}/x.csv for both",
+        ),
+        (["predict", "--model={teacher}", "--images={tmp}/none"], "Received: '{tmp}/none', which does not exist"),
+        (
+            ["predict", "--model={teacher}", "--images={npz}"],
+            "Received: {npz}: no header of a JPEG, PNG, WebP, BMP, GIF",
+        ),
+        (["predict", "--model={tmp}", "--images={tmp}"], "directory of a finished run. Received: {tmp}/record.json"),
+        (
+            ["predict", "--model={teacher}", "--images={tmp}", "--output={tmp}"],
+            "output must be a file to write, with a name in .csv, in a directory that exists, for example out.csv.",
         ),
         ([*DISTILL, "--teacher=wrn28-10"], "none of it is published. Received: wrn28-10"),
         (

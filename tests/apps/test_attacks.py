@@ -16,6 +16,7 @@ import pytest
 import attack_data  # noqa: F401  each defines states
 import attack_grids  # noqa: F401
 import attack_models  # noqa: F401
+import attack_pictures  # noqa: F401
 import attack_runs  # noqa: F401
 import attack_states
 from conftest import ROOT
@@ -23,7 +24,7 @@ from conftest import ROOT
 TABLE = ROOT / "tests/attacks.md"
 COMMANDS = {
     *("train", "distill", "evaluate", "precompute", "compare", "list", "publish", "serve", "sweep", "reproduce"),
-    *("tune", "demo", "library"),
+    *("tune", "demo", "library", "predict"),
 }
 SECONDS = 240
 PROGRESS = r"(computed: .*row/s\])?"  # of apps.precompute

@@ -125,6 +125,14 @@ def _evaluate(given: Mapping[str, Any], world: World) -> str | None:
     return LATER if given.keys() & {"dataset", "examples"} else None
 
 
+def _predict(given: Mapping[str, Any], world: World) -> str | None:
+    if given["model"].startswith(REMOTE[1:]):
+        return LATER
+    expect(world.is_model(given["model"]), "model")
+    expect(os.path.exists(given["images"]), "images")
+    return LATER
+
+
 def _precompute(given: Mapping[str, Any], world: World) -> str | None:
     found = _teachers(given, world)
     expect(given["teacher"], "no teacher")
@@ -226,6 +234,7 @@ _CROSS: dict[str, Callable[[Mapping[str, Any], World], str | None]] = {
     "train": _train,
     "distill": _distill,
     "evaluate": _evaluate,
+    "predict": _predict,
     "demo": _list_models,
     "precompute": _precompute,
     "sweep": _sweep,

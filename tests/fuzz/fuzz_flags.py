@@ -147,6 +147,7 @@ FLAGS: dict[str, dict[str, Check]] = {
         "per_class": _csv,
         "confusion": _csv,
     },
+    "predict": {"model": str, "images": str, "output": _csv},
     "demo": {"workdir": _directory, "restart": as_bool},
     "precompute": DATA
     | RECIPE
@@ -212,6 +213,7 @@ REQUIRED = {
     "train": {"model", "workdir"},
     "distill": {"student", "workdir"},
     "evaluate": {"model"},
+    "predict": {"model", "images"},
     "precompute": {"teacher"},
     "sweep": {"grid"},
     "tune": {"student", "teachers", "workdir"},

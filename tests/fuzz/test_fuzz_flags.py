@@ -39,6 +39,7 @@ LINES = [
     f" {RUN_FLAGS} {TEACHER} {CACHE} {TERMS} --kd_until=0.5 --ce_weight=0.2 --kd_weight=0.8 --at_weight=100",
     "distill --student=dn40-12 --teacher=wrn16-2_10-35 --schedule=30 --workdir=new",
     f"evaluate --model={RUN} --dataset=digits --examples=100 --per_class=classes.csv --confusion=runs/x.csv",
+    f"predict --model={RUN} --images=runs --output=classes.csv",
     "demo --workdir=demo --norestart",
     f"precompute --teacher={RUN} --schedule=2-3 --seeds=0,1 --attention {DATA} {TEACHER} {CACHE}",
     "precompute --teacher=wrn16-2_10-35",
