@@ -23,6 +23,7 @@ setup(
     },
     install_requires=[
         "absl-py>=2.1,<3",
+        "array-record>=0.8,<1; sys_platform != 'win32'",  # random access to data sets of TFDS, which leaves it optional
         "fastjsonschema>=2.21,<3",  # of records and cards; pure Python, fast, needs nothing else
         "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 without declaring it
         "keras>=3.15,<3.16",

@@ -1,6 +1,7 @@
 """Which data a run learns from, and how its pictures become images for a network."""
 
 import dataclasses
+import re
 
 VIEWS = 8  # random-resized crops of a picture
 MEMORY_GB = 4.0
@@ -34,3 +35,9 @@ class DataConfig:
     class_names: str = ""
     train_split: str = ""
     test_split: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name that runs record: `dataset_name`, NAME of tfds:NAME/CONFIG:VERSION, or the source."""
+        kind, _, rest = self.dataset.partition(":")
+        return self.dataset_name or (re.split("[/:]", rest)[0] if kind == "tfds" else self.dataset)

@@ -9,12 +9,13 @@ import os
 
 import numpy as np
 
-from kdzoo.data import augmentation, decoding, pictures
+from kdzoo.data import augmentation, decoding, pictures, tfds_source
 from kdzoo.data.config import DataConfig
 from kdzoo.data.dataset import STATISTICS, Dataset, Split, from_arrays
 from kdzoo.data.digits import read_digits
 from kdzoo.data.folder import read_folder
 from kdzoo.data.npz import read_npz
+from kdzoo.data.source import Source
 from kdzoo.data.tfds import read_tfds
 from zoo import InputError
 
@@ -76,16 +77,18 @@ def load(source: str | DataConfig, name: str = "", *, workers: int = 0) -> Datas
     config = source if isinstance(source, DataConfig) else DataConfig(source, name)
     check(config)
     kind, _, path = config.dataset.partition(":")
-    if kind == "folder":
-        train, test, names, fingerprint = read_folder(
-            path, test_share=config.test_share, class_names=config.class_names, cache=None
-        )
-        name = config.dataset_name or config.dataset
+    if kind in ("folder", "tfds"):
+        found: tuple[Source, Source, tuple[str, ...], str]
+        if kind == "folder":
+            found = read_folder(path, test_share=config.test_share, class_names=config.class_names)
+        else:
+            found = tfds_source.read_splits(path, train_split=config.train_split, test_split=config.test_split)
+        train, test, names, fingerprint = found
         return pictures.from_sources(
-            name, train, test, class_names=names, fingerprint=fingerprint, config=config, workers=workers
+            config.name, train, test, class_names=names, fingerprint=fingerprint, config=config, workers=workers
         )
     if kind == "npz":
-        dataset = from_arrays(config.dataset_name or config.dataset, *read_npz(path))
+        dataset = from_arrays(config.name, *read_npz(path))
     else:
         dataset = read_digits() if kind == "digits" else read_tfds(kind)
     augment = "inception" if config.augment == "auto" and config.image_size else config.augment
@@ -116,9 +119,7 @@ def load_or_outline(source: str | DataConfig, name: str = "") -> Dataset | None:
     """
     config = source if isinstance(source, DataConfig) else DataConfig(source, name)
     check(config)
-    path, name = path_of(config.dataset), config.dataset_name
-    if path is None:
-        name = config.dataset.removeprefix("tfds:").partition(":")[0]  # without its version
+    path, name = path_of(config.dataset), config.name
     missing = path is not None and not os.path.exists(path)
     if name in OUTLINES and (missing or path is None):
         return _outline(name, config.image_size)

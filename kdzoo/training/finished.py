@@ -57,7 +57,7 @@ def changes(config: RunConfig, record: Mapping[str, Any]) -> list[str]:
                 teachers[i] = theirs["teachers"][i] if _name(own) == _name(spec) else {"name": own}
     ours = identity.identify(
         vars(config),
-        dataset=config.dataset_name or config.dataset,
+        dataset=config.data.name,
         fingerprint=_fingerprint(config.dataset, config.dataset_name),
         teachers=teachers,
     )
