@@ -121,7 +121,7 @@ def own_dataset(record: Mapping[str, Any], source: str | None = None, *, workers
 def _data_of(record: Mapping[str, Any], source: str, name: str = "") -> DataConfig:
     """A data set in the views of a run: with its image size, its background, its share of test pictures."""
     fields = {field.name for field in dataclasses.fields(DataConfig)} & record["config"].keys()
-    if source != record["config"]["dataset"]:
+    if source.partition(":")[0] != record["config"]["dataset"].partition(":")[0]:
         fields &= {"augment", "image_size", "background", "memory_gb"}
     given = {field: record["config"][field] for field in fields}
     return DataConfig(**given | {"dataset": source, "dataset_name": name})
