@@ -93,6 +93,11 @@ def inception_box(height: int, width: int, draws: np.ndarray) -> tuple[Box, bool
     return Box(left, top, left + crop_width, top + crop_height), mirror < 0.5
 
 
+def share_of(augment: str) -> float:
+    """The share of a picture's longest possible sides that a network sees that was trained with this augmentation."""
+    return TEST_SHARE if augment in augmentation.RESIZED else 1.0
+
+
 def centre_box(height: int, width: int, out_height: int, out_width: int, share: float = TEST_SHARE) -> Box:
     """The centred rectangle of a picture that has the ratio of the result and a share of the longest possible sides."""
     scale = share * min(height / out_height, width / out_width)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdzoo import parent_process
-from kdzoo.data import augmentation
+from kdzoo.data import augmentation, crops
+from kdzoo.data.decoding import parse_colour
 from kdzoo.hub import cards
+from kdzoo.publishing.picture_graph import PictureGraph
 from kdzoo.runs import records
 from kdzoo.runs.weights import load_model
 from zoo import InputError, list_stages
@@ -56,9 +58,15 @@ def write_in_own_process(run: pathlib.Path, directory: pathlib.Path, store: str)
 def main(run: str, directory: str, store: str) -> None:
     """Writes the SavedModel of a run's network and prints the weights, as `write_saved_model` returns them, as JSON."""
     parent_process.end_with_parent()
-    model = load_model(run)
-    dataset = records.read(run)["dataset"]
-    print(json.dumps(write_saved_model(model, directory, mean=dataset["mean"], std=dataset["std"], store=store)))
+    model, record = load_model(run), records.read(run)
+    dataset, config = record["dataset"], record["config"]
+    graph = PictureGraph(
+        image_shape=tuple(dataset["image_shape"]),
+        share=crops.share_of(config.get("augment", "")),
+        background=parse_colour(config.get("background", "white")),
+    )
+    weights = write_saved_model(model, directory, mean=dataset["mean"], std=dataset["std"], graph=graph, store=store)
+    print(json.dumps(weights))
 
 
 def write_saved_model(
@@ -67,17 +75,20 @@ def write_saved_model(
     *,
     mean: Sequence[float],
     std: Sequence[float],
+    graph: PictureGraph | None = None,
     store: str = "float32",
 ) -> list[dict[str, Any]]:
-    """Writes a zoo model as a SavedModel that takes raw images.
+    """Writes a zoo model as a SavedModel that takes raw images, and pictures of any size.
 
     `serving_default` maps `images` uint8 [n, h, w, c] to `logits` and `probabilities`, float32 [n, classes];
-    `features` maps them to `logits` and each stage's output.
+    `features` maps them to `logits` and each stage's output. `pictures`, uint8 [n, height, width, c] of any size, and
+    `encoded`, string [n], contents of JPEG and PNG files, have the outputs of `serving_default`: see `PictureGraph`.
 
     Args:
         model: the network, on the TensorFlow backend.
         directory: of the SavedModel.
         mean, std: of the images the network was trained on, a number a channel.
+        graph: what brings pictures to the network's size; None: their whole centred square.
         store: dtype of the stored weights, float32 or float16.
 
     Returns:
@@ -92,8 +103,7 @@ def write_saved_model(
         f"{i:05d}": tf.Variable(keras.ops.convert_to_numpy(variable), dtype=store, trainable=False, name=variable.path)
         for i, variable in enumerate(model.variables)
     }
-    stages = {name: model.get_layer(name).output for name in list_stages(model)}
-    tapped = keras.Model(model.inputs, {"logits": model.outputs[0], **stages})
+    tapped = _tap_stages(model)
 
     def apply(network: Any, images: Any) -> Any:
         count = tf.shape(images)[0]
@@ -116,8 +126,34 @@ def write_saved_model(
     def features(images: Any) -> dict[str, Any]:
         return apply(tapped, images)
 
-    _save(module, pathlib.Path(directory), {"serving_default": serving_default, "features": features})
+    of_pictures = _of_pictures(serving_default, graph or PictureGraph(model.input_shape[1:]))
+    _save(module, pathlib.Path(directory), {"serving_default": serving_default, "features": features, **of_pictures})
     return _locate_weights(model, module.weights, pathlib.Path(directory))
+
+
+def _tap_stages(model: "keras.Model") -> "keras.Model":
+    """The network with the outputs of its stages beside its logits."""
+    import keras
+
+    stages = {name: model.get_layer(name).output for name in list_stages(model)}
+    return keras.Model(model.inputs, {"logits": model.outputs[0], **stages})
+
+
+def _of_pictures(serving_default: Any, graph: PictureGraph) -> dict[str, Any]:
+    """The signatures of pictures of any size, by name: see `write_saved_model`."""
+    import tensorflow as tf
+
+    channels = graph.image_shape[2]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, channels], tf.uint8, name="pictures")])
+    def pictures(pictures: Any) -> dict[str, Any]:
+        return serving_default(graph.resize(pictures))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="encoded")])
+    def encoded(encoded: Any) -> dict[str, Any]:
+        return serving_default(graph.decode(encoded))
+
+    return {"pictures": pictures} | ({"encoded": encoded} if channels in (1, 3) else {})
 
 
 def _save(module: Any, directory: pathlib.Path, signatures: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from kdzoo.teachers.grpc_api import (
     prediction_service_pb2_grpc,
     tf,
 )
+from kdzoo.teachers.saved_model import CallError
 from kdzoo.teachers.signature import Signature
 from zoo import InputError
 
@@ -86,8 +87,10 @@ class _PredictionService(
         _describe(response.model_spec, model, signature.name)
         try:
             outputs = model.call(signature, images)
-        except InputError as error:
-            _refuse(context, str(error), grpc.StatusCode.INTERNAL)
+        except CallError as error:
+            if _is_fixed(signature):
+                _refuse(context, str(error), grpc.StatusCode.INTERNAL)
+            _refuse(context, f"{signature.input} must hold whole pictures. Received: {error.reason}")
         for key, values in outputs.items():
             response.outputs[key].CopyFrom(tf.make_tensor_proto(values))
         return response
@@ -127,20 +130,29 @@ class _PredictionService(
         """The images of a request, checked: a request may hold anything."""
         dtype, image_shape = tf.as_dtype(signature.dtype), signature.image_shape or ()
         shape = [dimension.size for dimension in tensor.tensor_shape.dim]
-        if tensor.dtype != dtype.as_datatype_enum or tuple(shape[1:]) != image_shape or shape[0] < 0:
+        fits = len(shape) == 1 + len(image_shape) and all(
+            size == wanted if wanted is not None else size > 0
+            for size, wanted in zip(shape[1:], image_shape, strict=True)
+        )
+        if tensor.dtype != dtype.as_datatype_enum or not fits or shape[0] < 0:
+            wanted = ", ".join(["n", *("any" if size is None else str(size) for size in image_shape)])
             _refuse(
                 context,
-                f"{signature.input} must be {signature.dtype} [n, {', '.join(map(str, image_shape))}]."
+                f"{signature.input} must be {signature.dtype} [{wanted}]."
                 f" Received: {tf.as_dtype(tensor.dtype).name if tensor.dtype else 'no dtype'} {shape[:10]}",
             )
         # A small message can encode a large tensor of equal values, so the tensor's size counts.
-        if (size := int(np.prod(shape, dtype=object)) * dtype.size) > self._max_bytes:
+        count = int(np.prod(shape, dtype=object))
+        size = sum(map(len, tensor.string_val)) if dtype == tf.string else count * dtype.size
+        if size > self._max_bytes:
             _refuse(
                 context,
                 f"A request must be of at most {self._max_bytes} bytes. Received: {size}",
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
             )
         try:
+            if dtype == tf.string and len(tensor.string_val) != count:
+                raise ValueError(f"{len(tensor.string_val)} values for {shape}")
             return tf.make_ndarray(tensor)
         except (ValueError, TypeError) as error:
             _refuse(context, f"{signature.input} must hold as many values as its shape needs. Received: {error}")
@@ -158,6 +170,11 @@ def _select(model: ServedModel, request: Any, context: Any) -> Signature:
     if set(request.inputs) != {signature.input}:
         _refuse(context, f"Input must be {signature.input}. Received: {', '.join(request.inputs) or 'none'}")
     return dataclasses.replace(signature, outputs={key: signature.outputs[key] for key in wanted})
+
+
+def _is_fixed(signature: Signature) -> bool:
+    """Whether a signature takes numbers of one shape, each of which is a valid image."""
+    return signature.dtype != "string" and None not in (signature.image_shape or ())
 
 
 def _describe(spec: Any, model: ServedModel, signature: str = "") -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,20 @@ from kdzoo.hub import cards
 from kdzoo.runs import records
 from kdzoo.teachers.signature import Signature, inner_shape
 from zoo import InputError
+
+
+class CallError(InputError):
+    """A SavedModel does not take what it was called with.
+
+    Attributes:
+        reason: TensorFlow's.
+    """
+
+    def __init__(self, signature: Signature, images: np.ndarray, directory: pathlib.Path, reason: str):
+        super().__init__(
+            f"A SavedModel must take {signature.dtype} images {list(images.shape)}. Received: {directory}: {reason}"
+        )
+        self.reason = reason
 
 
 def find_saved_model(spec: str) -> pathlib.Path | None:
@@ -34,7 +49,7 @@ def load_saved_model(
 
     Returns:
         The signatures that take one tensor, by name, and a function that calls one of them on images [n, h, w, c]. It
-        returns the outputs by name, and raises InputError if the model does not take such images.
+        returns the outputs by name, and raises CallError if the model does not take such images.
 
     Raises:
         InputError: if it cannot be loaded.
@@ -60,10 +75,9 @@ def load_saved_model(
         try:
             outputs = model.signatures[signature.name](**{signature.input: tf.constant(images)})
         except (tf.errors.OpError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"A SavedModel must take {images.dtype} images {list(images.shape)}. Received: {directory}: {reason}"
-            ) from None
+            reason = " ".join(str(error).split())
+            of_operation = re.search(r"<stack traces unavailable> (.*?) \[\[\{\{node ", reason)
+            raise CallError(signature, images, directory, (of_operation[1] if of_operation else reason)[:200]) from None
         return {key: outputs[key].numpy() for key in signature.outputs}
 
     return signatures, call

@@ -76,8 +76,7 @@ def view_of(record: Mapping[str, Any]) -> Callable[[Picture], np.ndarray]:
         InputError: if the network takes images of other than 1 or 3 channels.
     """
     height, width, channels = record["dataset"]["image_shape"]
-    resized = record["config"].get("augment") in augmentation.RESIZED
-    share = crops.TEST_SHARE if resized else 1.0
+    share = crops.share_of(record["config"].get("augment", ""))
     if channels not in (1, 3):
         raise InputError(f"A network must take images of 1 or 3 channels to see pictures. Received: {channels}")
 

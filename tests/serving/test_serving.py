@@ -2,22 +2,25 @@
 
 import contextlib
 import dataclasses
+import io
 import shutil
 import signal
 import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import run_python, start_python
-from kdzoo.data import sources
+from kdzoo.data import augmentation, sources
 from kdzoo.data.dataset import array_digest
+from kdzoo.data.decoding import open_picture
 from kdzoo.hub import cards
-from kdzoo.hub.models import list_cards
+from kdzoo.hub.models import list_cards, resolve
 from kdzoo.runs import records, weights
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers import saved_model, signature
-from kdzoo.training import train
+from kdzoo.training import evaluation, prediction, train
 from zoo import InputError
 
 tf = pytest.importorskip("tensorflow")
@@ -38,6 +41,7 @@ from kdzoo.serving.server import start  # noqa: E402
 from kdzoo.teachers.grpc import Client  # noqa: E402
 
 NAME = "quarters/wrn10-1_2-3"
+SIGNATURES = {"serving_default", "features", "pictures", "encoded"}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def test_the_client_returns_the_outputs_of_the_model(models, images, local_outpu
     with served(models) as target:
         client = Client(target, NAME)
         signatures = client.signatures()
-        assert signatures.keys() == {"serving_default", "features"}
+        assert signatures.keys() == SIGNATURES
         assert signatures["serving_default"].image_shape == (16, 16, 3)
         assert signatures["serving_default"].outputs == {"logits": (4,), "probabilities": (4,)}
         outputs = client.predict(signatures["serving_default"], images)  # in three requests
@@ -104,6 +108,83 @@ def test_the_client_splits_requests_that_are_too_large(models, images, local_out
         client = Client(target, NAME)
         outputs = client.predict(signature_of(client), images)
     np.testing.assert_allclose(outputs["logits"], local_outputs["logits"], atol=1e-5)
+
+
+def encode(pixels: np.ndarray, kind: str) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, kind)
+    return content.getvalue()
+
+
+def test_pictures_of_any_size_and_files_have_the_logits_of_predictions(models, published, images, local_outputs):
+    trained = resolve(published / NAME)
+    view, network = prediction.view_of(trained.record), evaluation.build(trained)
+    statistics = {key: trained.record["dataset"][key] for key in ("mean", "std")}
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 50, 70, 3), np.uint8)
+    files = [encode(one, kind) for one, kind in zip(pixels, ("JPEG", "PNG", "PNG"), strict=True)]
+    with served(models) as target:
+        client = Client(target, NAME)
+        signatures = client.signatures()
+        of_pictures, of_files = signatures["pictures"], signatures["encoded"]
+        assert (of_pictures.image_shape, of_pictures.dtype) == ((None, None, 3), "uint8")
+        assert (of_files.image_shape, of_files.dtype) == ((), "string")
+        of_own_size = client.predict(of_pictures, images)["logits"]
+        found = [client.predict(of_pictures, pixels), client.predict(of_files, np.array(files, object))]
+    np.testing.assert_allclose(of_own_size, local_outputs["logits"], atol=1e-5)
+    for outputs, given in zip(found, (pixels, files), strict=True):
+        seen = np.stack([view(open_picture(one, (255, 255, 255))) for one in given])
+        expected = network.predict_on_batch(augmentation.standardise(seen, **statistics))
+        np.testing.assert_allclose(outputs["logits"], expected, atol=0.05)
+        np.testing.assert_allclose(outputs["probabilities"].sum(-1), 1, atol=1e-5)
+        assert np.ptp(expected) > 1
+
+
+@pytest.mark.parametrize(
+    ("signature", "value", "code", "message"),
+    [
+        (
+            "encoded",
+            [b"damaged"],
+            "INVALID_ARGUMENT",
+            "encoded must hold whole pictures. Received: assertion failed: [A",
+        ),
+        ("encoded", [b""], "INVALID_ARGUMENT", "must be a JPEG or PNG file"),
+        ("encoded", [b"\xff\xd8\xff\xe0"], "INVALID_ARGUMENT", "Invalid JPEG data"),
+        (
+            "encoded",
+            np.zeros((1, 16, 16, 3), np.uint8),
+            "INVALID_ARGUMENT",
+            "encoded must be string [n]. Received: uint8",
+        ),
+        ("encoded", [[b"a", b"b"]], "INVALID_ARGUMENT", "encoded must be string [n]. Received: string [1, 2]"),
+        ("encoded", [b"x" * (2**20 + 1)], "RESOURCE_EXHAUSTED", "at most 1048576 bytes. Received: 1048577"),
+        (
+            "pictures",
+            np.zeros((1, 0, 5, 3), np.uint8),
+            "INVALID_ARGUMENT",
+            "uint8 [n, any, any, 3]. Received: uint8 [1, 0",
+        ),
+        ("pictures", np.zeros((1, 5, 5, 4), np.uint8), "INVALID_ARGUMENT", "Received: uint8 [1, 5, 5, 4]"),
+        ("pictures", np.zeros((1, 5, 5, 3), np.float32), "INVALID_ARGUMENT", "Received: float32 [1, 5, 5, 3]"),
+    ],
+)
+def test_pictures_that_are_none_are_refused_and_the_server_still_responds(server_at, signature, value, code, message):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server_at))
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(_request(signature=signature, input=signature, images=value), timeout=30)
+    assert refused.value.code().name == code
+    assert message in refused.value.details()
+    good = _request(signature="encoded", input="encoded", images=[encode(np.zeros((9, 9, 3), np.uint8), "PNG")])
+    assert stub.Predict(good, timeout=30).outputs.keys() == {"logits", "probabilities"}
+
+
+def test_one_string_does_not_stand_for_many(server_at):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server_at))
+    content = encode(np.zeros((9, 9, 3), np.uint8), "PNG")
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(_request(signature="encoded", input="encoded", images=[content], dims=[2**40]), timeout=30)
+    assert refused.value.code().name == "INVALID_ARGUMENT"
+    assert "encoded must hold as many values as its shape needs. Received: 1 values for" in refused.value.details()
 
 
 def _request(**changes):
@@ -164,7 +245,7 @@ def test_metadata_status_and_health_are_those_of_tensorflow_serving(server_at):
     assert (response.model_spec.name, response.model_spec.version.value) == (NAME, 1)
     definitions = get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(definitions)
-    assert definitions.signature_def.keys() == {"serving_default", "features"}
+    assert definitions.signature_def.keys() == SIGNATURES
     assert definitions.signature_def["serving_default"].method_name == "tensorflow/serving/predict"
     status = get_model_status_pb2.GetModelStatusRequest()
     status.model_spec.name = NAME
