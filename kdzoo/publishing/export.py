@@ -97,13 +97,7 @@ def write_saved_model(
     import keras
     import tensorflow as tf
 
-    module = tf.Module()
-    # TensorFlow writes variables to the data file in the order of these names.
-    module.weights = {
-        f"{i:05d}": tf.Variable(keras.ops.convert_to_numpy(variable), dtype=store, trainable=False, name=variable.path)
-        for i, variable in enumerate(model.variables)
-    }
-    tapped = _tap_stages(model)
+    module, tapped = _store_weights(model, store), _tap_stages(model)
 
     def apply(network: Any, images: Any) -> Any:
         count = tf.shape(images)[0]
@@ -129,6 +123,20 @@ def write_saved_model(
     of_pictures = _of_pictures(serving_default, graph or PictureGraph(model.input_shape[1:]))
     _save(module, pathlib.Path(directory), {"serving_default": serving_default, "features": features, **of_pictures})
     return _locate_weights(model, module.weights, pathlib.Path(directory))
+
+
+def _store_weights(model: "keras.Model", store: str) -> Any:
+    """Returns a module whose `weights` are the network's variables in this dtype."""
+    import keras
+    import tensorflow as tf
+
+    module = tf.Module()
+    # TensorFlow writes variables to the data file in the order of these names.
+    module.weights = {
+        f"{i:05d}": tf.Variable(keras.ops.convert_to_numpy(variable), dtype=store, trainable=False, name=variable.path)
+        for i, variable in enumerate(model.variables)
+    }
+    return module
 
 
 def _tap_stages(model: "keras.Model") -> "keras.Model":

@@ -17,6 +17,7 @@ from kdzoo.data.dataset import array_digest
 from kdzoo.data.decoding import open_picture
 from kdzoo.hub import cards
 from kdzoo.hub.models import list_cards, resolve
+from kdzoo.publishing import publisher
 from kdzoo.runs import records, weights
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers import saved_model, signature
@@ -369,3 +370,21 @@ def test_the_commands_serve_and_distil(published, npz, tmp_path):
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert (out, err) == ("", "")
+
+
+@pytest.mark.slow
+def test_a_network_of_resized_images_sees_the_same_part_of_a_picture_when_it_is_served(npz, tmp_path):
+    config = RunConfig(
+        "wrn10-1", "1-1", dataset=f"npz:{npz}", batch_size=32, augment="resize", image_size=24, background="#ff8000"
+    )
+    train.run(config, tmp_path / "run")
+    directory = publisher.publish([tmp_path / "run"], tmp_path, name="resized/wrn10-1_1-1")
+    trained = resolve(directory)
+    pixels = np.zeros((60, 90, 4), np.uint8)
+    pixels[4:, 17:] = np.random.default_rng(1).integers(0, 256, (56, 73, 4), dtype=np.uint8)
+    seen = prediction.view_of(trained.record)(open_picture(encode(pixels, "PNG"), (255, 128, 0)))
+    statistics = {key: trained.record["dataset"][key] for key in ("mean", "std")}
+    expected = evaluation.build(trained).predict_on_batch(augmentation.standardise(seen[None], **statistics))
+    signatures, call = saved_model.load_saved_model(directory / cards.VERSION)
+    logits = call(signatures["encoded"], np.array([encode(pixels, "PNG")], object))["logits"]
+    np.testing.assert_allclose(logits, expected, atol=0.02 * np.ptp(expected))
