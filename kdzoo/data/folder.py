@@ -1,17 +1,19 @@
 """Data sets in a folder of pictures: train/CLASS/* with test/CLASS/* or val/CLASS/*, or CLASS/* alone."""
 
 import collections
+import functools
 import hashlib
 import logging
 import os
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
 from kdzoo import user_folders
 from kdzoo.data import picture_index
-from kdzoo.data.picture_index import CONTENT_DIGEST, PictureIndex
-from kdzoo.data.scan import Scan, folders_in, printable, scan
+from kdzoo.data.picture_index import PictureIndex, content_digest
+from kdzoo.data.scan import Scan, first_names, folders_in, printable, scan
 from kdzoo.data.source import Source
 from zoo import InputError
 
@@ -48,9 +50,7 @@ class FolderSource(Source):
         path = self._index.path(index)
         entry = self._index.entries[index]
         try:
-            with open(os.path.join(self._root, path), "rb", buffering=0) as file:
-                time = os.fstat(file.fileno()).st_mtime_ns
-                content = file.read()
+            content, time = _read(self._root, path)
         except OSError as error:
             raise self._changed(path, str(error.strerror)) from None
         if len(content) != entry["size"]:
@@ -58,7 +58,7 @@ class FolderSource(Source):
         known = self._index.digest(index)
         if known is not None and time == entry["time"]:
             return content, None
-        digest = hashlib.blake2b(content, digest_size=CONTENT_DIGEST).digest()
+        digest = content_digest(content)
         if known is not None:
             self._check(path, known, digest)
         return content, digest if known is None else None
@@ -116,7 +116,7 @@ def read_folder(
 
     Returns:
         Training pictures, test pictures, the names of the classes, and a fingerprint: SHA-256 of all paths, sizes,
-        labels and splits.
+        labels and splits; and of the contents of pictures that were replaced since they were first read.
 
     Raises:
         InputError: if it is no such folder.
@@ -137,13 +137,14 @@ def read_folder(
     labelled += [(os.path.join(test_folder, folder), label[folder]) for folder in test_folders]
     indices, unreadable, fingerprint = _find(root, names, labelled, len(folders), test_share)
     own = hashlib.blake2b(root, digest_size=8).hexdigest()  # equal folders elsewhere have other times
-    kept = picture_index.keep((cache or user_folders.cache_folder() / "folders") / f"{fingerprint[:32]}-{own}", indices)
+    folder = (cache or user_folders.cache_folder() / "folders") / f"{fingerprint[:32]}-{own}"
+    kept = picture_index.keep(folder, indices, functools.partial(_read, root))
     del indices  # else memory would hold two of each
     train, test = (FolderSource(root, kept[split]) for split in ("train", "test"))
     for source, split in ((train, "train"), (test, "test")):
         for index in unreadable[split].tolist():
             source.leave_out(index, "not readable", keep=False)
-    return train, test, names, fingerprint
+    return train, test, names, _with_replaced(fingerprint, kept.values())
 
 
 def _find(
@@ -258,3 +259,23 @@ def _fingerprint(found: Scan, is_test: np.ndarray) -> str:
     for array in (found.paths, *fields, is_test):
         digest.update(array.data)
     return digest.hexdigest()
+
+
+def _with_replaced(fingerprint: str, indices: Iterable[PictureIndex]) -> str:
+    """The fingerprint of a folder in which pictures were replaced by others of the same size: none that it had."""
+    replaced = sorted((index.path(number), now) for index in indices for number, (_, now) in index.replaced.items())
+    if not replaced:
+        return fingerprint
+    names = first_names([path for path, _ in replaced])
+    _log.warning("%d pictures are others than when first read, so this is another data set: %s", len(replaced), names)
+    digest = hashlib.sha256(fingerprint.encode())
+    for path, now in replaced:
+        digest.update(len(path).to_bytes(2, "big") + path + now)
+    return digest.hexdigest()
+
+
+def _read(root: bytes, path: bytes) -> tuple[bytes, int]:
+    """The content of a file, and the time of its last change in nanoseconds."""
+    with open(os.path.join(root, path), "rb", buffering=0) as file:
+        time = os.fstat(file.fileno()).st_mtime_ns  # first, so that content that changes meanwhile is newer
+        return file.read(), time

@@ -4,10 +4,11 @@ Training runs map the arrays into memory. All processes see what one of them add
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ ENTRY = np.dtype(
 )
 _OF_FILE = ("start", "length", "size", "time", "label")  # the fields that are known without reading the picture
 _PART = 2**16  # bytes or entries that are compared at once
+_Read = Callable[[bytes], tuple[bytes, int]]
 
 
 class PictureIndex:
@@ -41,12 +43,16 @@ class PictureIndex:
         entries: of dtype `ENTRY` [n].
         folder: that holds files of both; None: they are in memory only.
         split: name of the split.
+
+    Attributes:
+        replaced: digests of pictures that others of the same size replaced, by index: when first read, and now.
     """
 
     def __init__(
         self, paths: np.ndarray, entries: np.ndarray, folder: pathlib.Path | None = None, split: str = ""
     ) -> None:
         self.paths, self.entries, self.folder, self._split = paths, entries, folder, split
+        self.replaced: dict[int, tuple[bytes, bytes]] = {}
 
     @classmethod
     def open(cls, folder: pathlib.Path, split: str, mode: Any = "r") -> "PictureIndex":
@@ -108,19 +114,26 @@ class PictureIndex:
                         yield int(index), str(reason)
 
 
-def keep(folder: pathlib.Path, indices: dict[str, PictureIndex]) -> dict[str, PictureIndex]:
+def content_digest(content: bytes) -> bytes:
+    """The digest of a picture's content."""
+    return hashlib.blake2b(content, digest_size=CONTENT_DIGEST).digest()
+
+
+def keep(folder: pathlib.Path, indices: dict[str, PictureIndex], read: _Read | None = None) -> dict[str, PictureIndex]:
     """Keeps indices of splits on disk, with the digests that the disk has for files of the same time.
 
     Args:
         folder: for these pictures alone: their paths, sizes and labels. Made if it does not exist.
         indices: in memory, by the name of their split.
+        read: returns the content and the time of a path's file. Files of another time are compared with their digests;
+            None: they lose them.
 
     Returns:
         The same, mapped from files; or as they were, after a warning, if the disk is full or cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return {split: _keep(folder, split, index) for split, index in indices.items()}
+        return {split: _keep(folder, split, index, read) for split, index in indices.items()}
     except OSError as error:
         _log.warning(
             "The index of pictures stays in memory, and is made anew next time: %s: %s", folder, error.strerror
@@ -128,16 +141,36 @@ def keep(folder: pathlib.Path, indices: dict[str, PictureIndex]) -> dict[str, Pi
         return indices
 
 
-def _keep(folder: pathlib.Path, split: str, index: PictureIndex) -> PictureIndex:
+def _keep(folder: pathlib.Path, split: str, index: PictureIndex, read: _Read | None) -> PictureIndex:
+    replaced = _read_replaced(folder / f"{split}.replaced", len(index.entries))
+    index.replaced = dict(replaced)
+    is_kept = False
     with contextlib.suppress(FileNotFoundError):
-        if _is_kept(folder, split, index):
-            return PictureIndex.open(folder, split, "r+")
-    files.write_atomically(folder / "paths", index.paths.data)
-    files.write_atomically(folder / split, index.entries.view(np.uint8).data)
-    return PictureIndex.open(folder, split, "r+")
+        is_kept = _is_kept(folder, split, index, read)
+    if not is_kept:
+        if index.replaced != replaced:  # first, so that no new digest is kept without it
+            _write_replaced(folder / f"{split}.replaced", index.replaced)
+        files.write_atomically(folder / "paths", index.paths.data)
+        files.write_atomically(folder / split, index.entries.view(np.uint8).data)
+    kept = PictureIndex.open(folder, split, "r+")
+    kept.replaced = index.replaced
+    return kept
 
 
-def _is_kept(folder: pathlib.Path, split: str, index: PictureIndex) -> bool:
+def _read_replaced(path: pathlib.Path, count: int) -> dict[int, tuple[bytes, bytes]]:
+    with contextlib.suppress(FileNotFoundError, ValueError, AttributeError, TypeError):  # of a damaged file
+        found = json.loads(path.read_bytes()).items()
+        digests = {int(index): (bytes.fromhex(first), bytes.fromhex(now)) for index, (first, now) in found}
+        return {index: both for index, both in digests.items() if 0 <= index < count}
+    return {}
+
+
+def _write_replaced(path: pathlib.Path, replaced: dict[int, tuple[bytes, bytes]]) -> None:
+    content = {str(index): [first.hex(), now.hex()] for index, (first, now) in sorted(replaced.items())}
+    files.write_atomically(path, json.dumps(content).encode())
+
+
+def _is_kept(folder: pathlib.Path, split: str, index: PictureIndex, read: _Read | None) -> bool:
     """Whether the files of a folder are this index. Takes from them the digests of pictures that are the same.
 
     Reads them in parts, so that memory does not hold two indices.
@@ -158,11 +191,35 @@ def _is_kept(folder: pathlib.Path, split: str, index: PictureIndex) -> bool:
             kept = np.frombuffer(content, ENTRY, len(content) // ENTRY.itemsize)
             is_kept &= len(kept) == len(entries)
             entries = entries[: len(kept)]
-            same = np.logical_and.reduce([kept[field] == entries[field] for field in _OF_FILE])
+            of_time = kept["time"] == entries["time"]
+            of_path = np.logical_and.reduce([kept[field] == entries[field] for field in _OF_FILE if field != "time"])
+            same = of_path & of_time
             is_kept &= bool(same.all())
             for field in ("digest", "check"):
                 entries[field][same] = kept[field][same]
+            if read:
+                known = kept["check"] == _check(kept["digest"])
+                for position in np.flatnonzero(of_path & ~of_time & known).tolist():
+                    _compare(index, first + position, kept[position], read)
         return is_kept and not file.read(1)
+
+
+def _compare(index: PictureIndex, position: int, kept: np.void, read: _Read) -> None:
+    """Compares a file that has another time with the picture that was kept."""
+    entry, known = index.entries[position], kept["digest"].tobytes()
+    index.keep_digest(position, known)
+    try:
+        content, time = read(index.path(position))
+    except OSError:
+        content, time = b"", -1
+    if time != entry["time"] or len(content) != entry["size"]:
+        index.entries["time"][position] = kept["time"]  # so that the next run compares it
+        return
+    digest = content_digest(content)
+    index.keep_digest(position, digest)
+    first, _ = index.replaced.pop(position, (known, known))
+    if digest != first:
+        index.replaced[position] = first, digest
 
 
 def _check(digests: np.ndarray) -> Any:

@@ -76,7 +76,7 @@ def scan(root: bytes, folders: Iterable[tuple[bytes, int]]) -> Scan:
             readable.append(file.readable)
         counts.append(len(readable) - before)
     if skipped:
-        names = ", ".join(map(printable, sorted(skipped)[:_NAMED])) + (", ..." if len(skipped) > _NAMED else "")
+        names = first_names(sorted(skipped))
         _log.warning("%d names are left out, links in circles or to nothing, or no files: %s", len(skipped), names)
     return Scan(
         paths=np.frombuffer(paths, np.uint8),
@@ -104,6 +104,11 @@ def printable(path: bytes) -> str:
     """A path as text of one line, whatever its bytes."""
     text = path.decode(errors="backslashreplace")
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def first_names(paths: list[bytes]) -> str:
+    """The first of these paths, as text."""
+    return ", ".join([*map(printable, paths[:_NAMED]), *["..."][: len(paths) > _NAMED]])
 
 
 def _walk(root: bytes, folder: bytes, skipped: list[bytes]) -> Iterator[_File]:

@@ -172,6 +172,38 @@ def test_the_fingerprint_is_of_paths_sizes_labels_and_splits(make, tmp_path):
     assert len(set(kept)) == 5
 
 
+def test_a_picture_that_another_of_its_size_replaces_makes_another_data_set(make, tmp_path, caplog):
+    folder = make(*many("a", "b", count=9))
+
+    def read_all():
+        train, test, _, fingerprint = read_folder(folder, test_share=0.2)
+        for source in (train, test):
+            for index in range(len(source)):
+                if (digest := source.read(index)[1]) is not None:
+                    source.keep_digest(index, digest)
+        return fingerprint
+
+    first = read_all()
+    path = tmp_path / "photos/a/3.jpg"
+    content = path.read_bytes()
+    os.utime(path, (1, 1))
+    assert read_all() == first
+    path.write_bytes(content[:-1] + b"!")
+    assert "other" not in caplog.text
+    second = read_all()
+    assert second != first
+    assert "1 pictures are others than when first read, so this is another data set: a/3.jpg" in caplog.text
+    assert read_all() == second
+    path.write_bytes(content[:-1] + b"?")
+    os.utime(path, (2, 2))
+    third = read_all()
+    assert third not in (first, second)
+    path.write_bytes(content)
+    assert read_all() == first
+    (tmp_path / "photos/b/1.jpg").write_bytes(bytes(len(encoded(shade=10))))
+    assert read_all() not in (first, second, third)
+
+
 def test_links_are_followed_but_not_in_circles(make, caplog):
     folder = make(*many("a", "b"), "a/deep/er/1.jpg")
     links = {"a/deep/er/up": "../..", "b/own": ".", "c": "a", "b/all": "..", "b/more": "../a/deep", "b/x": "x"}

@@ -3,13 +3,14 @@
 import json
 import logging
 import pickle
+import resource
 
 import numpy as np
 import pytest
 
 from conftest import run_python
 from kdzoo.data import picture_index
-from kdzoo.data.picture_index import CONTENT_DIGEST, ENTRY, PictureIndex, keep
+from kdzoo.data.picture_index import CONTENT_DIGEST, ENTRY, PictureIndex, content_digest, keep
 
 
 def made(count=40, *, time=5, split="train"):
@@ -62,11 +63,81 @@ def test_the_same_pictures_leave_the_kept_files_as_they_are(kept):
     assert set(before) == {kept / "paths", kept / "train"}
 
 
-def test_files_of_another_time_lose_their_digests(kept):
+def test_without_a_reader_files_of_another_time_lose_their_digests(kept):
     times = np.full(40, 5)
     times[10:20] = 6
     assert known(keep_one(kept, time=times)) == [*range(10), *range(20, 30)]
     assert known(keep_one(kept, time=times)) == [*range(10), *range(20, 30)]
+
+
+def contents_of(pictures, *, time=6):
+    """Reads the picture of a path: content of the size that `made` gives it."""
+
+    def read(path):
+        number = int(path.decode().rpartition("/")[2].removesuffix(".jpg"))
+        if number not in pictures:
+            raise FileNotFoundError(number)
+        return pictures[number].ljust(number + 10), time
+
+    return read
+
+
+@pytest.fixture
+def read_before(tmp_path):
+    """A folder with an index that knows digests 0 to 29 of contents."""
+    index = keep_one(tmp_path / "index")
+    for number in range(30):
+        index.keep_digest(number, content_digest(b"first".ljust(number + 10)))
+    return tmp_path / "index"
+
+
+def keep_read(folder, read, *, retimed=range(10), time=6):
+    times = np.full(40, 5)
+    times[list(retimed)] = time
+    return keep(folder, {"train": made(time=times)}, read)["train"]
+
+
+def test_files_of_another_time_are_compared_with_their_digests(read_before):
+    first = [content_digest(b"first".ljust(number + 10)) for number in range(30)]
+    pictures = dict.fromkeys(range(10), b"first") | {3: b"second", 7: b"second"}
+    index = keep_read(read_before, contents_of(pictures))
+    second = {number: content_digest(b"second".ljust(number + 10)) for number in (3, 7)}
+    assert [index.digest(number) for number in range(30)] == [second.get(i, first[i]) for i in range(30)]
+    assert index.replaced == {number: (first[number], second[number]) for number in (3, 7)}
+    assert index.entries["time"].tolist() == [6] * 10 + [5] * 30
+    again = keep_read(read_before, contents_of({}))  # nothing is read twice
+    assert again.replaced == index.replaced
+    assert again.digest(3) == second[3]
+    restored = keep_read(read_before, contents_of({3: b"first"}, time=7), retimed=[3], time=7)
+    assert restored.replaced == {7: (first[7], second[7])}
+
+
+def test_a_file_that_cannot_be_read_or_is_being_written_is_compared_next_time(read_before):
+    for read in (contents_of({}), contents_of({3: b"second"}, time=9), contents_of({3: b"of another size"})):
+        index = keep_read(read_before, read, retimed=[3])
+        assert index.replaced == {}
+        assert index.entries["time"][3] == 5
+    assert keep_read(read_before, contents_of({3: b"second"}), retimed=[3]).replaced.keys() == {3}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{", '{"3": 5}', '{"x": ["00", "00"]}', '{"99": ["00", "00"]}'])
+def test_damaged_replacements_are_forgotten(read_before, content):
+    (read_before / "train.replaced").write_text(content)
+    assert keep_read(read_before, contents_of({3: b"second"}), retimed=[3]).replaced.keys() == {3}
+    assert json.loads((read_before / "train.replaced").read_text()).keys() == {"3"}
+
+
+def test_a_full_disk_does_not_hide_replaced_pictures(read_before, caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        index = keep_read(read_before, contents_of({3: b"second"}), retimed=[3])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "File too large" in caplog.text
+    assert index.folder is None
+    assert index.replaced.keys() == {3}
+    assert keep_read(read_before, contents_of({3: b"second"}), retimed=[3]).replaced == index.replaced
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import run_python
+from kdzoo.data import sources
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import output_cache
@@ -174,3 +176,36 @@ def test_a_setting_that_changes_logits_has_tables_of_its_own(tmp_path):
         logits.append(np.load(path))
     assert 0 < np.abs(logits[0] - logits[1]).max() < 0.1
     assert keys[0] != keys[1]
+
+
+class Brightness(Stub):
+    """A teacher whose logits are the mean of an image."""
+
+    def compute(self, images):
+        logits = images.mean((1, 2, 3), np.float32)[:, None] * np.ones(2, np.float32)
+        return {"logits": logits, "maps": []}
+
+
+def test_outputs_for_a_picture_that_was_replaced_are_not_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDZOO_CACHE", str(tmp_path / "cache"))
+    for number in range(8):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(path)
+    data = {"dataset": f"folder:{tmp_path}/photos", "image_size": 8, "test_share": 0.3, "views": 2}
+    data["dataset_name"] = "cifar10"  # whose mean and standard deviation are known
+    config = RunConfig("wrn10-1", "1-1", teachers=("stub",), kd_weight=0.9, augment="inception", **data)
+
+    def teach():
+        cached = CachedTeacher(Brightness(), sources.load(config.data), config, Cache(tmp_path / "tables"))
+        with contextlib.closing(cached):
+            outputs, missing = cached.look_up(np.arange(cached.rows))
+            return outputs["logits"] if not missing.any() else cached.compute(np.arange(cached.rows))["logits"]
+
+    first = teach()
+    Image.new("RGB", (9, 9), (200, 200, 200)).save(path)  # of the same size in bytes
+    second = teach()
+    assert 199 < second.max() < 201
+    assert first.max() < 10
+    assert (first != second).any(axis=1).sum() in (1, 2)  # a test picture, or the crops of a training picture
+    assert len(list((tmp_path / "tables").iterdir())) == 2
