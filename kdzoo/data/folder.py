@@ -12,6 +12,7 @@ import numpy as np
 
 from kdzoo import user_folders
 from kdzoo.data import picture_index
+from kdzoo.data.picture_files import MOST_BYTES
 from kdzoo.data.picture_index import PictureIndex, content_digest
 from kdzoo.data.scan import Scan, first_names, folders_in, printable, scan
 from kdzoo.data.source import Source
@@ -50,11 +51,9 @@ class FolderSource(Source):
         path = self._index.path(index)
         entry = self._index.entries[index]
         try:
-            content, time = _read(self._root, path)
+            content, time = _read(self._root, path, entry["size"])
         except OSError as error:
             raise self._changed(path, str(error.strerror)) from None
-        if len(content) != entry["size"]:
-            raise self._changed(path, f"{len(content)} bytes, was {entry['size']}")
         known = self._index.digest(index)
         if known is not None and time == entry["time"]:
             return content, None
@@ -144,6 +143,8 @@ def read_folder(
     for source, split in ((train, "train"), (test, "test")):
         for index in unreadable[split].tolist():
             source.leave_out(index, "not readable", keep=False)
+        for index in np.flatnonzero(kept[split].entries["size"] > MOST_BYTES).tolist():
+            source.leave_out(index, f"more than {MOST_BYTES:,} bytes", keep=False)
     return train, test, names, _with_replaced(fingerprint, kept.values())
 
 
@@ -274,8 +275,15 @@ def _with_replaced(fingerprint: str, indices: Iterable[PictureIndex]) -> str:
     return digest.hexdigest()
 
 
-def _read(root: bytes, path: bytes) -> tuple[bytes, int]:
-    """The content of a file, and the time of its last change in nanoseconds."""
+def _read(root: bytes, path: bytes, size: int) -> tuple[bytes, int]:
+    """The content of a file, and the time of its last change in nanoseconds.
+
+    Raises:
+        OSError: if it cannot be read, or is not of this size in bytes; `strerror` is the reason.
+    """
     with open(os.path.join(root, path), "rb", buffering=0) as file:
-        time = os.fstat(file.fileno()).st_mtime_ns  # first, so that content that changes meanwhile is newer
-        return file.read(), time
+        status = os.fstat(file.fileno())  # first, so that content that changes meanwhile is newer
+        content = file.read(size + 1) if status.st_size == size else b""
+    if len(content) != size:
+        raise OSError(0, f"{status.st_size} bytes, was {size}")
+    return content, status.st_mtime_ns

@@ -32,7 +32,7 @@ ENTRY = np.dtype(
 )
 _OF_FILE = ("start", "length", "size", "time", "label")  # the fields that are known without reading the picture
 _PART = 2**16  # bytes or entries that are compared at once
-_Read = Callable[[bytes], tuple[bytes, int]]
+_Read = Callable[[bytes, int], tuple[bytes, int]]
 
 
 class PictureIndex:
@@ -125,8 +125,8 @@ def keep(folder: pathlib.Path, indices: dict[str, PictureIndex], read: _Read | N
     Args:
         folder: for these pictures alone: their paths, sizes and labels. Made if it does not exist.
         indices: in memory, by the name of their split.
-        read: returns the content and the time of a path's file. Files of another time are compared with their digests;
-            None: they lose them.
+        read: returns the content and the time of a file by its path and size. Files of another time are compared with
+            their digests; None: they lose them.
 
     Returns:
         The same, mapped from files; or as they were, after a warning, if the disk is full or cannot be written to.
@@ -209,10 +209,10 @@ def _compare(index: PictureIndex, position: int, kept: np.void, read: _Read) -> 
     entry, known = index.entries[position], kept["digest"].tobytes()
     index.keep_digest(position, known)
     try:
-        content, time = read(index.path(position))
+        content, time = read(index.path(position), int(entry["size"]))
     except OSError:
         content, time = b"", -1
-    if time != entry["time"] or len(content) != entry["size"]:
+    if time != entry["time"]:
         index.entries["time"][position] = kept["time"]  # so that the next run compares it
         return
     digest = content_digest(content)

@@ -130,7 +130,7 @@ def _read_all(stream: Stream, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _first_size(source: Source, background: tuple[int, int, int]) -> tuple[int, int]:
     """Height and width of the first picture that can be decoded."""
-    for index in range(len(source)):
+    for index in np.flatnonzero(~source.left_out).tolist():
         try:
             picture = open_picture(source.read(index)[0], background)
             return picture.height, picture.width

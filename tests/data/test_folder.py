@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from conftest import run_python
+from kdzoo.data import sources
+from kdzoo.data.config import DataConfig
 from kdzoo.data.decoding import Undecodable, open_picture
 from kdzoo.data.folder import count_duplicates, read_folder
 from zoo import InputError
@@ -317,6 +319,21 @@ def test_files_that_may_not_be_read_are_left_out_and_a_folder_is_refused(make, t
     lines = [line for line in result.stdout.splitlines() if line]
     assert lines[:2] == ["a/1.jpg: not readable"] * 2, result.stderr
     assert lines[2].endswith(f"Received: {folder}/b: Permission denied")
+
+
+def test_files_too_large_to_be_pictures_are_never_read(make):
+    folder = make(*many("a", "b", count=100))
+    train, *_ = read_folder(folder, test_share=0.2)
+    first = os.path.join(folder, train.path(0))
+    os.truncate(first, 2**40)  # takes no space
+    with pytest.raises(InputError, match=rf"Received: {first}: {2**40} bytes, was [0-9]+$"):
+        train.read(0)
+    train, *_ = read_folder(folder, test_share=0.2)
+    assert train.faults == {0: "more than 1,073,741,824 bytes"}
+    for memory_gb in (4.0, 1e-6):
+        dataset = sources.load(DataConfig(f"folder:{folder}", test_share=0.2, memory_gb=memory_gb))
+        assert dataset.train.read(np.arange(3)).shape == (3, 5, 6, 3)
+        assert dataset.contents["left_out"] == [train.path(0)]
 
 
 def test_what_is_left_out_is_kept_for_later_runs_of_the_same_files(make):
