@@ -89,14 +89,14 @@ class PictureGraph:
     def _decode_png(self, data: Any) -> Any:
         import tensorflow as tf
 
-        header = tf.io.decode_raw(tf.strings.substr(data, 0, _PNG_HEADER), tf.uint8)
-        data = _checked(data, tf.size(header) == _PNG_HEADER, "A PNG file must have a header")
+        data = _checked(data, tf.strings.length(data) >= _PNG_HEADER, "A PNG file must have a header")
         size = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)[::-1]  # width first
         data = _checked_size(data, size)
+        bits = tf.io.decode_raw(tf.strings.substr(data, 24, 1), tf.uint8)[0]
         pixels = tf.io.decode_png(data, channels=4)
         alpha = pixels[..., 3:]
         # Without an alpha channel TensorFlow fills it with the largest number of the file's bits: 1, 3, 15 or 255.
-        largest = tf.cast(2 ** tf.minimum(tf.cast(header[24], tf.int32), 8) - 1, tf.uint8)
+        largest = tf.cast(2 ** tf.minimum(tf.cast(bits, tf.int32), 8) - 1, tf.uint8)
         opaque = tf.reduce_all(alpha == 255) | tf.reduce_all(alpha == largest)
         visible = tf.cond(opaque, lambda: pixels[..., :3], lambda: self._blend(pixels[..., :3], alpha))
         return self._resample(visible[None], size, 1)
