@@ -48,7 +48,7 @@ class Split:
 
     @property
     def counts(self) -> np.ndarray:
-        """bool [n], the examples that count: all but those that were found to be no pictures."""
+        """Which examples count, bool [n]: all but those that were found to be no pictures."""
         return ~self.streamed.left_out if self.streamed is not None else np.ones(len(self), bool)
 
     def take(self, positions: np.ndarray) -> "Split":

@@ -269,5 +269,5 @@ class StreamedImages:
 
     @property
     def left_out(self) -> np.ndarray:
-        """bool [n], the pictures that are known to be none."""
+        """Which files are known to be no pictures, bool [n]."""
         return self.stream.sources[self.split].left_out[self.indices]
