@@ -48,7 +48,7 @@ class Split:
 
     @property
     def counts(self) -> np.ndarray:
-        """Which examples count, bool [n]: all but those that were found to be no pictures."""
+        """Which examples count, bool [n]. Files that were found to be no pictures do not."""
         return ~self.streamed.left_out if self.streamed is not None else np.ones(len(self), bool)
 
     def take(self, positions: np.ndarray) -> "Split":
