@@ -24,6 +24,7 @@ setup(
     install_requires=[
         "absl-py>=2.1,<3",
         "array-record>=0.8,<1; sys_platform != 'win32'",  # random access to data sets of TFDS, which leaves it optional
+        "cykooz-resizer>=4,<5",  # every change of size: Pillow's algorithm, three times as fast
         "fastjsonschema>=2.21,<3",  # of records and cards; pure Python, fast, needs nothing else
         "importlib_resources>=6",  # tensorflow-datasets needs it on Python 3.11 without declaring it
         "keras>=3.15,<3.16",
@@ -32,7 +33,7 @@ setup(
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",
         "packaging>=24.2",  # SPDX expressions on cards; keras needs it too
-        "pillow>=11",  # pictures that are no JPEG, and every change of size; matplotlib needs it too
+        "pillow>=11",  # pictures that are no JPEG; matplotlib needs it too
         "requests>=2.32,<3",  # published models from a server; tensorflow-datasets needs it too
         "scikit-learn>=1.5,<2",  # the digits, and the tuner's Bayesian search
         "scipy>=1.13,<2",  # the quantile of Student's t; scikit-learn needs it too

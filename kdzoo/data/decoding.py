@@ -1,30 +1,37 @@
 """Decoding of pictures: bytes of a file in, crops of uint8 pixels out.
 
 The content decides the format, whatever the file's name. JPEGs are decoded by libjpeg-turbo through simplejpeg, all
-else by Pillow. Both give the same pixels of a whole JPEG, to the bit.
+else by Pillow. Both give the same pixels of a whole JPEG, to the bit. cykooz_resizer resamples by Pillow's algorithm in
+a third of the time. Its results differ from Pillow's by at most 1, and do not depend on the processor.
 """
 
 import contextlib
 import io
+import math
+import threading
 import warnings
 from typing import NamedTuple
 
+import cykooz_resizer
 import numpy as np
 import PIL
 import simplejpeg
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
-from PIL.Image import Resampling, Transpose
+from PIL.Image import Transpose
 
 from zoo import InputError
 
-# Of every change of size. Pillow's bilinear filter is antialiased: it covers all pixels that a new one spans.
+# Of every change of size. Antialiased: the filter covers all pixels that a new one spans.
 FILTER = "bilinear, antialiased"
 # That decode: another version may decode what this one does not.
 LIBRARIES = f"simplejpeg {simplejpeg.__version__}, pillow {PIL.__version__}"
+_MOST_KEPT = 2**24  # bytes, of memory that is used again
 # More are no picture but an attack on memory; where Pillow draws the line as well.
 MOST_PIXELS = 178_956_970
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow reads others, some through programs like Ghostscript
+_ALGORITHM = cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear)
+_PIXELS = {1: cykooz_resizer.PixelType.U8, 3: cykooz_resizer.PixelType.U8x3}
 _ORIENTATION = 0x0112  # the tag in EXIF data
 _JPEG_COLOURS = ("YCbCr", "Gray", "RGB")  # simplejpeg converts CMYK in another way than Pillow
 
@@ -76,7 +83,25 @@ class Picture:
         Raises:
             Undecodable: if a JPEG is damaged.
         """
-        return _resample(self.pixels(), box, size, mirror=mirror)
+        resampled = resample(self.pixels(), box, size)
+        return _mirror(resampled) if mirror else resampled
+
+
+class _Scratch(threading.local):
+    """Memory that a thread decodes to again and again: fresh memory for each picture takes half as long as decoding."""
+
+    _kept = np.empty(0, np.uint8)
+
+    def memory(self, count: int) -> np.ndarray:
+        """At least so many bytes."""
+        if count > _MOST_KEPT:
+            return np.empty(count, np.uint8)
+        if count > len(self._kept):
+            self._kept = np.empty(count, np.uint8)
+        return self._kept
+
+
+_scratch = _Scratch()
 
 
 class _Jpeg(Picture):
@@ -88,20 +113,25 @@ class _Jpeg(Picture):
         self.width = width
 
     def pixels(self) -> np.ndarray:
-        return self._decode(1)
+        return self._decode(1, None)
 
     def crop(self, box: Box, size: tuple[int, int], *, mirror: bool) -> np.ndarray:
         shrinkage = min((box.bottom - box.top) / size[0], (box.right - box.left) / size[1])
         factor = next((factor for factor in (8, 4, 2) if shrinkage >= factor), 1)
-        pixels = self._decode(factor)
+        count = 3 * -(-self.height // factor) * -(-self.width // factor)
+        pixels = self._decode(factor, _scratch.memory(count))
         if factor > 1:
             box = Box(*(edge / factor for edge in box))
-        return _resample(pixels, box, size, mirror=mirror)
+        resampled = resample(pixels, box, size)
+        return _mirror(resampled) if mirror else resampled
 
-    def _decode(self, factor: int) -> np.ndarray:
+    def _decode(self, factor: int, memory: np.ndarray | None) -> np.ndarray:
+        """The picture in a part of its size, in this memory or, with None, in its own."""
         height, width = -(-self.height // factor), -(-self.width // factor)
         try:
-            return simplejpeg.decode_jpeg(self._data, min_height=height, min_width=width, min_factor=factor)
+            return simplejpeg.decode_jpeg(
+                self._data, min_height=height, min_width=width, min_factor=factor, buffer=memory
+            )
         except ValueError:  # Pillow decides whether the damage is too great
             return np.asarray(_decode(self._data, (0, 0, 0)).reduce(factor))
 
@@ -132,9 +162,21 @@ def _open_jpeg(data: bytes) -> _Jpeg | None:
     except ValueError:
         return None
     _check_size(height, width)
-    if colours not in _JPEG_COLOURS or (b"Exif" in data and _is_turned(data)):
+    if colours not in _JPEG_COLOURS or (_has_exif(data) and _is_turned(data)):
         return None
     return _Jpeg(data, height, width)
+
+
+def _has_exif(data: bytes) -> bool:
+    """Whether there are EXIF data among the segments before the pixels; damaged ones count as such."""
+    at = 2
+    while (marker := data[at : at + 2]) != b"\xff\xda":
+        if marker == b"\xff\xe1" and data[at + 4 : at + 8] == b"Exif":
+            return True
+        if marker[:1] != b"\xff" or marker[1:] in (b"", b"\xff"):  # also padding, which is rare
+            return b"Exif" in data
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
 
 
 def _is_turned(data: bytes) -> bool:
@@ -184,12 +226,29 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
     return image.convert("RGB")
 
 
-def _resample(pixels: np.ndarray, box: Box, size: tuple[int, int], *, mirror: bool) -> np.ndarray:
+def resample(pixels: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Returns what is in a box of an image, resampled: uint8 [*size, channels]. The same on any processor.
+
+    Args:
+        pixels: uint8 [height, width, channels], of 1 or 3 channels.
+        box: within the image, not empty.
+        size: (height, width).
+    """
+    # The filter never reaches a row further from the box than a row of the result is high.
+    reach = math.ceil((box.bottom - box.top) / size[0]) + 1
+    first = max(0, math.floor(box.top) - reach)
+    rows = pixels[first : math.ceil(box.bottom) + reach]
+    source = cykooz_resizer.ImageData(rows.shape[1], rows.shape[0], _PIXELS[rows.shape[2]], rows.tobytes())
+    target = cykooz_resizer.ImageData(size[1], size[0], _PIXELS[rows.shape[2]])
+    crop = cykooz_resizer.CropBox(box.left, box.top - first, box.right - box.left, box.bottom - box.top)
+    options = cykooz_resizer.ResizeOptions(resize_alg=_ALGORITHM, crop_box=crop, use_alpha=False)
+    cykooz_resizer.Resizer().resize(source, target, options)
+    return np.frombuffer(target.get_buffer(), np.uint8).reshape(*size, -1)
+
+
+def _mirror(pixels: np.ndarray) -> np.ndarray:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    image = image.resize(size[::-1], Resampling.BILINEAR, box=box)
-    if mirror:
-        image = image.transpose(Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(image).reshape(*size, -1)
+    return np.asarray(image.transpose(Transpose.FLIP_LEFT_RIGHT)).reshape(pixels.shape)
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:

@@ -119,7 +119,7 @@ class Stream:
                 self._request(keys)
                 waiting = {self._jobs[key] for key in keys if key in self._jobs}
                 if not waiting and all(key in self._cells for key in keys):
-                    np.take(self._table, [self._cells[key] for key in keys], axis=0, out=images)
+                    np.take(self._table, [self._cells[key] for key in keys], axis=0, out=images, mode="clip")
                     return
                 waiting = waiting or set(self._keys)  # without a cell for some view, until there are free ones
             for future in waiting:

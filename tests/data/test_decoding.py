@@ -4,11 +4,12 @@ import io
 import struct
 import zlib
 
+import cykooz_resizer
 import numpy as np
 import pytest
 from PIL import Image
 
-from kdzoo.data.decoding import MOST_PIXELS, Box, Undecodable, open_picture
+from kdzoo.data.decoding import MOST_PIXELS, Box, Undecodable, open_picture, resample
 
 BLACK = (0, 0, 0)
 SCENE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8)).resize((100, 75), 3)
@@ -49,10 +50,41 @@ def test_formats_without_loss_give_the_pixels_that_were_saved(form, settings, mo
 
 def test_a_crop_is_what_pillow_resamples_and_may_be_mirrored():
     data, box = encode(SCENE, "JPEG"), Box(10.5, 3.25, 60, 70.125)
-    expected = np.asarray(Image.open(io.BytesIO(data)).resize((40, 50), Image.Resampling.BILINEAR, box=box))
     picture = open_picture(data, BLACK)
-    np.testing.assert_array_equal(picture.crop(box, (50, 40), mirror=False), expected)
-    np.testing.assert_array_equal(picture.crop(box, (50, 40), mirror=True), expected[:, ::-1])
+    for size in ((50, 40), (45, 30), (200, 160)):
+        expected = Image.open(io.BytesIO(data)).resize(size[::-1], Image.Resampling.BILINEAR, box=box)
+        crop = picture.crop(box, size, mirror=False)
+        np.testing.assert_allclose(crop.astype(int), np.asarray(expected).astype(int), atol=1, rtol=0)
+        np.testing.assert_array_equal(picture.crop(box, size, mirror=True), crop[:, ::-1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_crops_do_not_depend_on_the_processor(channels, monkeypatch):
+    pixels = np.asarray(SCENE)[..., :channels]
+    crops = []
+    for extensions in cykooz_resizer.CpuExtensions:
+        resizer = cykooz_resizer.Resizer()
+        try:
+            resizer.cpu_extensions = extensions
+        except ValueError:  # not on this processor
+            continue
+        monkeypatch.setattr(cykooz_resizer, "Resizer", lambda resizer=resizer: resizer)
+        crops.append([resample(pixels, Box(3, 5.5, 98.25, 71), (side, side)) for side in (7, 32, 224)])
+        monkeypatch.undo()
+    assert len(crops) > 1
+    for other in crops[1:]:
+        for one, same in zip(crops[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)
+
+
+def test_pictures_share_no_memory():
+    datas = [encode(image, "JPEG") for image in (SCENE, SCENE.rotate(180))]
+    pictures = [open_picture(data, BLACK) for data in datas]
+    crops = [picture.crop(Box(0, 0, 100, 75), (75, 100), mirror=False) for picture in pictures]
+    pixels = [picture.pixels() for picture in pictures]
+    for data, crop, whole in zip(datas, crops, pixels, strict=True):
+        np.testing.assert_array_equal(crop, by_pillow(data))
+        np.testing.assert_array_equal(whole, by_pillow(data))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -157,6 +189,19 @@ def test_a_picture_is_turned_as_its_exif_orientation_demands(form, orientation):
     expected = np.zeros((2, 2), bool)
     expected[0 if top else 1, 0 if left else 1] = True
     np.testing.assert_array_equal(quarters, expected)
+
+
+def test_exif_data_may_follow_other_segments():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(SCENE, "JPEG", icc_profile=bytes(100_000), exif=exif)
+    start = data.index(b"\xff\xe1")
+    end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    last = data.index(b"\xff\xdb")
+    for moved in (data, data[:start] + data[end:last] + data[start:end] + data[last:]):
+        assert open_picture(moved, BLACK).height == 100
+    without = encode(SCENE, "JPEG", comment=b"Exif")
+    assert open_picture(without, BLACK).height == 75
 
 
 def test_damaged_exif_data_leave_a_picture_as_it_is():
