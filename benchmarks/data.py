@@ -116,9 +116,9 @@ def timed(args, way: str, cores: int, folder: pathlib.Path) -> dict:
 
 
 def write_pictures(folder: pathlib.Path) -> None:
-    """Writes JPEGs of 500x375, each under several names: parts of scikit-learn's two photographs, with noise as of a sensor.
+    """Writes JPEGs of 500x375, each under several names: parts of two photographs, with noise as of a sensor.
 
-    With noise and quality a file has 100,000 bytes, about as many as one of ImageNet.
+    The photographs are those in scikit-learn. A file has 100,000 bytes, about as many as one of ImageNet.
     """
     import numpy as np
     from PIL import Image
