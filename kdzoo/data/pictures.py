@@ -69,13 +69,15 @@ def from_sources(
         raise InputError(f"image_size must be set for augment={augment}, for example 224. Received: 0")
     stream = Stream(sources, Transform(augment, size), background=background, workers=workers)
     count = len(train) + len(test)
-    if augment != "inception" and count * math.prod(stream.shape) <= config.memory_gb * 1e9:
-        with contextlib.closing(stream):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(stream))
+        if augment != "inception" and count * math.prod(stream.shape) <= config.memory_gb * 1e9:
             (x_train, y_train), (x_test, y_test) = (_read_all(stream, number) for number in range(2))
-        dataset = from_arrays(name, x_train, y_train, x_test, y_test, class_names)
-        return dataclasses.replace(dataset, augment=augment, found=describe_contents(train, test))
-    train_split, test_split = (_split(stream, number) for number in range(2))
-    sample = train_split.read(np.arange(min(SAMPLE, len(train))))
+            dataset = from_arrays(name, x_train, y_train, x_test, y_test, class_names)
+            return dataclasses.replace(dataset, augment=augment, found=describe_contents(train, test))
+        train_split, test_split = (_split(stream, number) for number in range(2))
+        sample = train_split.read(np.arange(min(SAMPLE, len(train))))
+        stack.pop_all()  # the data set closes it
     mean, std = STATISTICS.get(name) or statistics(sample)
     return Dataset(
         name=name,

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import multiprocessing
 import os
 import pickle
 import socket
@@ -319,6 +320,13 @@ def test_files_that_may_not_be_read_are_left_out_and_a_folder_is_refused(make, t
     lines = [line for line in result.stdout.splitlines() if line]
     assert lines[:2] == ["a/1.jpg: not readable"] * 2, result.stderr
     assert lines[2].endswith(f"Received: {folder}/b: Permission denied")
+
+
+def test_a_data_set_of_too_many_broken_pictures_leaves_no_workers_behind(make):
+    folder = make(*many("a", "b"), "a/broken.jpg", contents=b"")
+    with pytest.raises(InputError, match=r"At most 1%"):
+        sources.load(DataConfig(f"folder:{folder}", test_share=0.2, image_size=8), workers=1)
+    assert not multiprocessing.active_children()
 
 
 def test_files_too_large_to_be_pictures_are_never_read(make):
