@@ -12,28 +12,28 @@ from PIL import Image
 from attack_states import Shared, state
 
 
-def _encode(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
+def encode(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
     content = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     Image.fromarray(pixels).save(content, format=kind)
     return content.getvalue()
 
 
-def _bomb() -> bytes:
+def bomb() -> bytes:
     """A PNG whose header claims 30,000 x 30,000 pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", len(header) - 4) + header + struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + chunk + _encode("PNG")[33:]
+    return b"\x89PNG\r\n\x1a\n" + chunk + encode("PNG")[33:]
 
 
 def _write_hostile(folder: pathlib.Path) -> pathlib.Path:
     folder.mkdir()
-    jpeg, png = _encode("JPEG"), _encode("PNG")
+    jpeg, png = encode("JPEG"), encode("PNG")
     files = {
         "half.jpg": jpeg[: len(jpeg) // 2],
         "half.png": png[: len(png) // 2],
         "empty.png": b"",
-        "bomb.png": _bomb(),
+        "bomb.png": bomb(),
     }
     files |= {
         "noise.jpg": os.urandom(5000),
@@ -54,8 +54,8 @@ def _write_hostile(folder: pathlib.Path) -> pathlib.Path:
 def photos(_: Shared, tmp: pathlib.Path) -> pathlib.Path:
     """Two pictures."""
     (tmp / "photos").mkdir()
-    (tmp / "photos/a.jpg").write_bytes(_encode("JPEG"))
-    (tmp / "photos/b.png").write_bytes(_encode("PNG", (1, 1)))
+    (tmp / "photos/a.jpg").write_bytes(encode("JPEG"))
+    (tmp / "photos/b.png").write_bytes(encode("PNG", (1, 1)))
     return tmp / "photos"
 
 
@@ -63,7 +63,7 @@ def photos(_: Shared, tmp: pathlib.Path) -> pathlib.Path:
 def photos_hostile(_: Shared, tmp: pathlib.Path) -> pathlib.Path:
     """Files that are no pictures, and one that is."""
     folder = _write_hostile(tmp / "hostile")
-    (folder / "good, really.webp").write_bytes(_encode("WEBP"))
+    (folder / "good, really.webp").write_bytes(encode("WEBP"))
     return folder
 
 

@@ -39,7 +39,8 @@ class Shared:
         self.listening.bind(("127.0.0.1", 0))
         self.listening.listen()
 
-    def _train(self, name: str, **changes: Any) -> pathlib.Path:
+    def train(self, name: str, **changes: Any) -> pathlib.Path:
+        """Trains a network in a directory of this name."""
         from kdzoo.runs.config import RunConfig
         from kdzoo.training import train
 
@@ -53,12 +54,12 @@ class Shared:
     @functools.cached_property
     def run(self) -> pathlib.Path:
         """A finished run."""
-        return self._train("run")
+        return self.train("run")
 
     @functools.cached_property
     def run_seed1(self) -> pathlib.Path:
         """The same with another seed."""
-        return self._train("run_seed1", seed=1)
+        return self.train("run_seed1", seed=1)
 
     @functools.cached_property
     def unfinished(self) -> pathlib.Path:
@@ -67,7 +68,7 @@ class Shared:
 
         ended: list[int] = []
         with contextlib.suppress(Stopped):
-            self._train(
+            self.train(
                 "unfinished",
                 schedule="1-2",
                 progress=lambda progress: ended.append(progress.epoch) if progress.row else None,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 import attack_data  # noqa: F401  each defines states
+import attack_folders  # noqa: F401
 import attack_grids  # noqa: F401
 import attack_models  # noqa: F401
 import attack_pictures  # noqa: F401
@@ -27,7 +28,7 @@ COMMANDS = {
     *("tune", "demo", "library", "predict"),
 }
 SECONDS = 240
-PROGRESS = r"(computed: .*row/s\])?"  # of apps.precompute
+PROGRESS = r"(computed: .*row/s\]|W.* is left out: .*)?"  # of apps.precompute; of files that are no pictures
 PLACEHOLDER = r"\{(\w+)\}"
 LIBRARY = """
 import sys
