@@ -23,6 +23,8 @@ from zoo import InputError
 run_flags.define_data_flags()
 run_flags.define_recipe_flag()
 run_flags.define_teacher_flags()
+run_flags.define_unlabelled_flags()
+run_flags.define_batch_size_flag()
 flags.adopt_module_key_flags(run_flags)
 flags.DEFINE_string(
     "schedule",

@@ -100,11 +100,16 @@ def define_recipe_flag(default: str | None = "cifar") -> None:
     flags.DEFINE_enum("recipe", default, list(RECIPES), described)
 
 
-def define_optimiser_flags() -> None:
-    """Defines the flags of SGD."""
+def define_batch_size_flag() -> None:
+    """Defines the number of images in a training step."""
     flag_values.define_number(
         "batch_size", RunConfig.batch_size, "Number of images in one training step, over all replicas together."
     )
+
+
+def define_optimiser_flags() -> None:
+    """Defines the flags of SGD."""
+    define_batch_size_flag()
     flag_values.define_number("lr", RunConfig.lr, "Learning rate at the start of the schedule.")
     flag_values.define_number(
         "lr_decay", RunConfig.lr_decay, "Factor on the learning rate at each step of a k-N schedule."
@@ -262,6 +267,24 @@ def define_distillation_flags() -> None:
         " this is early-stopped distillation (ESKD).",
     )
     define_term_flags()
+    define_unlabelled_flags()
+
+
+def define_unlabelled_flags() -> None:
+    """Defines the pictures without labels from which the student learns by its teachers."""
+    flags.DEFINE_string(
+        "unlabelled",
+        RunConfig.unlabelled,
+        "More training pictures, from which the student learns by its teachers alone: folder:DIR with pictures anywhere"
+        " below it, tfds:NAME[/CONFIG][:VERSION] or npz:FILE with an array x_train or x. Labels that they may have are"
+        " ignored. Example: folder:data/photos.",
+    )
+    flag_values.define_number(
+        "unlabelled_share",
+        RunConfig.unlabelled_share,
+        "With --unlabelled: share of these pictures in each batch. An epoch is still one pass over the labelled images,"
+        " so it has more steps.",
+    )
 
 
 def define_term_flags() -> None:

@@ -1,10 +1,33 @@
 """Training batches of one epoch as a Keras `PyDataset`."""
 
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 
-from kdzoo.data import augmentation, sampling
+from kdzoo.data import augmentation, mixing, sampling
 from kdzoo.data.dataset import Dataset, Split
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Examples of a batch that are from one split.
+
+    Attributes:
+        split: of the examples.
+        first: number of examples in the splits before it.
+        places: of the examples in the batch, bool [batch] or a slice.
+        positions: of the examples in the split, [n].
+        views: numbers of their views, [n].
+    """
+
+    split: Split
+    first: int
+    places: np.ndarray | slice
+    positions: np.ndarray
+    views: np.ndarray
 
 
 class Batches(keras.utils.PyDataset):
@@ -14,6 +37,9 @@ class Batches(keras.utils.PyDataset):
     NaN, and some convolutions of TensorFlow 2.21 on CPU corrupt the heap on an odd batch.) Pass it to `fit` with
     `shuffle=False`.
 
+    Unlabelled examples, label -1, have fixed places in each batch: see `kdzoo.data.mixing`. An epoch is one pass over
+    the labelled examples.
+
     Args:
         split: the training examples.
         dataset: the data set with the mean and standard deviation for standardisation.
@@ -22,6 +48,7 @@ class Batches(keras.utils.PyDataset):
         batch_size: images per batch.
         augment: a key of `kdzoo.data.AUGMENTATIONS`.
         crops: number of random-resized crops of an image, see `kdzoo.data.count_views`.
+        unlabelled: number of unlabelled examples in each batch, from `dataset.unlabelled`.
     """
 
     def __init__(
@@ -34,14 +61,17 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         augment: str,
         crops: int = 0,
+        unlabelled: int = 0,
     ) -> None:
         super().__init__()
         self.split, self.dataset, self.batch_size = split, dataset, batch_size
+        self._unlabelled, self._epoch = unlabelled, epoch
+        self._options: dict[str, Any] = {"seed": seed, "augment": augment, "crops": crops}
         self.order = sampling.order(seed=seed, epoch=epoch, indices=split.indices)
-        self.views = augmentation.views(seed=seed, epoch=epoch, indices=split.indices, augment=augment, crops=crops)
+        self.views = augmentation.views(epoch=epoch, indices=split.indices, **self._options)
 
     def __len__(self) -> int:
-        return len(self.split) // self.batch_size
+        return len(self.split) // (self.batch_size - self._unlabelled)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         images, labels = self.read(batch)
@@ -50,16 +80,45 @@ class Batches(keras.utils.PyDataset):
     def read(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns a batch before it is standardised: uint8 images [batch, h, w, c], int32 labels [batch]."""
         for ahead in range(batch, min(batch + 2, len(self))):
-            positions = self.positions(ahead)
-            self.split.prefetch(positions, self.views[positions])
-        positions = self.positions(batch)
-        return self.split.read(positions, self.views[positions]), self.split.read_labels(positions)
+            for part in self._parts(ahead):
+                part.split.prefetch(part.positions, part.views)
+        if not self._unlabelled:
+            (part,) = self._parts(batch)
+            return self.split.read(part.positions, part.views), self.split.read_labels(part.positions)
+        images = np.empty((self.batch_size, *self.dataset.image_shape), np.uint8)
+        labels = np.empty(self.batch_size, np.int32)
+        for part in self._parts(batch):
+            images[part.places] = part.split.read(part.positions, part.views)
+            labels[part.places] = part.split.read_labels(part.positions)
+        return images, labels
 
     def positions(self, batch: int) -> np.ndarray:
-        """Returns the positions of a batch's examples in the split."""
-        return self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        """Returns the positions of a batch's examples in the split; those of unlabelled ones count on from its end."""
+        return self._join(batch, lambda part: part.first + part.positions)
 
     def seen(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the indices of a batch's examples and their view numbers."""
-        positions = self.positions(batch)
-        return self.split.indices[positions], self.views[positions]
+        indices = self._join(batch, lambda part: part.split.indices[part.positions])
+        return indices, self._join(batch, lambda part: part.views)
+
+    def _join(self, batch: int, values: Callable[[_Part], np.ndarray]) -> np.ndarray:
+        joined = np.empty(self.batch_size, np.int64)
+        for part in self._parts(batch):
+            joined[part.places] = values(part)
+        return joined
+
+    def _parts(self, batch: int) -> list[_Part]:
+        """The labelled examples of a batch, then the unlabelled ones."""
+        labelled = self.batch_size - self._unlabelled
+        positions = self.order[batch * labelled : (batch + 1) * labelled]
+        part = _Part(self.split, 0, slice(None), positions, self.views[positions])
+        if not self._unlabelled:
+            return [part]
+        assert self.dataset.unlabelled is not None
+        places = mixing.places(self.batch_size, self._unlabelled)
+        begin = (self._epoch * len(self) + batch) * self._unlabelled
+        positions, views = mixing.draw(
+            begin, begin + self._unlabelled, indices=self.dataset.unlabelled.indices, **self._options
+        )
+        more = _Part(self.dataset.unlabelled, len(self.split), places, positions, views)
+        return [dataclasses.replace(part, places=~places), more]

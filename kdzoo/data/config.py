@@ -22,6 +22,7 @@ class DataConfig:
         background: colour behind transparent pictures, a name or #rrggbb.
         class_names: file with the names of a folder's classes, one a line, in the order of their numbers.
         train_split, test_split: names of a TFDS data set's splits; "": train, and test or validation.
+        unlabelled: more training pictures, without labels: folder:DIR, tfds:NAME[/CONFIG][:VERSION] or npz:FILE.
     """
 
     dataset: str = "cifar10"
@@ -35,6 +36,7 @@ class DataConfig:
     class_names: str = ""
     train_split: str = ""
     test_split: str = ""
+    unlabelled: str = ""
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kdzoo.data import augmentation
 from kdzoo.data.class_names import of_dataset
-from kdzoo.data.streaming import StreamedImages, describe_contents
+from kdzoo.data.streaming import StreamedImages, describe_contents, paths_left_out
 from zoo import InputError
 
 # Mean and standard deviation per channel of the training images in [0, 1]. Two standard deviations of
@@ -91,6 +91,8 @@ class Dataset:
         class_names: of the labels 0, 1 and so on; empty if they are not known.
         preparation: what the pixels depend on beside the content that the fingerprint stands for.
         found: what reading the pictures showed, if they are in memory: see `contents`.
+        unlabelled: more training examples, without labels, or None. Their indices follow those of `train`.
+        unlabelled_fingerprint: SHA-256 of their images; if they are streamed, of their paths and sizes.
     """
 
     name: str
@@ -104,17 +106,25 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     preparation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     found: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    unlabelled: Split | None = None
+    unlabelled_fingerprint: str = ""
 
     @property
     def contents(self) -> dict[str, Any]:
         """What reading the pictures showed so far: see `streaming.describe_contents`."""
-        images = self.train.streamed
-        return dict(self.found) if images is None else describe_contents(*images.stream.sources[:2])
+        described, images = dict(self.found), self.train.streamed
+        if images is not None:
+            described |= describe_contents(*images.stream.sources)
+        more = self.unlabelled.streamed if self.unlabelled else None
+        if more is not None and (paths := paths_left_out(more.stream.sources)):
+            described["left_out"] = [*described.get("left_out", ()), *paths]
+        return described
 
     def close(self) -> None:
         """Ends the workers that decode pictures."""
-        if self.train.streamed is not None:
-            self.train.streamed.stream.close()
+        for split in (self.train, self.unlabelled):
+            if split is not None and split.streamed is not None:
+                split.streamed.stream.close()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

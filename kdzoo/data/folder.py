@@ -135,17 +135,54 @@ def read_folder(
     labelled = [(os.path.join(train_folder, folder), label[folder]) for folder in folders]
     labelled += [(os.path.join(test_folder, folder), label[folder]) for folder in test_folders]
     indices, unreadable, fingerprint = _find(root, names, labelled, len(folders), test_share)
+    (train, test), fingerprint = _open(root, indices, unreadable, fingerprint, cache)
+    return train, test, names, fingerprint
+
+
+def read_pictures(path: str, *, label: int, cache: pathlib.Path | None = None) -> tuple[FolderSource, str]:
+    """Finds all pictures in a folder and in the folders within it, whatever their names are.
+
+    Args:
+        path: the folder.
+        label: of all pictures.
+        cache: see `read_folder`.
+
+    Returns:
+        The pictures, and a fingerprint: SHA-256 of all paths and sizes.
+
+    Raises:
+        InputError: if there are none.
+    """
+    root = os.fsencode(os.path.abspath(path))
+    found = scan(root, [(b"", label)]) if os.path.isdir(root) else None
+    if found is None or not len(found.entries):
+        received = f"no {'folder' if found is None else 'pictures in'} {printable(root)}"
+        raise InputError(f"folder:DIR must hold pictures, for example folder:data/photos. Received: {received}")
+    every = np.ones(len(found.entries), bool)
+    index, unreadable = _choose(found, every)
+    (source,), fingerprint = _open(root, {"all": index}, {"all": unreadable}, _fingerprint(found, every), cache)
+    return source, fingerprint
+
+
+def _open(
+    root: bytes,
+    indices: dict[str, PictureIndex],
+    unreadable: dict[str, np.ndarray],
+    fingerprint: str,
+    cache: pathlib.Path | None,
+) -> tuple[list[FolderSource], str]:
+    """The source of each split, whose index is kept on disk, and the fingerprint. Empties the dictionary of indices."""
     own = hashlib.blake2b(root, digest_size=8).hexdigest()  # equal folders elsewhere have other times
-    folder = (cache or user_folders.cache_folder() / "folders") / f"{fingerprint[:32]}-{own}"
-    kept = picture_index.keep(folder, indices, functools.partial(_read, root))
-    del indices  # else memory would hold two of each
-    train, test = (FolderSource(root, kept[split]) for split in ("train", "test"))
-    for source, split in ((train, "train"), (test, "test")):
-        for index in unreadable[split].tolist():
-            source.leave_out(index, "not readable", keep=False)
-        for index in np.flatnonzero(kept[split].entries["size"] > MOST_BYTES).tolist():
-            source.leave_out(index, f"more than {MOST_BYTES:,} bytes", keep=False)
-    return train, test, names, _with_replaced(fingerprint, kept.values())
+    place = (cache or user_folders.cache_folder() / "folders") / f"{fingerprint[:32]}-{own}"
+    kept = list(picture_index.keep(place, indices, functools.partial(_read, root)).values())
+    indices.clear()  # else memory would hold two of each
+    sources = [FolderSource(root, index) for index in kept]
+    for source, index, positions in zip(sources, kept, unreadable.values(), strict=True):
+        for position in positions.tolist():
+            source.leave_out(position, "not readable", keep=False)
+        for position in np.flatnonzero(index.entries["size"] > MOST_BYTES).tolist():
+            source.leave_out(position, f"more than {MOST_BYTES:,} bytes", keep=False)
+    return sources, _with_replaced(fingerprint, kept)
 
 
 def _find(
@@ -159,11 +196,15 @@ def _find(
     _check_pictures(root, names, found.entries["label"], is_test)
     indices, unreadable = {}, {}
     for split, chosen in (("train", ~is_test), ("test", is_test)):
-        positions = np.flatnonzero(chosen)
-        positions = positions[_order(found.digests[positions])]
-        indices[split] = PictureIndex(found.paths, found.entries[positions])
-        unreadable[split] = np.flatnonzero(~found.readable[positions])
+        indices[split], unreadable[split] = _choose(found, chosen)
     return indices, unreadable, _fingerprint(found, is_test)
+
+
+def _choose(found: Scan, chosen: np.ndarray) -> tuple[PictureIndex, np.ndarray]:
+    """The index of chosen pictures in canonical order, and the positions in it that are not readable."""
+    positions = np.flatnonzero(chosen)
+    positions = positions[_order(found.digests[positions])]
+    return PictureIndex(found.paths, found.entries[positions]), np.flatnonzero(~found.readable[positions])
 
 
 def _layout(root: bytes, test_share: float) -> tuple[bytes, bytes]:

@@ -38,6 +38,25 @@ def read_npz(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     return arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"]
 
 
+def read_images(path: str) -> np.ndarray:
+    """Reads the images in x_train or, if there is none, in x: uint8 [n, h, w, c].
+
+    Raises:
+        InputError: if the file does not exist, or holds no such array.
+    """
+    rule = "An npz file of pictures without labels must hold x_train or x: uint8 images [n, h, w, c]"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            images = _read_array(archive, "x_train" if "x_train.npy" in archive.namelist() else "x")
+    except FileNotFoundError:
+        raise InputError(f"{rule}. Received: no file {path}") from None
+    except Exception as error:  # see `read_npz`
+        raise InputError(f"{rule}. Received: {path}: {' '.join(str(error).split())[:200]}") from None
+    if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+        raise InputError(f"{rule}. Received: {path}: {images.dtype} {images.shape}")
+    return images
+
+
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """Reads an array to the end of its bytes, where zipfile compares their checksum; `np.load` may stop before."""
     with archive.open(f"{name}.npy") as stream:

@@ -5,33 +5,21 @@ import dataclasses
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from kdzoo.data import augmentation
 from kdzoo.data.config import DataConfig
 from kdzoo.data.crops import TEST_SHARE, Transform
-from kdzoo.data.dataset import STATISTICS, Dataset, Split, from_arrays, statistics
+from kdzoo.data.dataset import STATISTICS, Dataset, Split, array_digest, canonical, from_arrays, statistics
 from kdzoo.data.decoding import FILTER, Undecodable, open_picture, parse_colour
-from kdzoo.data.source import Source
-from kdzoo.data.streaming import Stream, StreamedImages, check_left_out, describe_contents
+from kdzoo.data.source import ArraySource, Source
+from kdzoo.data.streaming import Stream, StreamedImages, check_left_out, describe_contents, paths_left_out
 from zoo import InputError
 
 MOST_WORKERS = 16  # unless their number is given
 SAMPLE = 2000  # pictures of which a streamed data set's mean and standard deviation are
-
-
-class ArraySource(Source):
-    """Images in memory, uint8 [n, h, w, c]."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
-        self._images, self.labels, self.left_out = images, labels, np.zeros(len(labels), bool)
-
-    def read(self, index: int) -> tuple[np.ndarray, None]:
-        return self._images[index], None
-
-    def path(self, index: int) -> str:
-        return f"image {index}"
 
 
 def from_sources(
@@ -59,15 +47,13 @@ def from_sources(
     """
     sources, background = [train, test], parse_colour(config.background)
     check_left_out(sources)
-    if workers < 0:
-        workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     augment = config.augment
     if augment == "auto":
         augment = "inception" if config.image_size else "crop_flip"
     size = (config.image_size, config.image_size) if config.image_size else _first_size(train, background)
     if not config.image_size and augment in augmentation.RESIZED:
         raise InputError(f"image_size must be set for augment={augment}, for example 224. Received: 0")
-    stream = Stream(sources, Transform(augment, size), background=background, workers=workers)
+    stream = Stream(sources, Transform(augment, size), background=background, workers=_count(workers))
     count = len(train) + len(test)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(stream))
@@ -96,19 +82,72 @@ def from_sources(
 def with_crops(dataset: Dataset, config: DataConfig) -> Dataset:
     """Returns a data set in memory with its images resized, or in random-resized crops, as `config.augment` sets."""
     size = (config.image_size, config.image_size) if config.image_size else dataset.image_shape[:2]
-    sources = [ArraySource(split.array, split.labels) for split in (dataset.train, dataset.test)]
-    channels = dataset.image_shape[2]
-    stream = Stream(sources, Transform(config.augment, size), background=(0, 0, 0), channels=channels)
-    splits = [_split(stream, number) for number in range(2)]
+    train, test = _stream_arrays(dataset, Transform(config.augment, size))
     if config.augment != "inception":
-        splits = [Split(split.read(split.indices), split.labels, split.indices) for split in splits]
-    return dataclasses.replace(
-        dataset,
-        train=splits[0],
-        test=splits[1],
-        augment=config.augment,
-        preparation=_describe(config.augment, size),
+        train, test = (Split(split.read(split.indices), split.labels, split.indices) for split in (train, test))
+    preparation = _describe(config.augment, size)
+    return dataclasses.replace(dataset, train=train, test=test, augment=config.augment, preparation=preparation)
+
+
+def add_unlabelled(
+    dataset: Dataset, pictures: Source, *, fingerprint: str, config: DataConfig, workers: int = 0
+) -> Dataset:
+    """Returns a data set with pictures without labels. In memory are all its images or none.
+
+    Args:
+        dataset: of labelled images.
+        pictures: without labels.
+        fingerprint: of the pictures, if they are streamed.
+        config: of the whole data set.
+        workers: see `from_sources`.
+
+    Raises:
+        InputError: if they do not fit the images in size or channels, or too many cannot be decoded.
+    """
+    height, width, channels = dataset.image_shape
+    if pictures.channels != channels:
+        received = f"{pictures.channels} in {config.unlabelled}"
+        raise InputError(f"Unlabelled pictures must have the data set's channels, {channels}. Received: {received}")
+    check_left_out([pictures])
+    augment = dataset.augment if config.augment == "auto" else config.augment
+    stream = Stream(
+        [pictures],
+        Transform(augment, (height, width)),
+        background=parse_colour(config.background),
+        channels=channels,
+        workers=0 if isinstance(pictures, ArraySource) else _count(workers),
     )
+    count, first = len(dataset.train) + len(dataset.test) + len(pictures), len(dataset.train)
+    changed: dict[str, Any] = {}
+    if dataset.train.streamed is None and count * math.prod(stream.shape) <= config.memory_gb * 1e9:
+        with contextlib.closing(stream):
+            split = canonical(*_read_all(stream, 0))
+        fingerprint = array_digest(split.array)
+        if paths := paths_left_out([pictures]):
+            changed["found"] = {**dataset.found, "left_out": [*dataset.found.get("left_out", ()), *paths]}
+    else:
+        split = _split(stream, 0)
+        if dataset.train.streamed is None:  # its images have their size already
+            transform = Transform("none" if augment == "resize" else augment, (height, width))
+            changed["train"], changed["test"] = _stream_arrays(dataset, transform)
+        background = {"background": list(parse_colour(config.background))}
+        changed["preparation"] = {**dataset.preparation, **_describe(augment, (height, width)), **background}
+    changed["unlabelled"] = dataclasses.replace(split, indices=first + split.indices)
+    return dataclasses.replace(dataset, unlabelled_fingerprint=fingerprint, **changed)
+
+
+def _stream_arrays(dataset: Dataset, transform: Transform) -> tuple[Split, Split]:
+    """The splits of a data set in memory, with their images in views that are made when they are read."""
+    sources = [ArraySource(split.array, split.labels) for split in (dataset.train, dataset.test)]
+    stream = Stream(sources, transform, background=(0, 0, 0), channels=dataset.image_shape[2])
+    return _split(stream, 0), _split(stream, 1)
+
+
+def _count(workers: int) -> int:
+    """The number of processes; -1 stands for one for each core, at most 16."""
+    if workers < 0:
+        return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    return workers
 
 
 def _split(stream: Stream, number: int) -> Split:

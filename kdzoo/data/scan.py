@@ -59,7 +59,7 @@ def scan(root: bytes, folders: Iterable[tuple[bytes, int]]) -> Scan:
 
     Args:
         root: a directory.
-        folders: paths below it, and the label of their pictures.
+        folders: paths below it, or b"" for itself, and the label of their pictures.
 
     Raises:
         InputError: if a folder cannot be read.
@@ -113,7 +113,9 @@ def first_names(paths: list[bytes]) -> str:
 
 def _walk(root: bytes, folder: bytes, skipped: list[bytes]) -> Iterator[_File]:
     """Yields the pictures in a folder and below. Appends to `skipped` what cannot be one, or loops."""
-    holders: tuple[tuple[int, int], ...] = (_identity(root), _identity(os.path.dirname(os.path.join(root, folder))))
+    holders: tuple[tuple[int, int], ...] = ()
+    if folder:
+        holders = _identity(root), _identity(os.path.dirname(os.path.join(root, folder)))
     waiting = [(folder, holders)]
     while waiting:
         folder, holders = waiting.pop()
@@ -128,10 +130,10 @@ def _walk(root: bytes, folder: bytes, skipped: list[bytes]) -> Iterator[_File]:
         except OSError as error:
             raise _unreadable(directory, error) from None
         entries.sort(key=os.DirEntry.inode, reverse=True)  # disks are read fastest in the order of inodes
-        files, folders = [], []
+        files, folders, prefix = [], [], folder and folder + b"/"
         while entries:
             entry = entries.pop()  # each takes much memory, and more once inspected
-            path = b"%b/%b" % (folder, entry.name)
+            path = prefix + entry.name
             try:
                 if entry.is_dir():
                     folders.append(path)

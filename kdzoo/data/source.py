@@ -13,10 +13,12 @@ class Source(abc.ABC):
     Attributes:
         labels: int32 [n].
         left_out: bool [n], the examples that are known to be no pictures.
+        channels: of the images that pictures are decoded to.
     """
 
     labels: np.ndarray
     left_out: np.ndarray
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,3 +45,22 @@ class Source(abc.ABC):
     def leave_out(self, index: int, reason: str) -> None:
         """Keeps that an example is no picture, for example "truncated"."""
         self.left_out[index] = True
+
+
+class ArraySource(Source):
+    """Images in memory.
+
+    Args:
+        images: uint8 [n, h, w, c].
+        labels: int32 [n].
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        self._images, self.labels, self.left_out = images, labels, np.zeros(len(labels), bool)
+        self.channels = images.shape[-1]
+
+    def read(self, index: int) -> tuple[np.ndarray, None]:
+        return self._images[index], None
+
+    def path(self, index: int) -> str:
+        return f"image {index}"

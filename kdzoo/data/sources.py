@@ -4,12 +4,13 @@ Every source yields its examples in canonical order: in memory a function of the
 wherever its images came from; streamed, of their paths.
 """
 
+import contextlib
 import dataclasses
 import os
 
 import numpy as np
 
-from kdzoo.data import augmentation, decoding, pictures, tfds_source
+from kdzoo.data import augmentation, decoding, pictures, tfds_source, unlabelled
 from kdzoo.data.config import DataConfig
 from kdzoo.data.dataset import STATISTICS, Dataset, Split, from_arrays
 from kdzoo.data.digits import read_digits
@@ -40,6 +41,8 @@ def check(config: DataConfig) -> None:
     """Raises InputError unless there is such a source, and its settings are for such a one."""
     _check_source(config.dataset, config.dataset_name)
     decoding.parse_colour(config.background)
+    if config.unlabelled:
+        unlabelled.check(config.unlabelled)
     for name, kind in _ONLY.items():
         if getattr(config, name) and not config.dataset.startswith(kind):
             raise InputError(f"{name} must be set with {kind}... alone. Received: {name} for {config.dataset}")
@@ -76,6 +79,19 @@ def load(source: str | DataConfig, name: str = "", *, workers: int = 0) -> Datas
     """
     config = source if isinstance(source, DataConfig) else DataConfig(source, name)
     check(config)
+    if not config.unlabelled:
+        return _load(config, workers)
+    more, fingerprint = unlabelled.read(config.unlabelled)
+    dataset = _load(config, workers)
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(dataset.close)
+        dataset = pictures.add_unlabelled(dataset, more, fingerprint=fingerprint, config=config, workers=workers)
+        on_failure.pop_all()
+    return dataset
+
+
+def _load(config: DataConfig, workers: int) -> Dataset:
+    """Loads the labelled images of a data set: see `load`."""
     kind, _, path = config.dataset.partition(":")
     if kind in ("folder", "tfds"):
         found: tuple[Source, Source, tuple[str, ...], str]
@@ -123,7 +139,7 @@ def load_or_outline(source: str | DataConfig, name: str = "") -> Dataset | None:
     missing = path is not None and not os.path.exists(path)
     if name in OUTLINES and (missing or path is None):
         return _outline(name, config.image_size)
-    return None if missing else load(config)
+    return None if missing else _load(config, workers=0)
 
 
 def _outline(name: str, image_size: int) -> Dataset:

@@ -214,7 +214,7 @@ def describe_contents(train: Source, test: Source) -> dict[str, Any]:
         a training picture's too, if there are any; "contents_sha256" of all files' digests, once all were read.
     """
     described: dict[str, Any] = {}
-    if paths := [source.path(i) for source in (train, test) for i in np.flatnonzero(source.left_out).tolist()]:
+    if paths := paths_left_out([train, test]):
         described["left_out"] = paths
     digests = train.known_digests(), test.known_digests()
     if duplicates := int(np.isin(digests[1], digests[0]).sum()):
@@ -222,6 +222,11 @@ def describe_contents(train: Source, test: Source) -> dict[str, Any]:
     if [len(known) for known in digests] == [len(train), len(test)]:
         described["contents_sha256"] = hashlib.sha256(b"".join(known.tobytes() for known in digests)).hexdigest()
     return described
+
+
+def paths_left_out(sources: Sequence[Source]) -> list[str]:
+    """The paths of files that are known to be no pictures."""
+    return [source.path(index) for source in sources for index in np.flatnonzero(source.left_out).tolist()]
 
 
 class StreamedImages:

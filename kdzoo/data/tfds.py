@@ -1,6 +1,7 @@
 """Data sets of TensorFlow Datasets (TFDS), prepared or downloaded; CIFAR-10 and CIFAR-100 as arrays."""
 
 import functools
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -9,6 +10,7 @@ from typing import Any
 from kdzoo.data.dataset import Dataset, from_arrays
 from zoo import InputError
 
+_NAME = re.compile(r"\w+(/[^:]+)?(:[\w.*]+)?")
 CIFAR = ("cifar10", "cifar100")
 _CIFAR_SITE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
@@ -41,8 +43,13 @@ def find_builder(name: str) -> Any:
 
     Raises:
         ImportError: if TFDS is not installed.
-        InputError: if TFDS does not know this data set.
+        InputError: if it is no such name, or TFDS does not know this data set.
     """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            "A TFDS data set must be tfds:NAME[/CONFIG][:VERSION], for example tfds:imagenet_resized/64x64:0.1.0."
+            f" Received: tfds:{name}"
+        )
     import tensorflow_datasets as tfds
 
     try:

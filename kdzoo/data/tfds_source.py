@@ -6,9 +6,8 @@ import itertools
 import json
 import logging
 import pathlib
-import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ from kdzoo.data import picture_index, tfds_conversion
 from kdzoo.data.picture_index import CONTENT_DIGEST, ENTRY, PictureIndex
 from kdzoo.data.scan import PATH_DIGEST
 from kdzoo.data.source import Source
-from kdzoo.data.tfds import find_builder, one_line, prepare
+from kdzoo.data.tfds import find_builder, prepare
+from kdzoo.data.tfds_examples import Examples, find_feature, make_parser
 from zoo import InputError
 
 _log = logging.getLogger(__name__)
-_NAME = re.compile(r"\w+(/[^:]+)?(:[\w.*]+)?")
 _STATE = "state.json"  # what an index on disk is of
 _INDEX = "pictures"  # name of the arrays of an index on disk
 _PEEK = 100  # examples that show whether a split has labels
@@ -40,7 +39,7 @@ class TfdsSource(Source):
 
     def __init__(self, folder: pathlib.Path, split: str, image: str, index: PictureIndex) -> None:
         self._arguments = (folder, split, image, index)
-        self._index, self._examples = index, _Examples(folder, split, image)
+        self._index, self._examples = index, Examples(folder, split, image)
         self.labels = np.array(index.entries["label"], np.int32)
         self.left_out = np.zeros(len(self.labels), bool)
         self.faults = dict(index.faults())
@@ -72,45 +71,6 @@ class TfdsSource(Source):
         return _fingerprint(self._index)
 
 
-class _Examples:
-    """Encoded pictures and labels of a split by number, in TFDS's order. Opened when they are first read."""
-
-    def __init__(self, folder: pathlib.Path, split: str, image: str, label: str | None = None) -> None:
-        self._folder, self._split, self._image, self._label = folder, split, image, label
-        self._source: Any = None
-
-    def __len__(self) -> int:
-        return len(self._open())
-
-    def __getitem__(self, number: int) -> tuple[bytes, int]:
-        try:
-            record = self._open()[number]
-        except (ImportError, InputError):
-            raise
-        except Exception as error:  # array_record has no class of its own for a damaged file
-            raise self.changed(f"{self._split}/{number}", one_line(error)) from None
-        return self._parse(record)
-
-    def changed(self, path: str, received: str) -> InputError:
-        """Returns the error for an example that cannot be read."""
-        return InputError(
-            "A TFDS data set must stay as it was when the run began, or be given to a new run."
-            f" Received: {self._folder}: {path}: {received}"
-        )
-
-    def _open(self) -> Any:
-        if self._source is None:
-            import tensorflow_datasets as tfds
-
-            builder = tfds.builder_from_directory(self._folder)
-            self._source = builder.as_data_source(
-                self._split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
-            _allow_files(len(builder.info.splits[self._split].file_instructions))
-            self._parse = _parser(builder, self._image, self._label)
-        return self._source
-
-
 def read_splits(
     name: str, *, train_split: str = "", test_split: str = ""
 ) -> tuple[TfdsSource, TfdsSource, tuple[str, ...], str]:
@@ -128,14 +88,9 @@ def read_splits(
     Raises:
         InputError: if there is no such data set or split, it lacks images or labels, cannot be downloaded or read.
     """
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            "A TFDS data set must be tfds:NAME[/CONFIG][:VERSION], for example tfds:imagenet_resized/64x64:0.1.0."
-            f" Received: tfds:{name}"
-        )
     with _complete_installation(name):
         builder = find_builder(name)
-        image, label = _find_features(builder, name)
+        image, label = (find_feature(builder, name, kind) for kind in ("image", "label"))
         prepare(builder, name)
         splits = _choose_splits(builder, name, train_split, test_split, label)
         folder = tfds_conversion.random_access(builder, splits)
@@ -150,6 +105,26 @@ def read_splits(
     return train, test, tuple(builder.info.features[label].names), fingerprint
 
 
+def read_images(name: str) -> tuple[TfdsSource, str]:
+    """Finds the pictures of a data set whatever their labels: of its split "unlabelled" or else "train", label -1.
+
+    Returns:
+        The pictures, and a fingerprint: SHA-256 of all paths and sizes.
+
+    Raises:
+        InputError: see `read_splits`.
+    """
+    with _complete_installation(name):
+        builder = find_builder(name)
+        image = find_feature(builder, name, "image")
+        prepare(builder, name)
+        split = "unlabelled" if "unlabelled" in builder.info.splits else "train"
+        _check_split(builder, name, "unlabelled", split)
+        folder = tfds_conversion.random_access(builder, [split])
+        source = _open(builder, folder, split, image, None)
+    return source, hashlib.sha256(b"tfds" + source.fingerprint()).hexdigest()
+
+
 @contextlib.contextmanager
 def _complete_installation(name: str) -> Iterator[None]:
     """Raises InputError if a package is missing."""
@@ -162,32 +137,6 @@ def _complete_installation(name: str) -> Iterator[None]:
         ) from None
 
 
-def _find_features(builder: Any, name: str) -> tuple[str, str]:
-    """Names of the features that are the image and its label."""
-    import tensorflow_datasets as tfds
-
-    features = dict(builder.info.features.items())
-    kinds = {
-        "image": [
-            key
-            for key, feature in features.items()
-            if isinstance(feature, tfds.features.Image) and np.dtype(feature.np_dtype) in (np.uint8, np.uint16)
-        ],
-        "label": [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)],
-    }
-    chosen = []
-    for kind, keys in kinds.items():
-        supervised = [key for key in builder.info.supervised_keys or () if key in keys]
-        candidates = supervised or [key for key in keys if key == kind] or keys
-        if len(candidates) != 1:
-            raise InputError(
-                "A TFDS data set must have an image and a class label, one of each or named so, for example tfds:mnist."
-                f" Received: tfds:{name} with {', '.join(features)}"
-            )
-        chosen.append(candidates[0])
-    return chosen[0], chosen[1]
-
-
 def _choose_splits(builder: Any, name: str, train: str, test: str, label: str) -> list[str]:
     known = builder.info.splits
     if not test:
@@ -196,49 +145,28 @@ def _choose_splits(builder: Any, name: str, train: str, test: str, label: str) -
             test = "validation"
     chosen = {"train_split": train or "train", "test_split": test}
     for flag, split in chosen.items():
-        try:
-            count = known[split].num_examples
-        except Exception:  # TFDS has several
-            count = 0
-        if not count:
-            raise InputError(
-                f"{flag} must be a split of tfds:{name} or a part of one, for example train[90%:]."
-                f" Received: {split}; it has {', '.join(known)}"
-            )
+        _check_split(builder, name, flag, split)
     return list(chosen.values())
+
+
+def _check_split(builder: Any, name: str, flag: str, split: str) -> None:
+    """Raises InputError unless a data set has this split, with examples."""
+    try:
+        count = builder.info.splits[split].num_examples
+    except Exception:  # TFDS has several
+        count = 0
+    if not count:
+        raise InputError(
+            f"{flag} must be a split of tfds:{name} or a part of one, for example train[90%:]."
+            f" Received: {split}; it has {', '.join(builder.info.splits)}"
+        )
 
 
 def _has_labels(builder: Any, split: str, label: str) -> bool:
     """Whether one of the first examples has a label: TFDS gives -1 to those that have none."""
     examples = itertools.islice(tfds_conversion.peek(builder, split), _PEEK)
-    parse = _parser(builder, None, label)
+    parse = make_parser(builder, None, label)
     return any(parse(example)[1] >= 0 for example in examples)
-
-
-def _parser(builder: Any, image: str | None, label: str | None) -> Callable[[bytes], tuple[bytes, int]]:
-    """Returns a function that takes the encoded picture and the label, -1 without, from a serialised example."""
-    import tensorflow_datasets as tfds
-
-    features = tfds.features.FeaturesDict({key: builder.info.features[key] for key in (image, label) if key})
-    decoders = {image: tfds.decode.SkipDecoding()} if image else None
-
-    def parse(record: bytes) -> tuple[bytes, int]:
-        values = features.deserialize_example_np(record, decoders=decoders)
-        return values[image] if image else b"", int(values[label]) if label else -1
-
-    return parse
-
-
-def _allow_files(count: int) -> None:
-    """Allows this process to open so many files more: array_record keeps each open."""
-    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows; a limit that is fixed
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = 2 * count + 1024
-        if soft != resource.RLIM_INFINITY and soft < most:
-            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _open(builder: Any, folder: pathlib.Path, split: str, image: str, label: str | None) -> TfdsSource:
@@ -247,7 +175,7 @@ def _open(builder: Any, folder: pathlib.Path, split: str, image: str, label: str
 
     info = tfds.builder_from_directory(folder).info.splits[split]
     state = {"features": [image, label], "files": tfds_conversion.describe_files(info.filepaths)}
-    place = tfds_conversion.cache_of(builder) / "index" / split
+    place = tfds_conversion.cache_of(builder) / "index" / (split if label else f"{split} without labels")
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # of a disk that does not take it: the index is in memory only
             place.mkdir(parents=True, exist_ok=True)
@@ -260,7 +188,7 @@ def _open(builder: Any, folder: pathlib.Path, split: str, image: str, label: str
                 split,
                 info.num_examples,
             )
-            index = _make_index(_Examples(folder, split, image, label), split)
+            index = _make_index(Examples(folder, split, image, label), split)
             shutil.rmtree(place, ignore_errors=True)
             index = picture_index.keep(place, {_INDEX: index})[_INDEX]
             with contextlib.suppress(OSError):
@@ -280,7 +208,7 @@ def _open_index(place: pathlib.Path, state: dict[str, Any], count: int) -> Pictu
         return None
 
 
-def _make_index(examples: _Examples, split: str) -> PictureIndex:
+def _make_index(examples: Examples, split: str) -> PictureIndex:
     """Reads all pictures of a split."""
     import tqdm
 

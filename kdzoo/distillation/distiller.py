@@ -10,6 +10,7 @@ from kdzoo.distillation import losses
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
 from zoo import InputError, list_stages
 
+_OF_LABELS = ("ce", "accuracy")
 _TEACHER_METRICS = ("kd", "at", "agreement", "teacher_kl")
 
 
@@ -27,7 +28,9 @@ class Distiller(keras.Model):
     The teachers are frozen, run in inference mode outside the gradient tape, and see exactly the student's view of each
     image. With several teachers, KD takes the mean of their logits (the geometric mean of their predictions, Hinton et
     al., 2015), and AT the mean of its terms. Labels are integers [n] or probabilities [n, classes]. If the labels are a
-    dict with "label" and "teacher_logits", no teacher runs.
+    dict with "label" and "teacher_logits", no teacher runs. If it has "label_weight" [n], with a mean of 1, that weighs
+    each example's cross-entropy and accuracy. From an example of weight 0, which has no label, the student learns by
+    the teachers alone.
 
     The logs are plain means over examples: `accuracy` and `agreement` (student and teachers predict the same class) as
     fractions, `ce`, `kd`, `at`, and `teacher_kl`, the KL divergence from the teachers at temperature 1, in nats.
@@ -116,7 +119,9 @@ class Distiller(keras.Model):
     ) -> Any:
         """Computes the weighted sum of the terms in training, cross-entropy otherwise: a scalar."""
         terms = self._terms(y, y_pred)
-        total = terms["ce"]
+        total, weight = terms["ce"], _label_weight(y)
+        if weight is not None:
+            total *= weight
         if training:
             total = self.ce_weight * total
             if self.kd_weight:
@@ -130,8 +135,9 @@ class Distiller(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Updates the means of all terms, and the compiled metrics on the student's logits."""
+        weight = _label_weight(y)
         for name, values in self._terms(y, y_pred).items():
-            self._means[name].update_state(values)
+            self._means[name].update_state(values, sample_weight=weight if name in _OF_LABELS else None)
         labels = y["label"] if isinstance(y, dict) else y
         logits = y_pred["logits"] if isinstance(y_pred, dict) else y_pred
         return super().compute_metrics(x, labels, logits, sample_weight)
@@ -146,6 +152,8 @@ class Distiller(keras.Model):
             labels = ops.argmax(labels, axis=-1)
         else:
             labels = ops.reshape(labels, (-1,))
+            if _label_weight(y) is not None:  # no loss may see the -1 of an example without label
+                labels = ops.maximum(labels, 0)
             ce = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         terms = {"ce": ce, "accuracy": ops.equal(predicted, ops.cast(labels, predicted.dtype))}
         if isinstance(y, dict) and "teacher_logits" in y:
@@ -177,7 +185,7 @@ class Distiller(keras.Model):
             else:  # on JAX the variables' values are in the step's state, not in the model
                 with keras.StatelessScope(state_mapping=list(zip(self.non_trainable_variables, state[1], strict=True))):
                     outputs = compute(x)
-            y = {"label": y, **outputs}
+            y = {**(y if isinstance(y, dict) else {"label": y}), **outputs}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
     def run_teachers(self, x: Any) -> dict[str, Any]:
@@ -272,6 +280,10 @@ def with_stages(model: keras.Model) -> keras.Model:
     """Returns a model with the same layers and the outputs {"logits", "stages"}."""
     stages = [model.get_layer(name).output for name in list_stages(model)]
     return keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages}, name=f"{model.name}_tap")
+
+
+def _label_weight(y: Any) -> Any:
+    return y.get("label_weight") if isinstance(y, dict) else None
 
 
 def _mean(tensors: Sequence[Any]) -> Any:

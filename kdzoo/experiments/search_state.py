@@ -37,7 +37,7 @@ def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEA
     """
     search.check()
     workdirs.check(workdir)
-    dataset = sources.load(search.student.data)
+    dataset = sources.load(dataclasses.replace(search.student.data, unlabelled=""))
     prepared = dataclasses.replace(search, student=_hold_out(search.student, dataset))
     description = describe_search(prepared, dataset, deadline=deadline)
     if _path(workdir).exists():
@@ -60,9 +60,9 @@ def _hold_out(student: RunConfig, dataset: Dataset) -> RunConfig:
     train, _ = sampling.split_train(
         dataset.train, train_examples=student.train_examples, val_examples=student.val_examples
     )
-    if len(train) < student.batch_size:
+    if len(train) < student.labelled_per_batch:
         raise InputError(
-            f"batch_size must be at most the {len(train)} training examples. Received: {student.batch_size}"
+            f"batch_size must be at most the {len(train)} training examples. Received: {student.labelled_per_batch}"
         )
     return student
 

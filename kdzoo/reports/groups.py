@@ -196,7 +196,7 @@ def _identity(record: Record, digests: Mapping[Any, str] | None) -> list[Any]:
     dataset = record["dataset"]
     return [
         settings(record),
-        [identity.name_dataset(dataset["name"]), dataset.get("fingerprint")],
+        [identity.name_dataset(dataset["name"]), dataset.get("fingerprint"), dataset.get(identity.UNLABELLED)],
         [_teacher_identity(teacher, digests) for teacher in record["teachers"]],
     ]
 

@@ -76,6 +76,9 @@ class RunConfig:
         image_size, views, memory_gb, test_share, background, class_names, train_split, test_split: see
             `kdzoo.data.DataConfig`.
         teacher_store: precision to which teacher outputs are rounded, kept or not: float32 or float16.
+        unlabelled: pictures without labels, see `kdzoo.data.DataConfig`. The student learns from them by its teachers
+            alone; they are drawn in passes of their own, while an epoch is one pass over the labelled examples.
+        unlabelled_share: their share of each batch, above 0 and below 1.
     """
 
     model: str
@@ -115,6 +118,8 @@ class RunConfig:
     train_split: str = DataConfig.train_split
     test_split: str = DataConfig.test_split
     teacher_store: str = "float32"
+    unlabelled: str = DataConfig.unlabelled
+    unlabelled_share: float = 0.5
 
     @property
     def data(self) -> DataConfig:
@@ -151,7 +156,17 @@ class RunConfig:
     def batch_options(self) -> dict[str, Any]:
         """The arguments of `kdzoo.data.Batches` that are the same in each epoch; `augment` must not be auto."""
         batch = {name: getattr(self, name) for name in ("seed", "batch_size", "augment")}
-        return batch | {"crops": self.views}
+        return batch | {"crops": self.views, "unlabelled": self.unlabelled_per_batch}
+
+    @property
+    def unlabelled_per_batch(self) -> int:
+        """Number of unlabelled images in each batch."""
+        return round(self.unlabelled_share * self.batch_size) if self.unlabelled else 0
+
+    @property
+    def labelled_per_batch(self) -> int:
+        """Number of labelled images in each batch."""
+        return self.batch_size - self.unlabelled_per_batch
 
     @property
     def kd_epochs(self) -> int:
@@ -189,8 +204,25 @@ class RunConfig:
         settings.check(**{name: value for name, value in vars(self).items() if name in settings.RANGES})
         if self.kd_until != 1 and not self.teachers:
             raise InputError(f"kd_until must be 1 without a teacher. Received: {self.kd_until}")
+        if self.unlabelled:
+            self._check_unlabelled()
         if repeated := [teacher for teacher in self.teachers if self.teachers.count(teacher) > 1]:
             raise InputError(f"The teachers of an ensemble must differ. Received: {repeated[0]} more than once")
+
+    def _check_unlabelled(self) -> None:
+        """Raises InputError if unlabelled images would teach nothing, or leave no place for labelled ones."""
+        if not self.teachers or not (self.kd_weight or self.at_weight):
+            raise InputError(
+                "unlabelled needs a teacher, and kd_weight or at_weight above 0, for example 0.9."
+                f" Received: {len(self.teachers)} teachers, kd_weight {self.kd_weight}, at_weight {self.at_weight}"
+            )
+        if self.kd_until != 1:
+            raise InputError(f"kd_until must be 1 with unlabelled images. Received: {self.kd_until}")
+        if not self.unlabelled_per_batch or not self.labelled_per_batch:
+            raise InputError(
+                "A batch must have labelled and unlabelled images, for example 64 of each."
+                f" Received: unlabelled_share {self.unlabelled_share} of batch_size {self.batch_size}"
+            )
 
     def _check_types(self) -> None:
         """Raises InputError if a field has a type that a record's JSON cannot hold, or another than its own."""

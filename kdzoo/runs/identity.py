@@ -14,10 +14,11 @@ from zoo import InputError
 
 Record = Mapping[str, Any]
 WEIGHTS_DIGEST = "weights_sha256"  # a record's key: SHA-256 of the run's file of weights
+UNLABELLED = "unlabelled_fingerprint"  # a key of a record's data set: SHA-256 of its unlabelled pictures
 # Paths, what shows in the fingerprint of the data set, and how many steps a call makes.
 _LEFT_OUT = (
     *("dataset", "dataset_name", "teachers", "fused_steps"),
-    *("memory_gb", "test_share", "class_names", "train_split", "test_split"),
+    *("memory_gb", "test_share", "class_names", "train_split", "test_split", "unlabelled"),
 )
 # Settings that only matter to a run with teachers.
 WITH_TEACHERS = ("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature", "teacher_store")
@@ -46,12 +47,19 @@ def settings(config: Mapping[str, Any], *, has_teachers: bool) -> dict[str, Any]
     idle += [] if result["kd_weight"] else ["temperature"]
     idle += [] if result["at_weight"] else ["at_mode"]
     idle += [] if result["momentum"] else ["nesterov"]
+    idle += [] if given["unlabelled"] or given.get(UNLABELLED) else ["unlabelled_share"]
     idle += [] if result["augment"] in ("inception", "auto") else ["views"]
     return result | dict.fromkeys(idle)
 
 
 def identify(
-    config: Mapping[str, Any], *, dataset: str, fingerprint: str, teachers: Sequence[Any], backend: str = ""
+    config: Mapping[str, Any],
+    *,
+    dataset: str,
+    fingerprint: str,
+    teachers: Sequence[Any],
+    backend: str = "",
+    unlabelled: str = "",
 ) -> dict[str, Any]:
     """Returns the identity of a run. A key that is not known is absent: `changes` then does not compare it.
 
@@ -61,12 +69,14 @@ def identify(
         fingerprint: of the data set; "" if it is not known.
         teachers: the teachers' digests, or their entries in a record.
         backend: Keras's; "" if it does not matter.
+        unlabelled: fingerprint of the unlabelled pictures; "" without, or if it is not known.
     """
     known = settings(config, has_teachers=bool(teachers))
     known = {key: value for key, value in known.items() if value != "auto" or key == "teacher_input"}
     if "augment" not in known:  # then it is not known either whether there are crops to choose from
         known.pop("views")
-    known |= {key: value for key, value in {"dataset": fingerprint, "backend": backend}.items() if value}
+    found = {"dataset": fingerprint, "backend": backend, UNLABELLED: unlabelled}
+    known |= {key: value for key, value in found.items() if value}
     return known | {"dataset_name": name_dataset(dataset), "teachers": list(teachers)}
 
 
@@ -83,6 +93,7 @@ def of_record(record: Record) -> dict[str, Any]:
         dataset=dataset["name"],
         fingerprint=dataset.get("fingerprint", ""),
         teachers=record["teachers"],
+        unlabelled=dataset.get(UNLABELLED, ""),
     )
 
 

@@ -60,6 +60,8 @@ class Teacher(abc.ABC):
         """All that its outputs for a data set depend on, except for the machine: see `output_cache.computed_by`."""
         statistics = {"mean": dataset.mean, "std": dataset.std}
         key = {"teacher": self.digest, "dataset": dataset.fingerprint, **statistics}
+        if dataset.unlabelled:
+            key["unlabelled"] = dataset.unlabelled_fingerprint
         return key | ({"pixels": dict(dataset.preparation)} if dataset.preparation else {})
 
 

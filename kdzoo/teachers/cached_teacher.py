@@ -22,7 +22,7 @@ CALL_IMAGES = 128
 class CachedTeacher:
     """One teacher and the tables of its outputs for a data set, with a row for each image and view.
 
-    Training images come first, in row `index * views + view`; the test images follow.
+    Training images come first, in row `index * views + view`, labelled before unlabelled ones; the test images follow.
 
     Args:
         teacher: checked against the data set.
@@ -45,7 +45,8 @@ class CachedTeacher:
     ):
         self.teacher, self._dataset, self._views = teacher, dataset, config.num_views
         self._store = config.teacher_store
-        self.rows = len(dataset.train) * self._views + len(dataset.test)
+        trained = len(dataset.train) + (len(dataset.unlabelled) if dataset.unlabelled else 0)
+        self.rows = trained * self._views + len(dataset.test)
         self.tables: dict[str, output_cache.Table] = {}
         self._map_sizes: list[tuple[int, int]] = []  # (height, width) of each stage
         if not cache or self._views == augmentation.ENDLESS:
@@ -126,7 +127,14 @@ class CachedTeacher:
         of_test = rows - (self.rows - len(dataset.test))
         images = np.empty((len(rows), *dataset.image_shape), np.uint8)
         index, view = np.divmod(rows[of_test < 0], self._views)
-        images[of_test < 0] = dataset.train.read(index, view if self._views > 1 else view + augmentation.CENTRE)
+        view = view if self._views > 1 else view + augmentation.CENTRE
+        labelled = index < len(dataset.train)
+        trained = np.empty((len(index), *dataset.image_shape), np.uint8)
+        trained[labelled] = dataset.train.read(index[labelled], view[labelled])
+        if dataset.unlabelled:
+            more = index[~labelled] - len(dataset.train)
+            trained[~labelled] = dataset.unlabelled.read(more, view[~labelled])
+        images[of_test < 0] = trained
         images[of_test >= 0] = dataset.test.read(of_test[of_test >= 0])
         return images
 

@@ -42,7 +42,7 @@ class TeacherOutputs:
             return Batches(train, dataset, epoch=epoch, **config.batch_options)
 
         self._epoch = functools.lru_cache(maxsize=2)(epoch_batches)
-        self._per_epoch = len(train) // config.batch_size
+        self._per_epoch = len(train) // config.labelled_per_batch
         self._epochs = config.kd_epochs
         self._attention, self._classes = bool(config.at_weight), dataset.num_classes
         self.teachers = [CachedTeacher(teacher, dataset, config, cache) for teacher in ensemble.teachers]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kdzoo.data import augmentation, sampling, sources
+from kdzoo.data import augmentation, mixing, sampling, sources
 from kdzoo.data.dataset import Dataset
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.base import DEADLINE
@@ -96,10 +96,18 @@ def _needed(teacher: CachedTeacher, dataset: Dataset, config: RunConfig, seeds: 
     train, _ = sampling.split_train(
         dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
     )
+    steps, more = len(train) // config.labelled_per_batch, config.unlabelled_per_batch
     rows = [teacher.test_rows]
     for seed, epoch in itertools.product(seeds, range(config.kd_epochs)):
         views = augmentation.views(
             seed=seed, epoch=epoch, indices=train.indices, augment=config.augment, crops=config.views
         )
         rows.append(teacher.rows_of(train.indices, views))
+        if dataset.unlabelled:
+            begin, end = (steps * more * number for number in (epoch, epoch + 1))
+            indices = dataset.unlabelled.indices
+            drawn, views = mixing.draw(
+                begin, end, seed=seed, indices=indices, augment=config.augment, crops=config.views
+            )
+            rows.append(teacher.rows_of(indices[drawn], views))
     return np.unique(np.concatenate(rows))

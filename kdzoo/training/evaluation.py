@@ -124,4 +124,4 @@ def _data_of(record: Mapping[str, Any], source: str, name: str = "") -> DataConf
     if source.partition(":")[0] != record["config"]["dataset"].partition(":")[0]:
         fields &= {"augment", "image_size", "background", "memory_gb"}
     given = {field: record["config"][field] for field in fields}
-    return DataConfig(**given | {"dataset": source, "dataset_name": name})
+    return DataConfig(**given | {"dataset": source, "dataset_name": name, "unlabelled": ""})

@@ -27,7 +27,8 @@ class RunInputs:
     Attributes:
         config: the configuration; no field of it is "auto" where the result depends on the choice.
         dataset: the whole data set.
-        splits: "train", the examples that the student learns from; "val", held out of training; "test".
+        splits: "train", the examples that the student learns from; "val", held out of training; "test"; perhaps
+            "unlabelled", more training examples.
         ensemble: the teachers, checked against the data set.
     """
 
@@ -45,6 +46,7 @@ class RunInputs:
             fingerprint=self.dataset.fingerprint,
             teachers=[teacher.record for teacher in self.ensemble.teachers],
             backend=keras.backend.backend(),
+            unlabelled=self.dataset.unlabelled_fingerprint,
         )
 
 
@@ -76,9 +78,9 @@ def _find_inputs(
     train, val = sampling.split_train(
         dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
     )
-    if len(train) < config.batch_size:
+    if len(train) < config.labelled_per_batch:
         raise InputError(
-            f"batch_size must be at most the {len(train)} training examples. Received: {config.batch_size}"
+            f"batch_size must be at most the {len(train)} training examples. Received: {config.labelled_per_batch}"
         )
     config = _resolve(config, dataset, None if restart else workdir)
     ensemble = Ensemble(config, deadline=deadline)
@@ -89,7 +91,10 @@ def _find_inputs(
     if config.teacher_dtype == "bfloat16":
         for teacher in ensemble.teachers:
             teacher.compare_with_float32(dataset)
-    return RunInputs(config, dataset, {"train": train, "val": val, "test": dataset.test}, ensemble)
+    splits = {"train": train, "val": val, "test": dataset.test}
+    return RunInputs(
+        config, dataset, splits | ({"unlabelled": dataset.unlabelled} if dataset.unlabelled else {}), ensemble
+    )
 
 
 def _resolve(config: RunConfig, dataset: Dataset, workdir: pathlib.Path | None) -> RunConfig:

@@ -53,10 +53,9 @@ class JaxSteps(Steps):
 
     def _describe(self, epoch: int, begin: int, end: int) -> dict[str, Any]:
         """The images of these steps, which lie on the device: their positions and views, [steps, batch]."""
-        batches = self._epoch(epoch)
-        size = batches.batch_size
-        positions = batches.order[begin * size : end * size].reshape(-1, size).astype(np.int32)
-        return {"positions": positions, "views": batches.views[positions].astype(np.int32)}
+        batches, steps = self._epoch(epoch), range(begin, end)
+        positions = np.stack([batches.positions(step) for step in steps]).astype(np.int32)
+        return {"positions": positions, "views": np.stack([batches.seen(step)[1] for step in steps]).astype(np.int32)}
 
     def _read(self, epoch: int, begin: int, end: int) -> dict[str, Any]:
         """The images of these steps themselves: uint8 [steps, batch, h, w, c], and their labels."""
@@ -112,7 +111,12 @@ class JaxSteps(Steps):
         if split.streamed is not None:
             return None, None
         if split not in self._arrays:
-            self._arrays[split] = jax.device_put((augmentation.pad(split.array), split.labels))
+            images, labels = augmentation.pad(split.array), split.labels
+            if split is self._split and self._config.unlabelled_per_batch and self.dataset.unlabelled:
+                more = self.dataset.unlabelled
+                images = np.concatenate([images, augmentation.pad(more.array)])
+                labels = np.concatenate([labels, more.labels])
+            self._arrays[split] = jax.device_put((images, labels))
         return self._arrays[split]
 
     # Compiled.
@@ -120,10 +124,10 @@ class JaxSteps(Steps):
     def _train_call(self, carry: Any, images: Any, labels: Any, table: Any, batches: Any) -> Any:
         def step(carry: Any, batch: Any) -> list[Any]:
             y = batch["labels"] if labels is None else labels[batch["positions"]]
-            if "teacher_outputs" in batch:
-                y = {"label": y, **batch["teacher_outputs"]}
-            if table is not None:
-                y = {"label": y, "teacher_logits": table[batch["rows"]]}
+            outputs = (
+                {"teacher_logits": table[batch["rows"]]} if table is not None else batch.get("teacher_outputs", {})
+            )
+            y = self.with_outputs(y, outputs)
             if images is None:
                 x = augmentation.standardise(batch["images"], mean=self.dataset.mean, std=self.dataset.std)
             else:

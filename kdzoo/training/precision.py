@@ -57,7 +57,7 @@ def _timed(step: Callable[[], None]) -> float:
 def _stepper(config: RunConfig, dataset: Dataset, images: int, policy: str) -> Callable[[], None]:
     """A function that trains the configuration's network for one step on so many images; compiled already."""
     train = dataset.train.take(np.arange(images) % len(dataset.train))
-    config = dataclasses.replace(config, batch_size=images, fused_steps=1, augment="none")
+    config = dataclasses.replace(config, batch_size=images, fused_steps=1, augment="none", unlabelled="")
     with dtype_policy(policy):
         student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
         model = Distiller(student, ce_weight=1.0, kd_weight=0.0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
-from kdzoo.runs import consistency, events, weights
+from kdzoo.runs import consistency, events, identity, weights
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.state import Stopped, TrainingState
 
@@ -33,6 +33,7 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
             "mean": list(dataset.mean),
             "std": list(dataset.std),
             **{f"{name}_examples": len(split) for name, split in inputs.splits.items()},
+            **({identity.UNLABELLED: dataset.unlabelled_fingerprint} if dataset.unlabelled else {}),
         },
         "parameters": weights.count_parameters(model.student),
         "teachers": [teacher.record for teacher in inputs.ensemble.teachers],

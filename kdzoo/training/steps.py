@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.data import augmentation
+from kdzoo.data import augmentation, mixing
 from kdzoo.data.batches import Batches
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
@@ -64,11 +64,20 @@ class Steps(abc.ABC):
 
         # Two epochs: at the end of one, the next one's first batch is being made.
         self._epoch = functools.lru_cache(maxsize=2)(batches)
-        self.per_epoch = len(train) // config.batch_size
+        self.per_epoch = len(train) // config.labelled_per_batch
+        self._label_weights: dict[str, np.ndarray] = {}
+        if config.unlabelled_per_batch:
+            weights = mixing.label_weights(config.batch_size, config.unlabelled_per_batch)
+            self._label_weights["label_weight"] = weights
 
     @abc.abstractmethod
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         """Runs these steps of an epoch. Begins where the last call ended, and ends at one of `call_ends`."""
+
+    def with_outputs(self, labels: Any, outputs: dict[str, Any]) -> Any:
+        """The labels of a batch with their weights and teacher outputs, if any, as a `Distiller` takes them."""
+        beside = {**self._label_weights, **outputs}
+        return {"label": labels, **beside} if beside else labels
 
     def following(self, step: tuple[int, int]) -> tuple[int, int]:
         """The step after (epoch, step)."""

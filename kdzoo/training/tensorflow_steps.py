@@ -20,8 +20,7 @@ class TensorFlowSteps(Steps):
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         for step in range(begin, end):
             images, labels = self._batches((epoch, step))
-            if self._teacher_outputs:
-                labels = {"label": labels, **self._teacher_outputs((epoch, step))}
+            labels = self.with_outputs(labels, self._teacher_outputs((epoch, step)) if self._teacher_outputs else {})
             self.model.train_function(iter([self._distribute((images, labels))]))
 
     def _distribute(self, batch: tuple[Any, Any]) -> Any:

@@ -215,3 +215,21 @@ def test_mixed_precision_trains():
 def test_mismatched_networks_and_weights_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_examples_without_a_label_count_for_the_teachers_terms_alone():
+    student, teacher = linear(0), linear(1)
+    logits, teacher_logits = np.asarray(student(X)), np.asarray(teacher(X))
+    labelled = np.arange(64) % 4 != 0
+    weight = np.where(labelled, 64 / 48, 0).astype("float32")
+    labels = np.where(labelled, Y, -1)
+    ce = np.mean(keras.losses.sparse_categorical_crossentropy(Y, logits, from_logits=True)[labelled])
+    kd = np.mean(losses.distillation(student_logits=logits, teacher_logits=teacher_logits, temperature=3))
+    options = {"ce_weight": 0.3, "kd_weight": 0.6, "temperature": 3}
+    computed = fit(kdzoo.Distiller(student, teacher, **options), X, {"label": labels, "label_weight": weight})
+    given = {"label": labels, "label_weight": weight, "teacher_logits": teacher_logits}
+    for logs in (computed, fit(kdzoo.Distiller(student, outputs_given=True, **options), X, given)):
+        np.testing.assert_allclose(logs["loss"], 0.3 * ce + 0.6 * kd, rtol=1e-4)
+        np.testing.assert_allclose([logs["ce"], logs["kd"]], [ce, kd], rtol=1e-4)
+        np.testing.assert_allclose(logs["accuracy"], np.mean((logits.argmax(1) == Y)[labelled]), rtol=1e-6)
+        np.testing.assert_allclose(logs["agreement"], np.mean(logits.argmax(1) == teacher_logits.argmax(1)), rtol=1e-6)

@@ -115,6 +115,7 @@ def test_fused_steps_on_the_device_see_the_same_views_and_learn_the_same(npz):
         pytest.param("distillation/test_distiller.py", marks=pytest.mark.slow),
         pytest.param("training/test_divergence.py", marks=pytest.mark.slow),
         pytest.param("training/test_training.py", marks=pytest.mark.slow),
+        pytest.param("training/test_unlabelled_runs.py -m slow", marks=pytest.mark.slow),
         "training/test_resume.py -k resumed_run_ends",
     ],
 )
