@@ -16,6 +16,7 @@ from absl import flags
 from apps import command, flag_values, run_config, run_flags, signals
 from kdzoo import training
 from kdzoo.runs import machine
+from kdzoo.runs.config import RunConfig
 from kdzoo.runs.settings import RANGES
 from kdzoo.teachers import output_cache
 from zoo import InputError
@@ -24,7 +25,6 @@ run_flags.define_data_flags()
 run_flags.define_recipe_flag()
 run_flags.define_teacher_flags()
 run_flags.define_unlabelled_flags()
-run_flags.define_batch_size_flag()
 flags.adopt_module_key_flags(run_flags)
 flags.DEFINE_string(
     "schedule",
@@ -37,6 +37,11 @@ flag_values.define_numbers(
     [0],
     "Seeds of the later runs, separated by commas. Only used with --schedule. Example: 0,1,2.",
     RANGES["seed"],
+)
+flag_values.define_number(
+    "batch_size",
+    RunConfig.batch_size,
+    "Number of images in one training step of the later runs. Only used with --schedule and --unlabelled.",
 )
 flags.DEFINE_bool("attention", False, "Whether to cache attention maps too, for --method=at and --method=at+kd.")
 

@@ -100,16 +100,11 @@ def define_recipe_flag(default: str | None = "cifar") -> None:
     flags.DEFINE_enum("recipe", default, list(RECIPES), described)
 
 
-def define_batch_size_flag() -> None:
-    """Defines the number of images in a training step."""
+def define_optimiser_flags() -> None:
+    """Defines the flags of SGD."""
     flag_values.define_number(
         "batch_size", RunConfig.batch_size, "Number of images in one training step, over all replicas together."
     )
-
-
-def define_optimiser_flags() -> None:
-    """Defines the flags of SGD."""
-    define_batch_size_flag()
     flag_values.define_number("lr", RunConfig.lr, "Learning rate at the start of the schedule.")
     flag_values.define_number(
         "lr_decay", RunConfig.lr_decay, "Factor on the learning rate at each step of a k-N schedule."

@@ -85,6 +85,7 @@ def _run(given: Mapping[str, Any], model: str = "model", teachers: int = 0, meth
     _data(given)
     weights = [given.get(name, usual) for name, usual in zip(WEIGHTS, formats.WEIGHTS[method], strict=True)]
     expect(*_right(formats.wrong_weights(*weights, teachers=teachers)))
+    expect(*_right(formats.wrong_unlabelled(given, *weights[1:], teachers=teachers)))
 
 
 def _right(wrong: str | None) -> tuple[bool, str]:
@@ -138,6 +139,7 @@ def _precompute(given: Mapping[str, Any], world: World) -> str | None:
     expect(given["teacher"], "no teacher")
     expect(*_right(formats.wrong_schedule(given.get("schedule") or "1-1")))
     _data(given)
+    expect(*_right(formats.wrong_unlabelled(given, 1, 0, teachers=len(given["teacher"]))))
     cache = given.get("teacher_cache", "auto")
     expect(cache not in ("off", "") and cache not in world.files, "teacher_cache")
     expect(given.get("dtype_policy") != "auto", "dtype_policy")

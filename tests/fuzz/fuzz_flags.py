@@ -128,6 +128,7 @@ CACHE: dict[str, Check] = {"teacher_cache": str, "cache_gb": _real(lambda x: x >
 TERMS = _settings("temperature", "at_mode")
 TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "teacher_dtype", "teacher_store") | CACHE
 TEACHERS |= {"teacher_deadline": _real(lambda x: x > 0)}
+UNLABELLED = _settings("unlabelled", "unlabelled_share")
 WEIGHTS = ("ce_weight", "kd_weight", "at_weight")
 RUN = DATA | OPTIMISER | RECIPE | CHECKPOINT | _settings("seed", "strategy", "fused_steps")
 RUN |= {"schedule": str, "workdir": _directory, "restart": as_bool, "progress": _one_of("auto", "bar", "lines", "json")}
@@ -138,6 +139,7 @@ FLAGS: dict[str, dict[str, Check]] = {
     "distill": RUN
     | TEACHERS
     | TERMS
+    | UNLABELLED
     | _settings(*WEIGHTS, "kd_until")
     | {"teacher": _list, "method": _one_of(*formats.METHODS), "student": str},
     "evaluate": {
@@ -152,6 +154,8 @@ FLAGS: dict[str, dict[str, Check]] = {
     "precompute": DATA
     | RECIPE
     | TEACHERS
+    | UNLABELLED
+    | _settings("batch_size")
     | {"teacher": _list, "schedule": str, "seeds": _numbers(SETTINGS["seed"]), "attention": as_bool},
     "sweep": MANY | {"grid": str},
     "reproduce": DATA

@@ -38,6 +38,7 @@ REAL = {
     "weight_decay": lambda x: x >= 0,
     "memory_gb": lambda x: x > 0,
     "test_share": lambda x: 0 <= x < 1,
+    "unlabelled_share": lambda x: 0 < x < 1,
 }
 ONE_OF = {
     "at_mode": ("code", "paper"),
@@ -50,7 +51,7 @@ ONE_OF = {
 }
 BOOLEAN = ("nesterov",)
 ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits", "background")
-ANY_TEXT += ("class_names", "train_split", "test_split")
+ANY_TEXT += ("class_names", "train_split", "test_split", "unlabelled")
 COLOURS = ("white", "black", "red", "#ff8000")  # of all that there are
 # Setting -> the sources that have it.
 OF_SOURCES = {"test_share": "folder:", "class_names": "folder:", "train_split": "tfds:", "test_split": "tfds:"}
@@ -170,6 +171,20 @@ def wrong_weights(ce: float, kd: float, at: float, *, teachers: int) -> str | No
     if not (ce or kd or at):
         return "no term"
     return "no teacher for a term" if (kd or at) and not teachers else None
+
+
+def wrong_unlabelled(settings: Mapping[str, Any], kd: float, at: float, *, teachers: int) -> str | None:
+    """npz:FILE, folder:DIR or tfds:NAME, to learn from by teachers to the end; a batch has images of both kinds."""
+    source = settings.get("unlabelled", "")
+    if not source:
+        return None
+    if not source.startswith(("npz:", "folder:", "tfds:")):
+        return f"unlabelled {source!r:.50}"
+    if not teachers or not (kd or at) or settings.get("kd_until", 1) != 1:
+        return "unlabelled without a teacher"
+    batch = settings.get("batch_size", 256 if settings.get("recipe") == "imagenet" else 128)
+    unlabelled = round(settings.get("unlabelled_share", 0.5) * batch)
+    return None if 0 < unlabelled < batch else f"{unlabelled} of {batch} unlabelled"
 
 
 def wrong_directory(path: Any) -> str | None:

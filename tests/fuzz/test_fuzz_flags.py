@@ -37,12 +37,13 @@ LINES = [
     "train --model=resnet18 --recipe=imagenet --batch_size=512 --workdir=new --dataset=digits",
     f"distill --student=wrn16-1 --teacher={RUN},wrn16-2_10-35 --schedule=5-16x0.5 --method=at+kd --workdir=new"
     f" {RUN_FLAGS} {TEACHER} {CACHE} {TERMS} --kd_until=0.5 --ce_weight=0.2 --kd_weight=0.8 --at_weight=100",
-    "distill --student=dn40-12 --teacher=wrn16-2_10-35 --schedule=30 --workdir=new",
+    "distill --student=dn40-12 --teacher=wrn16-2_10-35 --schedule=30 --workdir=new --unlabelled=folder:photos"
+    " --unlabelled_share=0.25",
     f"evaluate --model={RUN} --dataset=digits --examples=100 --per_class=classes.csv --confusion=runs/x.csv",
     f"predict --model={RUN} --images=runs --output=classes.csv",
     "demo --workdir=demo --norestart",
     f"precompute --teacher={RUN} --schedule=2-3 --seeds=0,1 --attention {DATA} {TEACHER} {CACHE}",
-    "precompute --teacher=wrn16-2_10-35",
+    "precompute --teacher=wrn16-2_10-35 --unlabelled=npz:more.npz --batch_size=64",
     f"sweep --grid={GRID} {MANY}",
     f"reproduce --table=7 --rows=0,3-5,wrn16-2:20/65 --seeds=2 --schedule_scale=0.25 --kd_until=1,0.5"
     f" --via=wrn16-2+wrn16-3 --workdir=paper --dataset=cifar10 --augment=crop {OPTIMISER} {TERMS} {MANY}",

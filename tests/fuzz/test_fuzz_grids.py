@@ -52,6 +52,8 @@ EVERY: dict[str, Any] = {
             "ce_weight": 0.5,
             "kd_weight": 2.5,
             "at_weight": 1,
+            "unlabelled": "folder:photos",
+            "unlabelled_share": 0.25,
         },
         {"model": "resnet34", "recipe": "imagenet", "batch_size": 512},
         {
@@ -135,6 +137,7 @@ def _name_run(flags: dict[str, Any], varied: list[str], earlier: list[str]) -> t
     names = ("ce_weight", "kd_weight", "at_weight")
     weights = [flags.get(name, usual) for name, usual in zip(names, formats.WEIGHTS[method], strict=True)]
     expect(formats.wrong_weights(*weights, teachers=len(teachers)))
+    expect(formats.wrong_unlabelled(flags, *weights[1:], teachers=len(teachers)))
     expect("kd_until" if flags.get("kd_until", 1) != 1 and not teachers else None)
     parts = [f"{model}_{flags['schedule']}", *([method] if teachers else [])]
     parts += [pathlib.PurePath(teacher).name for teacher in teachers]

@@ -45,7 +45,7 @@ def config(npz, teacher_run, more) -> RunConfig:
     )
 
 
-def test_the_record_tells_of_them(config, npz, more, tmp_path):
+def test_the_record_counts_them(config, npz, more, tmp_path):
     record = train.run(config, tmp_path / "run", teacher_cache="off")
     dataset = record["dataset"]
     images = np.load(more)["x"]
