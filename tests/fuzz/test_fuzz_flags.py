@@ -234,6 +234,8 @@ def test_flags(workers: Workers) -> None:
         if content is not None:
             pathlib.Path("case.flags").write_text(content, errors="surrogateescape")
         plan = ["--dry_run"] if command in ("sweep", "reproduce") else []  # else it starts the runs
+        for name in published:  # `compare --out=NAME` may have made a folder, which would hide the published model
+            shutil.rmtree(name, ignore_errors=True)
         code, out, err = workers.evaluate(command, [*words, *plan])
         expanded = expand(words, content)
         wrong = "no file of flags" if expanded is None else commands.find_wrong(command, [*expanded, *plan], world)
