@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import ctypes
 import math
 import multiprocessing
 import multiprocessing.context
@@ -19,6 +20,8 @@ from kdzoo import parent_process
 from kdzoo.data.view_maker import Job, Report, ViewMaker
 from zoo import InputError
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers of these options
+_KEPT = 2**25  # bytes, the most that it takes for them
 SECONDS = 45.0  # in which a worker must make a few views
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -101,11 +104,20 @@ class WorkerPool:
 def _start(maker: ViewMaker, memory: str, shape: tuple[int, ...], parent: int) -> None:
     """Prepares a worker process."""
     global _maker, _memory
+    _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the parent saves the run and ends them
     parent_process.end_with(parent)
     _memory = shared_memory.SharedMemory(memory)
     maker.table = _table(_memory, shape)
     _maker = maker
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep memory for the next picture that it would return to the kernel, which clears it each time."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        set_option = ctypes.CDLL(None).mallopt
+        for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            set_option(option, _KEPT)
 
 
 def _work(job: Job) -> list[Report]:
