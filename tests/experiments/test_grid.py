@@ -49,6 +49,7 @@ def test_a_recipe_sets_the_flags_that_are_not_given():
     assert one.config == RunConfig(
         *("resnet18", "30-90"),
         image_size=224,
+        views=0,
         batch_size=256,
         lr=0.1,
         lr_decay=0.1,

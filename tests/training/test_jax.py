@@ -84,7 +84,7 @@ npz, fused = sys.argv[1:]
 config = RunConfig("wrn10-1", "1-1", dataset=f"npz:{npz}", batch_size=32, augment="crop_flip", lr=0.01,
                    fused_steps=int(fused))
 import pathlib
-run_inputs = inputs.prepare_inputs(config, pathlib.Path("none"), restart=False, deadline=60.0)
+run_inputs = inputs.prepare_inputs(config, pathlib.Path("none"), restart=False, deadline=60.0, workers=0)
 dataset = run_inputs.dataset
 model = build.build_distiller(run_inputs, delivery.choose_delivery(run_inputs, None))
 runner = backends.make(model, dataset, dataset.train, config)

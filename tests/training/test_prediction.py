@@ -76,7 +76,7 @@ def test_a_picture_becomes_the_centred_square(size):
     image = Image.fromarray(pixels)
     whole = image.resize((16, 16), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     seen = prediction.view_of(record_of((16, 16, 3)))(open_picture(pixels, (0, 0, 0)))
-    np.testing.assert_array_equal(seen, whole)
+    np.testing.assert_allclose(seen.astype(int), np.asarray(whole).astype(int), atol=1)  # Pillow's rounding is another
     if size == (16, 16):
         np.testing.assert_array_equal(seen, pixels)
     for augment in ("inception", "resize"):
@@ -89,7 +89,7 @@ def test_networks_of_oblong_and_of_grey_images_see_pictures_as_well():
     pixels = RNG.integers(0, 256, (40, 60, 3), np.uint8)
     grey = prediction.view_of(record_of((8, 24, 1)))(open_picture(pixels, (0, 0, 0)))
     cropped = Image.fromarray(pixels).resize((24, 8), Image.Resampling.BILINEAR, box=(0, 10, 60, 30))
-    np.testing.assert_array_equal(grey[..., 0], cropped.convert("L"))
+    np.testing.assert_allclose(grey[..., 0].astype(int), np.asarray(cropped.convert("L")).astype(int), atol=1)
     with pytest.raises(InputError, match=r"must take images of 1 or 3 channels to see pictures\. Received: 4"):
         prediction.view_of(record_of((8, 8, 4)))
 
