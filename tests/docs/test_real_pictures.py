@@ -6,9 +6,9 @@ import re
 import types
 
 import pytest
-from test_examples import PAGES, folder, reason, run_bash  # noqa: F401  folder is a fixture
 
 from kdzoo.runs import records
+from test_examples import PAGES, folder, reason, run_bash  # noqa: F401  folder is a fixture
 
 CLIPART = pathlib.Path("/usr/share/openclipart/png")
 PAGE = PAGES["docs/guides/pictures.md"]
