@@ -45,7 +45,7 @@ def check(config: DataConfig) -> None:
         unlabelled.check(config.unlabelled)
     for name, kind in _ONLY.items():
         if getattr(config, name) and not config.dataset.startswith(kind):
-            raise InputError(f"{name} must be set with {kind}... alone. Received: {name} for {config.dataset}")
+            raise InputError(f"{name} must be given only with dataset={kind}... Received: {name} for {config.dataset}")
 
 
 def _check_source(source: str, name: str) -> None:
