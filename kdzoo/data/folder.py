@@ -12,10 +12,10 @@ import numpy as np
 
 from kdzoo import user_folders
 from kdzoo.data import picture_index
+from kdzoo.data.indexed_source import IndexedSource
 from kdzoo.data.picture_files import MOST_BYTES
 from kdzoo.data.picture_index import PictureIndex, content_digest
 from kdzoo.data.scan import Scan, first_names, folders_in, printable, scan
-from kdzoo.data.source import Source
 from zoo import InputError
 
 _log = logging.getLogger(__name__)
@@ -26,23 +26,17 @@ _RULE = (
 _EXAMPLE = "for example photos with photos/cat/1.jpg and photos/dog/1.jpg"
 
 
-class FolderSource(Source):
+class FolderSource(IndexedSource):
     """The pictures of one split of a folder, in the order of the BLAKE2b digests of their paths.
 
     Args:
         root: the folder.
         index: of the pictures.
-
-    Attributes:
-        faults: why pictures are left out, by their index.
     """
 
     def __init__(self, root: bytes, index: PictureIndex) -> None:
-        self._root, self._index = root, index
-        self.labels = np.array(index.entries["label"], np.int32)
-        self.left_out = np.zeros(len(self.labels), bool)
-        self.faults = dict(index.faults())
-        self.left_out[list(self.faults)] = True
+        super().__init__(index)
+        self._root = root
 
     def __reduce__(self) -> tuple[type, tuple[bytes, PictureIndex]]:
         return FolderSource, (self._root, self._index)
@@ -62,25 +56,11 @@ class FolderSource(Source):
             self._check(path, known, digest)
         return content, digest if known is None else None
 
-    def path(self, index: int) -> str:
-        return printable(self._index.path(index))
-
     def keep_digest(self, index: int, digest: bytes) -> None:
         if (known := self._index.digest(index)) is None:
             self._index.keep_digest(index, digest)
         else:
             self._check(self._index.path(index), known, digest)
-
-    def leave_out(self, index: int, reason: str, *, keep: bool = True) -> None:
-        """Keeps that an example is no picture: for later runs as well, or for this one only."""
-        super().leave_out(index, reason)
-        self.faults[index] = reason
-        if keep:
-            self._index.keep_fault(index, reason)
-
-    def known_digests(self) -> np.ndarray:
-        """The digests of pictures that were read: bytes in a NumPy array."""
-        return self._index.known_digests()
 
     def _check(self, path: bytes, known: bytes, digest: bytes) -> None:
         if digest != known:

@@ -14,9 +14,9 @@ import numpy as np
 
 from kdzoo import files
 from kdzoo.data import picture_index, tfds_conversion
+from kdzoo.data.indexed_source import IndexedSource
 from kdzoo.data.picture_index import CONTENT_DIGEST, ENTRY, PictureIndex
 from kdzoo.data.scan import PATH_DIGEST
-from kdzoo.data.source import Source
 from kdzoo.data.tfds import find_builder, prepare
 from kdzoo.data.tfds_examples import Examples, find_feature, make_parser
 from zoo import InputError
@@ -27,7 +27,7 @@ _INDEX = "pictures"  # name of the arrays of an index on disk
 _PEEK = 100  # examples that show whether a split has labels
 
 
-class TfdsSource(Source):
+class TfdsSource(IndexedSource):
     """The pictures of one split, in the order of the BLAKE2b digests of SPLIT/NUMBER.
 
     Args:
@@ -38,12 +38,8 @@ class TfdsSource(Source):
     """
 
     def __init__(self, folder: pathlib.Path, split: str, image: str, index: PictureIndex) -> None:
-        self._arguments = (folder, split, image, index)
-        self._index, self._examples = index, Examples(folder, split, image)
-        self.labels = np.array(index.entries["label"], np.int32)
-        self.left_out = np.zeros(len(self.labels), bool)
-        self.faults = dict(index.faults())
-        self.left_out[list(self.faults)] = True
+        super().__init__(index)
+        self._arguments, self._examples = (folder, split, image, index), Examples(folder, split, image)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TfdsSource, self._arguments
@@ -53,18 +49,6 @@ class TfdsSource(Source):
         if len(content) != self._index.entries["size"][index]:
             raise self._examples.changed(self.path(index), f"{len(content)} bytes")
         return content, None
-
-    def path(self, index: int) -> str:
-        return self._index.path(index).decode()
-
-    def leave_out(self, index: int, reason: str) -> None:
-        super().leave_out(index, reason)
-        self.faults[index] = reason
-        self._index.keep_fault(index, reason)
-
-    def known_digests(self) -> np.ndarray:
-        """The digests of all pictures: bytes in a NumPy array."""
-        return self._index.known_digests()
 
     def fingerprint(self) -> bytes:
         """SHA-256 of all paths, sizes and labels."""

@@ -43,7 +43,8 @@ def encode(number: int, *, grey: bool = False) -> bytes:
 
 def prepare(
     folder: pathlib.Path, name: str = "shapes", file_format: str = "array_record", *, seed: int = 0, grey: bool = False,
-    labels: dict[str, int] | None = None, features: dict[str, object] | None = None,
+    labels: dict[str, int] | None = None, splits: dict[str, tuple[int, int]] = SPLITS,
+    features: dict[str, object] | None = None,
 ) -> pathlib.Path:  # fmt: skip
     """Writes a data set as TFDS does, of JPEGs of many sizes, or grey PNGs of one. Returns its folder."""
     shown = tfds.features.Image(
@@ -59,10 +60,10 @@ def prepare(
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            return {split: self._generate_examples(split) for split in SPLITS}
+            return {split: self._generate_examples(split) for split in splits}
 
         def _generate_examples(self, split):
-            for number in range(*SPLITS[split]):
+            for number in range(*splits[split]):
                 file = io.BytesIO(encode(number + seed, grey=grey))
                 example = {"image": file, "label": (labels or {"test": -1}).get(split, number % 2)}
                 yield number, {key: example.get(key, 0) for key in features}
@@ -137,6 +138,20 @@ def test_parts_of_splits(tmp_path):
     assert (len(train), len(test)) == (30, 22)
     contents = [{source.read(i)[0] for i in range(len(source))} for source in (train, test)]
     assert len(contents[0]) + len(contents[1]) == len(contents[0] | contents[1]) == 52
+
+
+def test_pictures_whatever_their_labels(tmp_path, caplog):
+    prepare(tmp_path, labels={"train": -1})
+    every, _ = tfds_source.read_images("shapes")
+    assert {every.read(i)[0] for i in range(len(every))} == {encode(i) for i in range(40)}
+    assert (every.labels == -1).all()
+    prepare(tmp_path, "more", splits={"unlabelled": (70, 90), "train": (0, 4)})
+    more, fingerprint = tfds_source.read_images("more")
+    assert {more.path(i) for i in range(len(more))} == {f"unlabelled/{i}" for i in range(20)}
+    tfds_source.read_splits("more", test_split="unlabelled")
+    read = caplog.text.count("is read once")
+    assert tfds_source.read_images("more")[1] == fingerprint  # beside the index with labels
+    assert caplog.text.count("is read once") == read
 
 
 def test_a_kept_index_is_used_while_it_is_of_the_same_files(tmp_path, caplog):
