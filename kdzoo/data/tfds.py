@@ -61,7 +61,7 @@ def find_builder(name: str) -> Any:
     except Exception as error:  # of names, configurations, versions and damaged files: TFDS has no common class
         raise InputError(
             "tfds:NAME[/CONFIG][:VERSION] must be a data set that TFDS knows, for example tfds:mnist."
-            f" Received: {name}: {one_line(error).partition(" Available datasets")[0]}"
+            f" Received: {name}: {one_line(error).partition(' Available datasets')[0]}"
         ) from None
     return builder
 
