@@ -59,6 +59,7 @@ def find_builder(name: str) -> Any:
     except ImportError:
         raise
     except Exception as error:  # of names, configurations, versions and damaged files: TFDS has no common class
+        reason = one_line(error).partition(" Available datasets")[0]
         raise InputError(
             "tfds:NAME[/CONFIG][:VERSION] must be a data set that TFDS knows, for example tfds:mnist."
             f" Received: {name}: {one_line(error).partition(' Available datasets')[0]}"
