@@ -62,7 +62,7 @@ def find_builder(name: str) -> Any:
         reason = one_line(error).partition(" Available datasets")[0]
         raise InputError(
             "tfds:NAME[/CONFIG][:VERSION] must be a data set that TFDS knows, for example tfds:mnist."
-            f" Received: {name}: {one_line(error).partition(' Available datasets')[0]}"
+            f" Received: {name}: {reason}"
         ) from None
     return builder
 
