@@ -78,11 +78,11 @@ def test_crops_do_not_depend_on_the_processor(channels, monkeypatch):
 
 
 def test_pictures_share_no_memory():
-    datas = [encode(image, "JPEG") for image in (SCENE, SCENE.rotate(180))]
-    pictures = [open_picture(data, BLACK) for data in datas]
+    contents = [encode(image, "JPEG") for image in (SCENE, SCENE.rotate(180))]
+    pictures = [open_picture(data, BLACK) for data in contents]
     crops = [picture.crop(Box(0, 0, 100, 75), (75, 100), mirror=False) for picture in pictures]
     pixels = [picture.pixels() for picture in pictures]
-    for data, crop, whole in zip(datas, crops, pixels, strict=True):
+    for data, crop, whole in zip(contents, crops, pixels, strict=True):
         np.testing.assert_array_equal(crop, by_pillow(data))
         np.testing.assert_array_equal(whole, by_pillow(data))
 
