@@ -226,11 +226,13 @@ FULL = """
 import pathlib, resource, sys
 from kdzoo.data.folder import read_folder
 folder, limit = sys.argv[1], int(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
 train, test, names, fingerprint = read_folder(folder, test_share=0.3)
 train.keep_digest(0, train.read(0)[1])
 train.leave_out(1, "truncated")
 print(len(train) + len(test), train.read(0)[1], len(fingerprint))
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))  # for the file of branch coverage
 """
 
 

@@ -54,6 +54,7 @@ def test_float16_has_half_the_size_and_other_seeds_count_and_two_publications_ar
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
 
+@pytest.mark.slow
 def test_of_more_than_ten_classes_the_top5_error_is_in_record_evaluation_and_card(tmp_path):
     rng, labels = np.random.default_rng(0), np.arange(96) % 12
     images = (rng.integers(0, 60, (96, 8, 8, 3)) + 15 * labels[:, None, None, None]).astype(np.uint8)
