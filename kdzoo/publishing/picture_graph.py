@@ -1,7 +1,7 @@
 """Pictures of any size, and encoded ones, in a TensorFlow graph: decoded and cropped as `kdzoo.data` does.
 
 The pixels of JPEG and PNG files are the same. Those of the resampled picture differ from what `apps.predict` sees by at
-most 1 of 255, since Pillow rounds after each of the two directions, and TensorFlow at the end alone. Logits of a
+most 1 of 255, since there it is rounded after each of the two directions, and TensorFlow at the end alone. Logits of a
 wrn10-1, which spread over 8 to 25, differed by up to 0.02. Beside that, EXIF orientation is ignored, 16 bits are cut to
 8 instead of rounded, JPEGs in CMYK get other colours, and formats other than JPEG and PNG are refused.
 """
