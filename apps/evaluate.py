@@ -19,13 +19,7 @@ from kdzoo.reports import errors_by_class
 from kdzoo.runs import machine
 from zoo import InputError
 
-flags.DEFINE_string(
-    "model",
-    None,
-    "Directory of a finished run, or a published model: its name, https://HOST/FOLDER/NAME or hf://OWNER/REPO/NAME."
-    " Example: wrn16-2_10-35. Required.",
-    required=True,
-)
+flag_values.define_trained_model()
 flags.DEFINE_string(
     "dataset",
     None,

@@ -1,9 +1,10 @@
-"""Flags of numbers, directories and files to write, whose values are checked as the flags are parsed.
+"""Flags that several commands have, and whose values are checked as they are parsed: numbers, paths, a network.
 
 A float of absl's may be nan or infinite, and `--workdir=` names the directory that the command runs in.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
@@ -47,14 +48,27 @@ def define_directory(
     name: str, default: str | None, description: str, *, required: bool = False, exists: bool = False
 ) -> None:
     """Defines a flag of one directory, which must exist if `exists` is set."""
+    parser = _Path(functools.partial(files.check_directory, name=name, exists=exists))
     serializer: Any = flags.ArgumentSerializer()
-    flags.DEFINE(_Directory(name, exists), name, default, description, serializer=serializer, required=required)
+    flags.DEFINE(parser, name, default, description, serializer=serializer, required=required)
 
 
 def define_output(name: str, description: str, *, suffix: str) -> None:
     """Defines a flag of one file to write, whose name ends in `suffix`: see `kdzoo.files.check_output`."""
+    parser = _Path(functools.partial(files.check_output, name=name, suffix=suffix))
     serializer: Any = flags.ArgumentSerializer()
-    flags.DEFINE(_Output(name, suffix), name, None, description, serializer=serializer)
+    flags.DEFINE(parser, name, None, description, serializer=serializer)
+
+
+def define_trained_model() -> None:
+    """Defines the flag of one trained network."""
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Directory of a finished run, or a published model: its name, https://HOST/FOLDER/NAME or hf://OWNER/REPO/NAME."
+        " Example: wrn16-2_10-35. Required.",
+        required=True,
+    )
 
 
 class _Number(flags.ArgumentParser):
@@ -102,27 +116,18 @@ class _NumbersSerializer(flags.ArgumentSerializer):
         return ",".join(map(str, value))
 
 
-class _Directory(flags.ArgumentParser):
-    """Parses the path of a directory."""
+class _Path(flags.ArgumentParser):
+    """Parses a path.
 
-    def __init__(self, name: str, exists: bool):
+    Args:
+        check: raises InputError for a path that must not be given.
+    """
+
+    def __init__(self, check: Callable[[Any], None]):
         super().__init__()
-        self._name, self._exists = name, exists
+        self._check = check
 
     def parse(self, argument: Any) -> Any:
-        """Returns the path. Raises InputError if no directory can have it, or none has it that must."""
-        files.check_directory(argument, name=self._name, exists=self._exists)
-        return argument
-
-
-class _Output(flags.ArgumentParser):
-    """Parses the path of a file to write."""
-
-    def __init__(self, name: str, suffix: str):
-        super().__init__()
-        self._name, self._suffix = name, suffix
-
-    def parse(self, argument: Any) -> Any:
-        """Returns the path. Raises InputError if no such file can be written."""
-        files.check_output(argument, name=self._name, suffix=self._suffix)
+        """Returns the path, checked."""
+        self._check(argument)
         return argument
