@@ -41,26 +41,34 @@ def balanced(labels: np.ndarray, count: int, *, last: bool = False) -> np.ndarra
 
 
 def split_train(train: Split, *, train_examples: int = 0, val_examples: int = 0) -> tuple[Split, Split]:
-    """Splits into class-balanced, disjoint training and validation examples, the same for every seed.
+    """Splits into class-balanced, disjoint training and validation examples: see `split_positions`."""
+    learned, held_out = split_positions(train.labels, train_examples=train_examples, val_examples=val_examples)
+    return train.take(learned), train.take(held_out)
+
+
+def split_positions(
+    labels: np.ndarray, *, train_examples: int = 0, val_examples: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses class-balanced, disjoint training and validation examples, the same for every seed.
 
     Args:
-        train: the full training split.
+        labels: integers [n], of the full training split.
         train_examples: size of the training subset; 0: all examples that are not held out.
         val_examples: size of the validation subset.
 
     Returns:
-        The training and the validation subset.
+        Sorted positions of the training and of the validation subset.
 
     Raises:
         InputError: if the split has too few examples.
     """
-    if min(train_examples, val_examples) < 0 or train_examples + val_examples > len(train):
+    if min(train_examples, val_examples) < 0 or train_examples + val_examples > len(labels):
         raise InputError(
-            f"train_examples and val_examples must be at least 0 and together at most {len(train)}."
+            f"train_examples and val_examples must be at least 0 and together at most {len(labels)}."
             f" Received: {train_examples} and {val_examples}"
         )
-    held_out = balanced(train.labels, val_examples, last=True)
-    rest = train.take(np.setdiff1d(np.arange(len(train)), held_out))
+    held_out = balanced(labels, val_examples, last=True)
+    learned = np.setdiff1d(np.arange(len(labels)), held_out)
     if train_examples:
-        rest = rest.take(balanced(rest.labels, train_examples))
-    return rest, train.take(held_out)
+        learned = learned[balanced(labels[learned], train_examples)]
+    return learned, held_out

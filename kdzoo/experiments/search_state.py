@@ -57,8 +57,8 @@ def _hold_out(student: RunConfig, dataset: Dataset) -> RunConfig:
     if not student.val_examples:
         tenth = (student.train_examples or len(dataset.train)) // 10
         student = dataclasses.replace(student, val_examples=max(1, tenth))
-    train, _ = sampling.split_train(
-        dataset.train, train_examples=student.train_examples, val_examples=student.val_examples
+    train, _ = sampling.split_positions(
+        dataset.train.labels, train_examples=student.train_examples, val_examples=student.val_examples
     )
     if len(train) < student.labelled_per_batch:
         raise InputError(

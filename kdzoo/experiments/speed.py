@@ -44,10 +44,8 @@ def measure(architectures: Iterable[str], config: RunConfig, dataset: Dataset) -
             measured[name] = 1 / (3 * precision.images_per_second(one, dataset, seconds=SECONDS))
         known = [math.log(work[name]) for name in measured], [math.log(value) for value in measured.values()]
         seconds |= {name: math.exp(np.interp(math.log(work[name]), *known)) for name in of_family}
-    train, _ = sampling.split_train(
-        dataclasses.replace(dataset.train, images=np.zeros((len(dataset.train), 0), np.uint8)),  # only their number
-        train_examples=config.train_examples,
-        val_examples=config.val_examples,
+    train, _ = sampling.split_positions(
+        dataset.train.labels, train_examples=config.train_examples, val_examples=config.val_examples
     )
     return MachineSpeed(seconds, len(train), len(dataset.test))
 

@@ -93,16 +93,15 @@ def _fill(
 
 def _needed(teacher: CachedTeacher, dataset: Dataset, config: RunConfig, seeds: Sequence[int]) -> np.ndarray:
     """Rows of all epochs of runs with these seeds, and of the test set."""
-    train, _ = sampling.split_train(
-        dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
+    positions, _ = sampling.split_positions(
+        dataset.train.labels, train_examples=config.train_examples, val_examples=config.val_examples
     )
-    steps, more = len(train) // config.labelled_per_batch, config.unlabelled_per_batch
+    learned = dataset.train.indices[positions]
+    steps, more = len(learned) // config.labelled_per_batch, config.unlabelled_per_batch
     rows = [teacher.test_rows]
     for seed, epoch in itertools.product(seeds, range(config.kd_epochs)):
-        views = augmentation.views(
-            seed=seed, epoch=epoch, indices=train.indices, augment=config.augment, crops=config.views
-        )
-        rows.append(teacher.rows_of(train.indices, views))
+        views = augmentation.views(seed=seed, epoch=epoch, indices=learned, augment=config.augment, crops=config.views)
+        rows.append(teacher.rows_of(learned, views))
         if dataset.unlabelled:
             begin, end = (steps * more * number for number in (epoch, epoch + 1))
             indices = dataset.unlabelled.indices
