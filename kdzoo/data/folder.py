@@ -15,7 +15,7 @@ from kdzoo.data import picture_index
 from kdzoo.data.indexed_source import IndexedSource
 from kdzoo.data.picture_files import MOST_BYTES
 from kdzoo.data.picture_index import PictureIndex, content_digest
-from kdzoo.data.scan import Scan, first_names, folders_in, printable, scan
+from kdzoo.data.scan import Scan, canonical_order, first_names, folders_in, printable, scan
 from zoo import InputError
 
 _log = logging.getLogger(__name__)
@@ -71,11 +71,6 @@ class FolderSource(IndexedSource):
             "A folder of pictures must stay as it was when the run began, or be given to a new run."
             f" Received: {printable(os.path.join(self._root, path))}: {received}"
         )
-
-
-def count_duplicates(train: FolderSource, test: FolderSource) -> int:
-    """The number of test pictures, of those read, whose file is the same as that of a training picture."""
-    return int(np.isin(test.known_digests(), train.known_digests()).sum())
 
 
 def read_folder(
@@ -183,7 +178,7 @@ def _find(
 def _choose(found: Scan, chosen: np.ndarray) -> tuple[PictureIndex, np.ndarray]:
     """The index of chosen pictures in canonical order, and the positions in it that are not readable."""
     positions = np.flatnonzero(chosen)
-    positions = positions[_order(found.digests[positions])]
+    positions = positions[canonical_order(found.digests[positions])]
     return PictureIndex(found.paths, found.entries[positions]), np.flatnonzero(~found.readable[positions])
 
 
@@ -251,15 +246,11 @@ def _split(found: Scan, share: float) -> np.ndarray:
     for count in found.counts:
         part = slice(first, first + count)
         if count and is_test[part].all():
-            is_test[first + _order(found.digests[part])[-1]] = False
+            is_test[first + canonical_order(found.digests[part])[-1]] = False
         elif count > 1 and not is_test[part].any():
-            is_test[first + _order(found.digests[part])[0]] = True
+            is_test[first + canonical_order(found.digests[part])[0]] = True
         first += count
     return is_test
-
-
-def _order(digests: np.ndarray) -> np.ndarray:
-    return np.lexsort((digests[:, 1], digests[:, 0]))
 
 
 def _check_pictures(root: bytes, names: tuple[str, ...], labels: np.ndarray, is_test: np.ndarray) -> None:

@@ -72,7 +72,7 @@ def scan(root: bytes, folders: Iterable[tuple[bytes, int]]) -> Scan:
         for file in _walk(root, folder, skipped):
             entries += _ENTRY.pack(len(paths), len(file.path), file.size, file.time, label)
             paths += file.path
-            digests += hashlib.blake2b(file.path, digest_size=PATH_DIGEST).digest()
+            digests += path_digest(file.path)
             readable.append(file.readable)
         counts.append(len(readable) - before)
     if skipped:
@@ -98,6 +98,16 @@ def folders_in(directory: bytes) -> list[bytes]:
             return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(b"."))
     except OSError as error:
         raise _unreadable(directory, error) from None
+
+
+def path_digest(path: bytes) -> bytes:
+    """The BLAKE2b digest of a relative path: examples are in the order of these."""
+    return hashlib.blake2b(path, digest_size=PATH_DIGEST).digest()
+
+
+def canonical_order(digests: np.ndarray) -> np.ndarray:
+    """The positions of digests, big-endian uint64 [n, 2], in the order of their bytes: int64 [n]."""
+    return np.lexsort((digests[:, 1], digests[:, 0]))
 
 
 def printable(path: bytes) -> str:

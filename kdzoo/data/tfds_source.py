@@ -15,8 +15,8 @@ import numpy as np
 from kdzoo import files
 from kdzoo.data import picture_index, tfds_conversion
 from kdzoo.data.indexed_source import IndexedSource
-from kdzoo.data.picture_index import CONTENT_DIGEST, ENTRY, PictureIndex
-from kdzoo.data.scan import PATH_DIGEST
+from kdzoo.data.picture_index import CONTENT_DIGEST, ENTRY, PictureIndex, content_digest
+from kdzoo.data.scan import canonical_order, path_digest
 from kdzoo.data.tfds import find_builder, prepare
 from kdzoo.data.tfds_examples import Examples, find_feature, make_parser
 from zoo import InputError
@@ -197,19 +197,20 @@ def _make_index(examples: Examples, split: str) -> PictureIndex:
     import tqdm
 
     count = len(examples)
-    entries, paths, digests = np.zeros(count, ENTRY), [], []
+    entries = np.zeros(count, ENTRY)
+    paths, keys, digests = bytearray(), bytearray(), bytearray()
     for number in tqdm.trange(count, desc=f"read {split}", unit="picture", unit_scale=True, disable=None):
         content, label = examples[number]
-        entries[number]["size"], entries[number]["label"] = len(content), label
-        paths.append(f"{split}/{number}".encode())
-        digests.append(hashlib.blake2b(content, digest_size=CONTENT_DIGEST).digest())
-    entries["length"] = [len(path) for path in paths]
-    entries["start"] = np.cumsum(entries["length"], dtype=np.uint64) - entries["length"]
-    keys = [hashlib.blake2b(path, digest_size=PATH_DIGEST).digest() for path in paths]
-    order = sorted(range(count), key=keys.__getitem__)
-    index = PictureIndex(np.frombuffer(b"".join(paths), np.uint8), entries[order])
-    for position, number in enumerate(order):
-        index.keep_digest(position, digests[number])
+        path = f"{split}/{number}".encode()
+        for field, value in {"start": len(paths), "length": len(path), "size": len(content), "label": label}.items():
+            entries[field][number] = value
+        paths += path
+        keys += path_digest(path)
+        digests += content_digest(content)
+    order = canonical_order(np.frombuffer(keys, ">u8").reshape(-1, 2))
+    index = PictureIndex(np.frombuffer(paths, np.uint8), entries[order])
+    for position, number in enumerate(order.tolist()):
+        index.keep_digest(position, bytes(digests[number * CONTENT_DIGEST : (number + 1) * CONTENT_DIGEST]))
     return index
 
 

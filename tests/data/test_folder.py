@@ -18,7 +18,8 @@ from conftest import run_python
 from kdzoo.data import sources
 from kdzoo.data.config import DataConfig
 from kdzoo.data.decoding import Undecodable, open_picture
-from kdzoo.data.folder import count_duplicates, read_folder
+from kdzoo.data.folder import read_folder
+from kdzoo.data.streaming import describe_contents
 from zoo import InputError
 
 
@@ -396,12 +397,12 @@ def test_duplicates_between_training_and_test_pictures_are_counted_once_read(mak
     make(*many("train/a", "train/b", count=4))
     folder = make(*many("test/a", count=6))  # four files equal files of train/a
     train, test, *_ = read_folder(folder)
-    assert count_duplicates(train, test) == 0
+    assert describe_contents(train, test) == {}
     for source in (train, test):
         for index in range(len(source)):
             source.keep_digest(index, source.read(index)[1])
-    assert count_duplicates(train, test) == 6
-    assert count_duplicates(test, train) == 6
+    assert describe_contents(train, test)["duplicates"] == 6
+    assert describe_contents(test, train)["duplicates"] == 6
 
 
 def test_workers_get_copies_that_see_the_same(make):
