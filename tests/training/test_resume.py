@@ -24,15 +24,13 @@ KD = METHODS["kd"]
 @pytest.fixture
 def config(npz, teacher_run) -> RunConfig:
     """Three epochs of four steps."""
-    return RunConfig(
-        "wrn10-1",
-        "2-3",
-        dataset=f"npz:{npz}",
-        batch_size=32,
-        seed=1,
-        teachers=(str(teacher_run),),
-        **KD,
-    )
+    return three_epochs(npz, teacher_run)
+
+
+def three_epochs(npz: pathlib.Path, teacher_run: pathlib.Path, **fields) -> RunConfig:
+    """Distillation by KD, in batches of 32."""
+    of_all = {"dataset": f"npz:{npz}", "batch_size": 32, "seed": 1, "teachers": (str(teacher_run),), **KD}
+    return RunConfig("wrn10-1", "2-3", **of_all | fields)
 
 
 def stop_after(calls: int):

@@ -15,7 +15,7 @@ from kdzoo.teachers.output_cache import Cache
 from kdzoo.teachers.precompute import precompute
 from kdzoo.training import train
 from kdzoo.training.state import Stopped
-from test_resume import assert_same, stop_after, weights
+from test_resume import assert_same, stop_after, three_epochs, weights
 from zoo import InputError
 
 
@@ -31,18 +31,7 @@ def more(npz, tmp_path_factory) -> pathlib.Path:
 @pytest.fixture
 def config(npz, teacher_run, more) -> RunConfig:
     """Three epochs of six steps, of 21 labelled and 11 unlabelled images."""
-    return RunConfig(
-        "wrn10-1",
-        "2-3",
-        dataset=f"npz:{npz}",
-        batch_size=32,
-        seed=1,
-        lr=0.01,
-        teachers=(str(teacher_run),),
-        unlabelled=f"npz:{more}",
-        unlabelled_share=0.35,
-        **METHODS["kd"],
-    )
+    return three_epochs(npz, teacher_run, lr=0.01, unlabelled=f"npz:{more}", unlabelled_share=0.35)
 
 
 def test_the_record_counts_them(config, npz, more, tmp_path):
