@@ -13,7 +13,7 @@ from zoo import InputError
 AREA = (0.08, 1.0)  # of a random-resized crop, as a share of the picture
 RATIO = (3 / 4, 4 / 3)  # of its width to its height
 TRIES = 10  # draws until a crop lies within the picture
-TEST_SHARE = 0.875  # of the shorter side: 224 pixels out of 256
+TEST_CROP = 0.875  # of the shorter side: 224 pixels out of 256
 DRAWS = 1 + 4 * TRIES  # numbers that `draw` returns for a view
 
 
@@ -95,10 +95,10 @@ def inception_box(height: int, width: int, draws: np.ndarray) -> tuple[Box, bool
 
 def share_of(augment: str) -> float:
     """The share of a picture's longest possible sides that a network sees that was trained with this augmentation."""
-    return TEST_SHARE if augment in augmentation.RESIZED else 1.0
+    return TEST_CROP if augment in augmentation.RESIZED else 1.0
 
 
-def centre_box(height: int, width: int, out_height: int, out_width: int, share: float = TEST_SHARE) -> Box:
+def centre_box(height: int, width: int, out_height: int, out_width: int, share: float = TEST_CROP) -> Box:
     """The centred rectangle of a picture that has the ratio of the result and a share of the longest possible sides."""
     scale = share * min(height / out_height, width / out_width)
     box_height, box_width = out_height * scale, out_width * scale

@@ -2,10 +2,12 @@
 
 The content decides the format, whatever the file's name. JPEGs are decoded by libjpeg-turbo through simplejpeg, all
 else by Pillow. Both give the same pixels of a whole JPEG, to the bit. cykooz_resizer resamples by Pillow's algorithm in
-a third of the time. Its results differ from Pillow's by at most 1, and do not depend on the processor.
+a third of the time. Its results differ from Pillow's by at most 1. They are the same without vector instructions, with
+SSE4.1 and with AVX2; others were not tried.
 """
 
 import contextlib
+import importlib.metadata
 import io
 import math
 import threading
@@ -23,8 +25,9 @@ from zoo import InputError
 
 # Of every change of size. Antialiased: the filter covers all pixels that a new one spans.
 FILTER = "bilinear, antialiased"
-# That decode: another version may decode what this one does not.
+# Pixels depend on them, and which files are pictures.
 LIBRARIES = f"simplejpeg {simplejpeg.__version__}, pillow {PIL.__version__}"
+LIBRARIES += f", cykooz-resizer {importlib.metadata.version('cykooz-resizer')}"
 _MOST_KEPT = 2**24  # bytes, of memory that is used again
 # More are no picture but an attack on memory; where Pillow draws the line as well.
 MOST_PIXELS = 178_956_970
@@ -227,7 +230,7 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
 
 
 def resample(pixels: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Returns what is in a box of an image, resampled: uint8 [*size, channels]. The same on any processor.
+    """Returns what is in a box of an image, resampled: uint8 [*size, channels].
 
     Args:
         pixels: uint8 [height, width, channels], of 1 or 3 channels.

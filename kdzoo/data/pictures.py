@@ -11,9 +11,9 @@ import numpy as np
 
 from kdzoo.data import augmentation
 from kdzoo.data.config import DataConfig
-from kdzoo.data.crops import TEST_SHARE, Transform
+from kdzoo.data.crops import TEST_CROP, Transform
 from kdzoo.data.dataset import STATISTICS, Dataset, Split, array_digest, canonical, from_arrays, statistics
-from kdzoo.data.decoding import FILTER, Undecodable, open_picture, parse_colour
+from kdzoo.data.decoding import FILTER, LIBRARIES, Undecodable, open_picture, parse_colour
 from kdzoo.data.source import ArraySource, Source
 from kdzoo.data.streaming import Stream, StreamedImages, check_left_out, describe_contents, paths_left_out
 from zoo import InputError
@@ -60,7 +60,9 @@ def from_sources(
         if augment != "inception" and count * math.prod(stream.shape) <= config.memory_gb * 1e9:
             (x_train, y_train), (x_test, y_test) = (_read_all(stream, number) for number in range(2))
             dataset = from_arrays(name, x_train, y_train, x_test, y_test, class_names)
-            return dataclasses.replace(dataset, augment=augment, found=describe_contents(train, test))
+            preparation = _describe(augment, size) if augment in augmentation.RESIZED else {}
+            found = describe_contents(train, test)
+            return dataclasses.replace(dataset, augment=augment, preparation=preparation, found=found)
         train_split, test_split = (_split(stream, number) for number in range(2))
         sample = train_split.read(np.arange(min(SAMPLE, len(train))))
         stack.pop_all()  # the data set closes it
@@ -183,5 +185,5 @@ def _first_size(source: Source, background: tuple[int, int, int]) -> tuple[int, 
 
 def _describe(augment: str, size: Sequence[int]) -> dict[str, object]:
     """What pixels depend on, beside the pictures."""
-    described: dict[str, object] = {"size": list(size), "filter": FILTER}
-    return described | ({"test_share": TEST_SHARE} if augment in augmentation.RESIZED else {})
+    described: dict[str, object] = {"size": list(size), "libraries": LIBRARIES}
+    return described | ({"filter": FILTER, "test_crop": TEST_CROP} if augment in augmentation.RESIZED else {})

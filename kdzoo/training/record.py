@@ -32,6 +32,7 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
             "image_shape": list(dataset.image_shape),
             "mean": list(dataset.mean),
             "std": list(dataset.std),
+            **({"preparation": dict(dataset.preparation)} if dataset.preparation else {}),
             **{f"{name}_examples": len(split) for name, split in inputs.splits.items()},
             **({identity.UNLABELLED: dataset.unlabelled_fingerprint} if dataset.unlabelled else {}),
         },
