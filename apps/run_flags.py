@@ -212,7 +212,7 @@ def define_picture_flags() -> None:
         "data_workers",
         -1,
         "Number of processes that decode pictures; the result does not depend on it. 0: none beside the run's own; -1:"
-        " one for each core, at most 16.",
+        " one for each of several cores, at most 16.",
     )
 
 

@@ -40,7 +40,7 @@ def from_sources(
         class_names: of the labels.
         fingerprint: of both sources, for a streamed data set.
         config: its views, and how much may be in memory.
-        workers: processes that decode; 0: this one does, -1: one for each core, at most 16.
+        workers: processes that decode; 0: this one does, -1: one for each of several cores, at most 16.
 
     Raises:
         InputError: if the pictures must be of one size and are not, or too many cannot be decoded.
@@ -146,10 +146,11 @@ def _stream_arrays(dataset: Dataset, transform: Transform) -> tuple[Split, Split
 
 
 def _count(workers: int) -> int:
-    """The number of processes; -1 stands for one for each core, at most 16."""
-    if workers < 0:
-        return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    return workers
+    """The number of processes; -1 stands for one for each core, at most 16, and none beside the run's on one core."""
+    if workers >= 0:
+        return workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return min(MOST_WORKERS, cores) if cores > 1 else 0  # a worker on the run's own core only costs: benchmarks/data.py
 
 
 def _split(stream: Stream, number: int) -> Split:

@@ -48,7 +48,8 @@ def run(
         teacher_cache: folder for teacher outputs, shared with other runs: auto ($KDZOO_CACHE, or kdzoo in the user's
             cache folder), off, or a folder. On a CPU the result is the same to the bit.
         cache_gb: most disk space of the cache, in 10^9 bytes, above 0.
-        data_workers: processes that decode pictures; 0: this one does, -1: one for each core, at most 16.
+        data_workers: processes that decode pictures; 0: this one does, -1: one for each of several cores, at most
+            16.
         progress: called between steps, at most about once a second, and at each epoch's end.
         stopping: called between steps; once it returns true the run is saved and Stopped is raised.
 

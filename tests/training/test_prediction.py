@@ -127,7 +127,8 @@ def test_the_csv_is_quoted_and_has_as_many_classes_as_there_are_up_to_five():
     assert row[0] == "x,\ry.png"
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_the_command_writes_a_csv(backend, teacher_run, photos, tmp_path):
     output = tmp_path / "classes.csv"
     os.rename(photos / "2" / "002.png", os.fsencode(photos / "2") + b"/\xff.png")  # a path that is no UTF-8

@@ -71,6 +71,7 @@ def test_teachers_and_students_learn_from_a_folder_of_pictures(student, teacher,
     assert record["history"][-1]["kd"] > 0
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_workers_and_caches(student, tmp_path):
     train.run(student, tmp_path / "alone", data_workers=0, teacher_cache=str(tmp_path / "cache"))  # cold
     train.run(student, tmp_path / "two", data_workers=2, teacher_cache=str(tmp_path / "cache"))  # warm

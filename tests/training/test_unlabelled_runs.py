@@ -59,6 +59,7 @@ def assert_same_weights(one: pathlib.Path, other: pathlib.Path) -> None:
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow
 def test_streamed_with_a_cache_the_student_is_the_same(config, tmp_path):
     config = dataclasses.replace(config, schedule="1-1")
     train.run(config, tmp_path / "one", teacher_cache="off")
