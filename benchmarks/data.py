@@ -9,8 +9,9 @@ turn, each in processes started anew, between two batches in the middle of an ep
 `--torch_python` is a Python that has torchvision, `--grain_python` one that has Grain; without them these ways are left
 out.
 
-Ours is `kdzoo.data.Batches`, with as many workers as by default (two on two cores, none on one), and the look-up of 256 rows of 1,000 teacher logits
-for each batch. The limits are decoding and resizing alone, of contents and boxes in memory, a process a core: with
+Ours is `kdzoo.data.Batches`, with as many workers as by default (two on two cores, none on one), and the look-up of
+256 rows of 1,000 teacher logits for each batch. The limits are decoding and resizing alone, of contents and boxes in
+memory, a process a core: with
 kdzoo's resize, and with Pillow's. Grain runs kdzoo's own function from a picture to a view.
 """
 
