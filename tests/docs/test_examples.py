@@ -35,13 +35,13 @@ MOST_SKIPPED = 0.15
 SECONDS = 600
 
 
-def run_bash(example: Example) -> None:
-    """Runs a block in the current folder; what it left running ends with it."""
+def run_bash(example: Example, seconds: float = SECONDS) -> None:
+    """Runs a block in the current folder, for so long at most; what it left running ends with it."""
     script = f"set -euo pipefail\n{example.parsed}"
     with open("output.txt", "w+") as output:
         process = subprocess.Popen(["bash", "-c", script], stdout=output, stderr=output, start_new_session=True)
         try:
-            code = process.wait(timeout=SECONDS)
+            code = process.wait(timeout=seconds)
         finally:
             if process.poll() is None or _is_alive(process.pid):
                 os.killpg(process.pid, signal.SIGKILL)

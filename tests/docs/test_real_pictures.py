@@ -13,6 +13,7 @@ from test_examples import PAGES, folder, reason, run_bash  # noqa: F401  folder 
 CLIPART = pathlib.Path("/usr/share/openclipart/png")
 PAGE = PAGES["docs/guides/pictures.md"]
 SHORT, LONG = "cos-4", "cos-30"  # schedules of the page's own pictures, and of the real ones
+SECONDS = 3600  # of a block; two cores take eight minutes for teacher and student
 ROUNDING = 5.0  # percent of test pictures by which another processor's rounding may change an error
 
 
@@ -38,4 +39,4 @@ def test_the_guide_on_a_real_set_gives_the_errors_that_it_prints(folder):  # noq
 
 
 def run(block, script: str) -> None:
-    run_bash(types.SimpleNamespace(parsed=script, path=block.path, line=block.line))
+    run_bash(types.SimpleNamespace(parsed=script, path=block.path, line=block.line), SECONDS)
