@@ -17,7 +17,12 @@ from kdzoo.runs.config import METHODS
 run_flags.define_run_flags()
 run_flags.define_distillation_flags()
 flags.adopt_module_key_flags(run_flags)
-flags.DEFINE_string("student", None, "Architecture of the student. Example: wrn16-1. Required.", required=True)
+flags.DEFINE_string(
+    "student",
+    None,
+    "Network of the student, as in apps.train --model. Examples: wrn16-1, keras:MobileNetV3Small. Required.",
+    required=True,
+)
 
 
 def main() -> None:

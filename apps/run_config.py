@@ -8,13 +8,19 @@ from typing import Any
 from absl import flags
 
 from kdzoo.runs import identity, settings
-from kdzoo.runs.config import METHODS, RECIPES, RunConfig
+from kdzoo.runs.config import METHODS, RECIPES, STAGES, RunConfig
 from kdzoo.teachers import resolve
 
 FLAGS = flags.FLAGS
 # Flags that change how a run proceeds, not its result: arguments of `kdzoo.training.run` beside the configuration.
 OPTIONS = ("restart", "checkpoint_minutes", "teacher_deadline", "teacher_cache", "cache_gb", "data_workers")
-_OF_DISTILLATION = (*METHODS["none"], "temperature", "at_mode", *identity.WITH_TEACHERS)  # apps.train lacks their flags
+_OF_DISTILLATION = (
+    *METHODS["none"],
+    "temperature",
+    "at_mode",
+    *STAGES,
+    *identity.WITH_TEACHERS,
+)  # apps.train lacks their flags
 
 
 def from_flags(**given: Any) -> RunConfig:

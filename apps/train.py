@@ -14,7 +14,12 @@ from apps import command, run_flags, train_command
 run_flags.define_run_flags()
 flags.adopt_module_key_flags(run_flags)
 flags.DEFINE_string(
-    "model", None, "Architecture of the network. Examples: wrn16-2, dn40-12, resnet18. Required.", required=True
+    "model",
+    None,
+    "Network to train: zoo architecture (wrn16-2, dn40-12, resnet18), keras:NAME of keras.applications,"
+    " kerashub:PRESET_OR_FOLDER, FILE.keras, or package.module:function, which is called with num_classes= and"
+    " input_shape=. Arguments follow a question mark. Examples: wrn16-2, keras:MobileNetV3Small?alpha=0.75. Required.",
+    required=True,
 )
 
 

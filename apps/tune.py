@@ -107,6 +107,7 @@ flag_values.define_number(
 )
 run_flags.define_checkpoint_flag()
 run_flags.define_data_flags()
+run_flags.define_model_flags()
 run_flags.define_optimiser_flags()
 run_flags.define_recipe_flag()
 run_flags.require_schedule()

@@ -3,6 +3,7 @@ from . import distillation as distillation
 from . import experiments as experiments
 from . import hub as hub
 from . import losses as losses
+from . import models as models
 from . import optimizers as optimizers
 from . import paper as paper
 from . import publishing as publishing
@@ -17,7 +18,7 @@ from .distillation.distiller import Distiller as Distiller
 from .errors import InputError as InputError
 from .hub.models import list_models as list_models
 from .hub.models import load as load
+from .models.names import ModelName as ModelName
+from .models.names import build as build
 from .runs.config import RunConfig as RunConfig
-from .runs.names import ModelName as ModelName
-from .runs.names import build as build
 from .version import __version__ as __version__

@@ -163,7 +163,7 @@ def test_no_private_name_of_another_module_is_used(name):
 def test_the_test_finds_private_names():
     code = """
 import kdzoo.files
-from kdzoo.runs import names as model_names
+from kdzoo.models import names as model_names
 from zoo.layers import _hidden
 kdzoo.files._hidden
 model_names._hidden

@@ -70,6 +70,11 @@ def pad(images: np.ndarray) -> np.ndarray:
     return np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)))
 
 
+def of_pixels(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and standard deviation by which `standardise` returns the values of the pixels themselves, 0 to 255."""
+    return (0.0,) * channels, (1 / 255,) * channels
+
+
 def standardise(images: np.ndarray, *, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """Maps uint8 images [n, h, w, c] to float32, `(image / 255 - mean) / std` per channel."""
     means, stds = np.asarray(mean, np.float32), np.asarray(std, np.float32)

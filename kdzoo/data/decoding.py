@@ -249,6 +249,19 @@ def resample(pixels: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
     return np.frombuffer(target.get_buffer(), np.uint8).reshape(*size, -1)
 
 
+def resize(images: np.ndarray, size: int) -> np.ndarray:
+    """Returns images resampled to size x size: uint8 [n, size, size, channels].
+
+    Args:
+        images: uint8 [n, h, w, channels], of 1 or 3 channels.
+        size: height and width, in pixels.
+    """
+    if images.shape[1:3] == (size, size):
+        return images
+    whole = Box(0, 0, images.shape[2], images.shape[1])
+    return np.stack([resample(image, whole, (size, size)) for image in images])
+
+
 def _mirror(pixels: np.ndarray) -> np.ndarray:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     return np.asarray(image.transpose(Transpose.FLIP_LEFT_RIGHT)).reshape(pixels.shape)

@@ -8,7 +8,8 @@ from keras import ops
 
 from kdzoo.distillation import losses
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
-from zoo import InputError, list_stages
+from kdzoo.distillation.stages import stage_names, with_stages
+from zoo import InputError
 
 _OF_LABELS = ("ce", "accuracy")
 _TEACHER_METRICS = ("kd", "at", "agreement", "teacher_kl")
@@ -38,7 +39,7 @@ class Distiller(keras.Model):
     `predict` run no teacher by default. The saved, loaded or exported model is the student.
 
     Args:
-        student: from images to logits; with stages (`zoo.list_stages`) if `at_weight` is not 0.
+        student: from images to logits.
         teachers: one or more models with the student's input shape and classes. None: the student learns from labels.
         ce_weight, kd_weight, at_weight: weights of the three terms, at least 0.
         temperature: of the KD term, above 0.
@@ -47,6 +48,8 @@ class Distiller(keras.Model):
         outputs_given: whether the teacher outputs always come with the labels, in place of teachers: {"label",
             "teacher_logits"} and, for AT, "teacher_stages", a list of stages or attention maps for each teacher. Or a
             function from images to {"teacher_logits", ...}, called in each step.
+        student_stages, teacher_stages: with AT, names of the layers whose outputs are compared, of the student and of
+            all teachers; none: those named stage1, stage2 and so on.
 
     Raises:
         InputError: if the networks or the weights do not fit together.
@@ -64,6 +67,8 @@ class Distiller(keras.Model):
         at_mode: str = "code",
         teacher_in_evaluate: bool = False,
         outputs_given: bool | Callable[[Any], dict[str, Any]] = False,
+        student_stages: Sequence[str] = (),
+        teacher_stages: Sequence[str] = (),
         name: str = "distiller",
     ) -> None:
         super().__init__(name=name)
@@ -73,7 +78,13 @@ class Distiller(keras.Model):
         check_at_mode(at_mode)
         check_weights(ce_weight=ce_weight, kd_weight=kd_weight, at_weight=at_weight, num_teachers=num_teachers)
         for teacher in teachers:
-            check_pair(student, teacher, attention=at_weight > 0)
+            check_pair(
+                student,
+                teacher,
+                attention=at_weight > 0,
+                student_stages=student_stages,
+                teacher_stages=teacher_stages,
+            )
             teacher.trainable = False
         self.student = student
         self.teachers = teachers
@@ -81,8 +92,8 @@ class Distiller(keras.Model):
         self.ce_weight, self.kd_weight, self.at_weight = ce_weight, kd_weight, at_weight
         self.temperature, self.at_mode = temperature, at_mode
         self.teacher_in_evaluate = teacher_in_evaluate
-        self._student_with_stages = with_stages(student) if at_weight else None
-        self._teachers_with_stages = [with_stages(teacher) for teacher in teachers] if at_weight else []
+        self._student_with_stages = with_stages(student, student_stages) if at_weight else None
+        self._teachers_with_stages = [with_stages(teacher, teacher_stages) for teacher in teachers if at_weight]
         self._batch_mean = BatchMean()
         self._evaluating = False
         names = ["ce", "accuracy"]
@@ -253,7 +264,15 @@ class Distiller(keras.Model):
         return self.student.export(*args, **kwargs)
 
 
-def check_pair(student: keras.Model, teacher: keras.Model, *, attention: bool) -> None:
+def check_pair(
+    student: keras.Model,
+    teacher: keras.Model,
+    *,
+    attention: bool,
+    student_stages: Sequence[str] = (),
+    teacher_stages: Sequence[str] = (),
+    any_size: bool = False,
+) -> None:
     """Raises InputError if student and teacher differ in image shape, classes or, with attention, number of stages.
 
     Also if they share weights to train: freezing the teacher's would freeze the student's.
@@ -262,24 +281,20 @@ def check_pair(student: keras.Model, teacher: keras.Model, *, attention: bool) -
     if teacher is student or shared:
         received = f"{len(shared)} weights of {student.name} in {teacher.name}"
         raise InputError(f"A teacher must share no weights that its student trains. Received: {received}")
+    stages = []
+    if attention:
+        counts = len(stage_names(student, student_stages)), len(stage_names(teacher, teacher_stages))
+        stages = [("number of stages", *counts)]
     for what, of_student, of_teacher in (
-        ("image shape", student.input_shape[1:], teacher.input_shape[1:]),
+        *([] if any_size else [("image shape", student.input_shape[1:], teacher.input_shape[1:])]),
         ("number of classes", student.output_shape[-1], teacher.output_shape[-1]),
-        *([("number of stages", len(list_stages(student)), len(list_stages(teacher)))] if attention else []),
+        *stages,
     ):
         if of_student != of_teacher:
             raise InputError(
                 f"A teacher must have its student's {what}: {of_student} of {student.name}."
                 f" Received: {of_teacher} of {teacher.name}"
             )
-    if attention and not list_stages(student):
-        raise InputError(f"Attention transfer needs layers named stage1, stage2... Received: none in {student.name}")
-
-
-def with_stages(model: keras.Model) -> keras.Model:
-    """Returns a model with the same layers and the outputs {"logits", "stages"}."""
-    stages = [model.get_layer(name).output for name in list_stages(model)]
-    return keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages}, name=f"{model.name}_tap")
 
 
 def _label_weight(y: Any) -> Any:

@@ -121,7 +121,11 @@ def make_run(
     model = flags.pop("student") if "student" in flags else flags.pop("model")
     config = RunConfig(model=model, teachers=_teacher_specs(teachers, root, earlier), **{**METHODS[method], **flags})
     config.check()
-    parts = [f"{model}_{config.schedule}", *([method] if teachers else []), *(pathlib.Path(t).name for t in teachers)]
+    parts = [
+        f"{config.architecture}_{config.schedule}",
+        *([method] if teachers else []),
+        *(pathlib.Path(t).name for t in teachers),
+    ]
     name = "_".join([*parts, *extra, f"seed{config.seed}"])
     files.check_name(f"{name}.txt", what="The name of a run, and of its log,")
     return Run(name, root / name, config, tuple(teacher for teacher in teachers if teacher in earlier))

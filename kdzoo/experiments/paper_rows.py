@@ -3,8 +3,8 @@
 import dataclasses
 import re
 
+from kdzoo.models import names
 from kdzoo.paper import printed
-from kdzoo.runs import names
 from zoo import InputError
 
 _RULE = (

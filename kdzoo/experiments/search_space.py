@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from kdzoo.distillation import schedules
+from kdzoo.models import names, specs
 from kdzoo.ranges import Range
-from kdzoo.runs import names
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.settings import RANGES
 from kdzoo.teachers import resolve
@@ -125,11 +125,14 @@ def _check_each(values: Sequence[_Value], is_valid: Callable[[_Value], bool], ru
 
 
 def is_architecture(teacher: str) -> bool:
-    """Whether the search trains this teacher: its name has no schedule, and no file has that name."""
+    """Whether the search trains this teacher: no zoo name with a schedule, no file, and nothing that a file has."""
     try:
-        return names.parse(teacher).schedule is None and not os.path.exists(teacher)
+        spec = specs.parse(teacher)
     except InputError:
         return False
+    if spec.kind == specs.ZOO and names.parse(teacher).schedule:
+        return False
+    return spec.kind != specs.FILE and not os.path.exists(teacher)
 
 
 def count_candidates(search: Search) -> int:

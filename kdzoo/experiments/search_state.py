@@ -12,7 +12,8 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.experiments import search_directory
 from kdzoo.experiments.search_space import NONE, Search
 from kdzoo.experiments.trial_configs import student_config
-from kdzoo.runs import identity, names, records
+from kdzoo.models import networks, specs
+from kdzoo.runs import identity, records
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import base, resolve
 from kdzoo.training import workdirs
@@ -47,8 +48,9 @@ def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEA
     else:
         # Not where a search resumes: one that an earlier version began may compare a teacher with itself.
         identity.check_teachers_differ((spec, description.get(_DIGEST + spec, spec)) for spec in search.teachers)
-        for model in (search.student.model, *search.architectures):  # raises InputError for an impossible depth
-            names.build(model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
+        shapes: dict[str, Any] = {"num_classes": dataset.num_classes, "input_shape": dataset.image_shape}
+        for spec in (search.student.spec, *map(specs.parse, search.architectures)):
+            networks.build(spec, pretrained=False, **shapes)  # raises InputError for an impossible depth
     return prepared, description
 
 

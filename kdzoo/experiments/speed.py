@@ -10,7 +10,7 @@ from kdzoo.data import sampling
 from kdzoo.data.dataset import Dataset
 from kdzoo.experiments import machine_share
 from kdzoo.experiments.cost import MachineSpeed
-from kdzoo.runs import names
+from kdzoo.models import names
 from kdzoo.runs.config import RunConfig
 from kdzoo.training import precision
 

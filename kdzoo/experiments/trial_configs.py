@@ -30,12 +30,15 @@ def teacher_config(search: Search, values: Mapping[str, Any]) -> RunConfig | Non
     """Returns the RunConfig of a trial's teacher, or None if the search does not train it."""
     if "teacher_schedule" not in values:
         return None
-    return dataclasses.replace(search.student, model=values["teacher"], schedule=values["teacher_schedule"])
+    of_student: dict[str, Any] = {"model_args": "", "name": "", "init": ""}
+    return dataclasses.replace(
+        search.student, model=values["teacher"], schedule=values["teacher_schedule"], **of_student
+    )
 
 
 def run_name(config: RunConfig) -> str:
     """Returns the directory's name of a run without a teacher."""
-    return f"{config.model}_{config.schedule}_seed{config.seed}"
+    return f"{config.architecture}_{config.schedule}_seed{config.seed}"
 
 
 def describe(values: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ import pathlib
 from typing import Any
 
 from kdzoo import digests, files, schemas
-from kdzoo.runs import consistency, names
+from kdzoo.models import names
+from kdzoo.runs import consistency
 from zoo import InputError
 
 CARD = "card.json"
@@ -71,7 +72,7 @@ def parse_card(content: bytes, *, spec: str, name: str | None = None) -> dict[st
 
 def _parts(card: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Returns what a card holds twice: see `consistency.compare`."""
-    parsed, one = names.parse(card["config"]["model"]), card["runs"] == 1
+    parsed, one = names.parse_trained(card["name"].rpartition("/")[2]), card["runs"] == 1
     parts = {name: (card[name], getattr(parsed, name)) for name in ("family", "depth", "width")}
     parts |= {"schedule": (card["schedule"], card["config"]["schedule"])}
     if one:

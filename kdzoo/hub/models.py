@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from kdzoo.hub.artefact import build_network
 from kdzoo.hub.cards import CARD, VARIABLES, read_card
 from kdzoo.hub.folders import model_folders
-from kdzoo.runs import names, records
+from kdzoo.models import names
+from kdzoo.models.names import natural_key
+from kdzoo.runs import records
 from kdzoo.runs import weights as run_weights
-from kdzoo.runs.names import natural_key
 from zoo import InputError
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def check_name(name: str) -> names.ModelName:
     """
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9._-]{1,64})?", name):
         raise InputError(f"{_RULE}. Received: {repr(name)[:100]}")
-    parsed = names.parse(name.rpartition("/")[2])
+    parsed = names.parse_trained(name.rpartition("/")[2])
     if not parsed.schedule:
         published = [model for model in list_models() if model.rpartition("/")[2].startswith(f"{parsed}_")]
         which = f"published with one: {', '.join(published)}" if published else "none of it is published"

@@ -11,7 +11,8 @@ from kdzoo import digests
 from kdzoo.data.dataset import Dataset
 from kdzoo.distillation import metrics
 from kdzoo.hub import artefact, cards
-from kdzoo.runs import machine, names
+from kdzoo.models import names
+from kdzoo.runs import machine
 from kdzoo.runs.weights import build
 from zoo import InputError
 
@@ -50,7 +51,7 @@ def describe(
     record = siblings[0]
     measured = _measure(record, dataset, directory, weights)
     _check_error(measured["test_error"], record, store)
-    parsed = names.parse(record["name"])
+    parsed = names.parse_trained(record["name"])
     errors = [sibling["test_error_last"] for sibling in siblings]
     return {
         "name": name,

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from kdzoo.distillation.schedules import Schedule
+from kdzoo.models.names import natural_key
 from kdzoo.reports.groups import Group, TeacherName, stable_text, teacher_name
 from kdzoo.reports.schedule_scale import scale
-from kdzoo.runs.names import natural_key
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from kdzoo.models.names import natural_key
 from kdzoo.runs import records
-from kdzoo.runs.names import natural_key
 from zoo import InputError
 
 

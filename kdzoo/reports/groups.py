@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from kdzoo.distillation import schedules
+from kdzoo.models import names
+from kdzoo.models.names import natural_key
 from kdzoo.reports.spreads import Spread, spread
-from kdzoo.runs import identity, names
+from kdzoo.runs import identity
 from kdzoo.runs.config import METHODS
-from kdzoo.runs.names import natural_key
 from zoo import InputError
 
 Record = Mapping[str, Any]
@@ -165,7 +166,9 @@ def varying(groups: Iterable[Group]) -> list[str]:
 def teacher_name(teacher: Record) -> TeacherName | None:
     """Returns architecture and schedule from a teacher's entry in a record; None for an external model."""
     try:
-        name = names.parse(teacher["name"].rpartition("/")[2])  # a published model's name may start with a folder
+        name = names.parse_trained(
+            teacher["name"].rpartition("/")[2]
+        )  # a published model's name may start with a folder
     except InputError:
         return None
     return TeacherName(name.family, name.architecture, name.schedule) if name.schedule else None

@@ -9,7 +9,8 @@ from kdzoo.data import augmentation, sources
 from kdzoo.data.config import DataConfig
 from kdzoo.distillation import schedules
 from kdzoo.distillation.checks import check_at_mode, check_weights
-from kdzoo.runs import names, settings
+from kdzoo.models import names, specs
+from kdzoo.runs import settings
 from zoo import InputError
 
 # Method -> weights of the three loss terms. AT's weight is the 10^3 in Zagoruyko & Komodakis' code.
@@ -40,6 +41,7 @@ TEACHER_INPUTS = ("auto", "raw", "unit", "standardised")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 TEACHER_DTYPES = ("auto", "float32", "bfloat16")
 TEACHER_STORES = ("float32", "float16")
+STAGES = ("student_stages", "teacher_stages")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ class RunConfig:
     """Everything that the result of a run depends on.
 
     Attributes:
-        model: architecture of the network to train, for example wrn16-1.
+        model: spec of the network to train, for example wrn16-1 or keras:MobileNetV3Small: see `kdzoo.models.specs`.
         schedule: its learning-rate schedule, for example 20-65 or cos-65.
         dataset, dataset_name: see `kdzoo.data.load`.
         seed: of the initial weights, the order and the augmentation.
@@ -79,6 +81,13 @@ class RunConfig:
         unlabelled: pictures without labels, see `kdzoo.data.DataConfig`. The student learns from them by its teachers
             alone; they are drawn in passes of their own, while an epoch is one pass over the labelled examples.
         unlabelled_share: their share of each batch, above 0 and below 1.
+        model_args: arguments of the function that builds the model, a JSON object: see `kdzoo.models.specs`.
+        name: names the runs of a model that is no zoo model; default: from its spec.
+        init: a trained model whose weights the model begins with: the directory of a run, or a published model.
+        student_stages, teacher_stages: layers between which attention transfer compares student and teachers, their
+            names separated by commas; default: stage1, stage2 and so on.
+        teacher_image_size: height and width to which the student's view is resized for the teachers; 0: they take it as
+            it is.
     """
 
     model: str
@@ -120,6 +129,22 @@ class RunConfig:
     teacher_store: str = "float32"
     unlabelled: str = DataConfig.unlabelled
     unlabelled_share: float = 0.5
+    model_args: str = ""
+    name: str = ""
+    init: str = ""
+    student_stages: str = ""
+    teacher_stages: str = ""
+    teacher_image_size: int = 0
+
+    @property
+    def spec(self) -> specs.Spec:
+        """The model's spec, parsed."""
+        return specs.parse(self.model, self.model_args)
+
+    @property
+    def architecture(self) -> str:
+        """The model's name, without a schedule."""
+        return self.name or self.spec.slug
 
     @property
     def data(self) -> DataConfig:
@@ -140,7 +165,8 @@ class RunConfig:
     @property
     def loss_options(self) -> dict[str, Any]:
         """The arguments of `kdzoo.Distiller` that set its loss."""
-        return {**self.loss_weights, "temperature": self.temperature, "at_mode": self.at_mode}
+        stages = {name: tuple(filter(None, getattr(self, name).split(","))) for name in STAGES}
+        return {**self.loss_weights, "temperature": self.temperature, "at_mode": self.at_mode, **stages}
 
     @property
     def loss_weights(self) -> dict[str, float]:
@@ -183,7 +209,8 @@ class RunConfig:
     def check(self) -> None:
         """Raises InputError if a field breaks a rule that needs no data to check."""
         self._check_types()
-        if names.parse(self.model).schedule:
+        specs.check_name(self.name, self.spec)
+        if self.spec.kind == specs.ZOO and names.parse(self.model).schedule:
             raise InputError(f"A model to train is an architecture, for example wrn16-2. Received: {self.model}")
         schedules.parse(self.schedule)
         if re.search(r"\s", self.dataset_name):  # the comment behind a flagfile's value, for example

@@ -5,7 +5,7 @@ from typing import Any
 
 from kdzoo.distillation import schedules
 from kdzoo.distillation.checks import check_weights
-from kdzoo.runs import names
+from kdzoo.models import specs
 from kdzoo.runs.config import RunConfig
 from zoo import InputError
 
@@ -24,7 +24,7 @@ def check(record: Mapping[str, Any], *, spec: str, rule: str) -> None:
     """
     config = RunConfig(**{key: value for key, value in record["config"].items() if key in _FIELDS})
     try:
-        names.parse(config.model)
+        specs.check_name(config.name, config.spec)
         epochs = schedules.parse(config.schedule).epochs
         check_weights(**config.loss_weights, num_teachers=len(config.teachers))
     except InputError as error:
@@ -32,7 +32,10 @@ def check(record: Mapping[str, Any], *, spec: str, rule: str) -> None:
     dataset = record["dataset"]
     channels = dataset["image_shape"][2]
     parts: dict[str, tuple[Any, Any]] = {
-        "name": (record["name"].rpartition("/")[2], f"{config.model}_{config.schedule}"),  # a card's may have a prefix
+        "name": (
+            record["name"].rpartition("/")[2],
+            f"{config.architecture}_{config.schedule}",
+        ),  # a card's may have a prefix
         "method": (record["method"], config.method),
         "seed": (record["seed"], config.seed),
         "number of teachers": (len(record["teachers"]), len(config.teachers)),

@@ -9,7 +9,7 @@ from time import time as now
 from typing import Any
 
 from kdzoo.distillation.metrics import FEW_CLASSES
-from kdzoo.runs import names
+from kdzoo.models import names
 from zoo import InputError
 
 EVENTS = "events.out.tfevents.*"
@@ -58,7 +58,7 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, str]:
 def _schedule(name: str) -> str:
     """Returns the schedule in a model's name; "unknown" for an external model."""
     try:
-        return str(names.parse(name.rpartition("/")[2]).schedule or "unknown")
+        return str(names.parse_trained(name.rpartition("/")[2]).schedule or "unknown")
     except InputError:
         return "unknown"
 

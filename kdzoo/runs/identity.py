@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kdzoo.runs.config import RunConfig
+from kdzoo.models import specs
+from kdzoo.runs.config import STAGES, RunConfig
 from zoo import InputError
 
 Record = Mapping[str, Any]
@@ -19,9 +20,13 @@ UNLABELLED = "unlabelled_fingerprint"  # a key of a record's data set: SHA-256 o
 _LEFT_OUT = (
     *("dataset", "dataset_name", "teachers", "fused_steps"),
     *("memory_gb", "test_share", "class_names", "train_split", "test_split", "unlabelled"),
+    *("name", "init"),
 )
 # Settings that only matter to a run with teachers.
-WITH_TEACHERS = ("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature", "teacher_store")
+WITH_TEACHERS = (
+    *("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature", "teacher_store"),
+    "teacher_image_size",
+)
 # What stands for a teacher's digest in records of versions before 0.5.
 _WITHOUT_DIGEST = ("name", "method", "seed", "test_error_last")
 _DEFAULTS = {
@@ -45,7 +50,7 @@ def settings(config: Mapping[str, Any], *, has_teachers: bool) -> dict[str, Any]
         result["teacher_dtype"] = result["dtype_policy"].removeprefix("mixed_")
     idle = [] if has_teachers else list(WITH_TEACHERS)
     idle += [] if result["kd_weight"] else ["temperature"]
-    idle += [] if result["at_weight"] else ["at_mode"]
+    idle += [] if result["at_weight"] else ["at_mode", *STAGES]
     idle += [] if result["momentum"] else ["nesterov"]
     idle += [] if given["unlabelled"] or given.get(UNLABELLED) else ["unlabelled_share"]
     idle += [] if result["augment"] in ("inception", "auto") else ["views"]
@@ -60,6 +65,7 @@ def identify(
     teachers: Sequence[Any],
     backend: str = "",
     unlabelled: str = "",
+    network: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the identity of a run. A key that is not known is absent: `changes` then does not compare it.
 
@@ -70,6 +76,8 @@ def identify(
         teachers: the teachers' digests, or their entries in a record.
         backend: Keras's; "" if it does not matter.
         unlabelled: fingerprint of the unlabelled pictures; "" without, or if it is not known.
+        network: a record's entry of that name, with the digests of the file and of the weights that a network begins
+            with; empty for a new zoo model, None if it is not known.
     """
     known = settings(config, has_teachers=bool(teachers))
     known = {key: value for key, value in known.items() if value != "auto" or key == "teacher_input"}
@@ -77,6 +85,10 @@ def identify(
         known.pop("views")
     found = {"dataset": fingerprint, "backend": backend, UNLABELLED: unlabelled}
     known |= {key: value for key, value in found.items() if value}
+    known["model"] = specs.without_path(known["model"])
+    if network is not None:
+        known["network_sha256"] = network.get("sha256", "")
+        known["init_sha256"] = network.get("init", {}).get("sha256", "")
     return known | {"dataset_name": name_dataset(dataset), "teachers": list(teachers)}
 
 
@@ -94,6 +106,7 @@ def of_record(record: Record) -> dict[str, Any]:
         fingerprint=dataset.get("fingerprint", ""),
         teachers=record["teachers"],
         unlabelled=dataset.get(UNLABELLED, ""),
+        network=record.get("network", {}),
     )
 
 

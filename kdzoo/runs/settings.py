@@ -15,6 +15,7 @@ RANGES = {
     "views": Range(least=0, most=2**20, whole=True, example=8),
     "memory_gb": Range(above=0, example=4),
     "test_share": Range(least=0, below=1, example=0.2),
+    "teacher_image_size": Range(least=0, most=4096, whole=True, example=224),
     "unlabelled_share": Range(above=0, below=1, example=0.5),
     "fused_steps": Range(least=0, whole=True, example=64),
     "ce_weight": WEIGHT,

@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from kdzoo import digests
-from kdzoo.runs import names
+from kdzoo.models import specs
 from kdzoo.runs.identity import WEIGHTS_DIGEST
 from kdzoo.runs.records import read
 from zoo import InputError
@@ -79,10 +79,15 @@ def _warn_unverified(path: pathlib.Path) -> None:
 
 def build(record: dict[str, Any]) -> "keras.Model":
     """Builds the network that a record describes, untrained."""
-    dataset = record["dataset"]
+    from kdzoo.models import networks  # imports Keras
+
+    dataset, config = record["dataset"], record["config"]
     height, width, channels = dataset["image_shape"]
     shape = (height, width, channels)
-    return names.build(record["config"]["model"], num_classes=dataset["num_classes"], input_shape=shape)
+    if architecture := record.get("network", {}).get("architecture"):
+        return networks.from_architecture(architecture)
+    spec = specs.parse(config["model"], config.get("model_args", ""))
+    return networks.build(spec, num_classes=dataset["num_classes"], input_shape=shape, pretrained=False).model
 
 
 def save_weights(workdir: pathlib.Path, model: "keras.Model") -> str:

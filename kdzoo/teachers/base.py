@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kdzoo.data import decoding
 from kdzoo.data.dataset import Dataset
 from zoo import InputError
 
@@ -27,6 +28,8 @@ class Teacher(abc.ABC):
         max_calls_ahead: how many calls of `compute` may run while the student trains. 0 for a teacher on the student's
             cores, where a call ahead would only slow the steps down.
         test_logits: [n, classes] of the test set, if the checks computed them.
+        statistics: mean and standard deviation by which images are standardised for it; known once it was checked.
+        image_size: height and width to which images are resized for it; 0: it takes them as they are.
     """
 
     spec: str
@@ -34,6 +37,8 @@ class Teacher(abc.ABC):
     record: dict[str, Any]
     max_calls_ahead: int = 0
     test_logits: np.ndarray | None = None
+    statistics: dict[str, tuple[float, ...]]
+    image_size: int = 0
 
     @abc.abstractmethod
     def check(self, dataset: Dataset) -> None:
@@ -56,21 +61,40 @@ class Teacher(abc.ABC):
         Each map, float16 [n, h, w], is the `kdzoo.losses.compact_map` of one stage.
         """
 
+    def resize(self, images: np.ndarray) -> np.ndarray:
+        """Images uint8 [n, h, w, c] in the size that the teacher takes."""
+        return decoding.resize(images, self.image_size) if self.image_size else images
+
+    def image_shape(self, dataset: Dataset) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that the teacher takes."""
+        height, width, channels = dataset.image_shape
+        return (self.image_size or height, self.image_size or width, channels)
+
     def key(self, dataset: Dataset) -> dict[str, Any]:
         """All that its outputs for a data set depend on, except for the machine: see `output_cache.computed_by`."""
-        statistics = {"mean": dataset.mean, "std": dataset.std}
-        key = {"teacher": self.digest, "dataset": dataset.fingerprint, **statistics}
+        key: dict[str, Any] = {"teacher": self.digest, "dataset": dataset.fingerprint, **self.statistics}
         if dataset.unlabelled:
             key["unlabelled"] = dataset.unlabelled_fingerprint
+        if self.image_size:
+            key["image_size"] = self.image_size
         return key | ({"pixels": dict(dataset.preparation)} if dataset.preparation else {})
 
 
-def check_fits(spec: str, record: Mapping[str, Any], dataset: Dataset) -> None:
-    """Raises InputError unless the image shape and the number of classes in a model's record are the data set's."""
+def check_fits(
+    spec: str, record: Mapping[str, Any], dataset: Dataset, image_shape: tuple[int, int, int] | None = None
+) -> None:
+    """Raises InputError unless the image shape and the number of classes in a model's record are the data set's.
+
+    Args:
+        spec: of the model, for messages.
+        record: the model's.
+        dataset: the data set.
+        image_shape: of the images that the model sees; None: the data set's.
+    """
     theirs = record["dataset"]
     for what, received, needed in (
         ("number of classes", theirs["num_classes"], dataset.num_classes),
-        ("image shape", tuple(theirs["image_shape"]), dataset.image_shape),
+        ("image shape", tuple(theirs["image_shape"]), image_shape or dataset.image_shape),
     ):
         if received != needed:
             raise InputError(f"A model must have the data set's {what}: {needed}. Received: {received} from {spec}")

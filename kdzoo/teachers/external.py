@@ -43,6 +43,7 @@ class ExternalTeacher(Teacher):
     ):
         self.spec, self.digest, self._name = spec, digest or "", name
         self._signature, self._call, self._input = signature, call, config.teacher_input
+        self.image_size = config.teacher_image_size
         self._logits = logits_of(signature, config, spec)
         self._stages = stages_of(signature) if config.at_weight else []
         if signature.dtype == "string":
@@ -59,9 +60,9 @@ class ExternalTeacher(Teacher):
 
     def check(self, dataset: Dataset) -> None:
         classes = (self._signature.outputs[self._logits] or (None,))[-1:]
-        self._check_shape("image shape", self._signature.image_shape, dataset.image_shape)
+        self._check_shape("image shape", self._signature.image_shape, self.image_shape(dataset))
         self._check_shape("number of classes", classes, (dataset.num_classes,))
-        self._statistics = {"mean": dataset.mean, "std": dataset.std}
+        self.statistics = {"mean": dataset.mean, "std": dataset.std}
 
     def _check_shape(self, what: str, received: tuple[int | None, ...] | None, needed: tuple[int, ...]) -> None:
         if received is not None and (
@@ -112,10 +113,11 @@ class ExternalTeacher(Teacher):
         return super().key(dataset) | {"signature": self._signature.name, "output": self._logits, "input": self._input}
 
     def compute(self, images: np.ndarray) -> dict[str, Any]:
+        images = self.resize(images)
         if self._input == "unit":
             images = images / 255
         elif self._input == "standardised":
-            images = augmentation.standardise(images, **self._statistics)
+            images = augmentation.standardise(images, **self.statistics)
         outputs = self._call(images.astype(self._signature.dtype))
         logits = np.asarray(outputs[self._logits], np.float32)
         if logits.ndim != 2 or len(logits) != len(images):

@@ -62,7 +62,11 @@ def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher
         return grpc.find_teacher(spec, config, deadline=deadline)
     saved_model = find_saved_model(spec)
     if saved_model is None:
-        return ZooTeacher(models.resolve(spec), config.teacher_policy, attention=attention)
+        stages = config.loss_options["teacher_stages"]
+        size = config.teacher_image_size
+        return ZooTeacher(
+            models.resolve(spec), config.teacher_policy, attention=attention, stages=stages, image_size=size
+        )
     signatures, call = load_saved_model(saved_model)
     signature = choose_signature(signatures, config, spec)
     return ExternalTeacher(

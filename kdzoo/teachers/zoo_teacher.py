@@ -5,7 +5,7 @@ import logging
 import math
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.hub import models
 from kdzoo.runs import machine, weights
 from kdzoo.teachers.base import Teacher, check_fits
-from zoo import InputError, list_stages
 
 if TYPE_CHECKING:
     import keras
@@ -34,13 +33,24 @@ class ZooTeacher(Teacher):
         trained: the model.
         policy: Keras's dtype policy in which it computes.
         attention: whether it computes attention maps too.
+        stages: names of the layers whose maps those are; none: stage1, stage2 and so on.
+        image_size: height and width to which images are resized for it; 0: it takes them as they are.
 
     Attributes:
         directory: of the run or published model.
     """
 
-    def __init__(self, trained: models.Trained, policy: str, *, attention: bool):
-        self._trained, self._policy, self._attention = trained, policy, attention
+    def __init__(
+        self,
+        trained: models.Trained,
+        policy: str,
+        *,
+        attention: bool,
+        stages: Sequence[str] = (),
+        image_size: int = 0,
+    ):
+        self.image_size = image_size
+        self._trained, self._policy, self._attention, self._stages = trained, policy, attention, stages
         self.spec, self.record = trained.spec, describe_model(trained)
         self.digest: str = self.record["digest"]
         self.directory: pathlib.Path = trained.directory
@@ -49,15 +59,8 @@ class ZooTeacher(Teacher):
         self.max_calls_ahead = int(bool(machine.hardware()["accelerators"]))
 
     def check(self, dataset: Dataset) -> None:
-        check_fits(self.spec, self._trained.record, dataset)
-        needed = [list(dataset.mean), list(dataset.std)]
-        received = [self._trained.record["dataset"][key] for key in ("mean", "std")]
-        if received != needed:
-            raise InputError(
-                f"A teacher must have learnt from images standardised as the student's: mean, std {needed}."
-                f" Received: {received} from {self.spec}"
-            )
-        self._statistics = {"mean": dataset.mean, "std": dataset.std}
+        check_fits(self.spec, self._trained.record, dataset, self.image_shape(dataset))
+        self.statistics = {key: tuple(self._trained.record["dataset"][key]) for key in ("mean", "std")}
 
     def build(self) -> "keras.Model":
         """The Keras model with its weights, in the teacher's precision."""
@@ -70,17 +73,21 @@ class ZooTeacher(Teacher):
             return self._trained.build()
 
     def key(self, dataset: Dataset) -> dict[str, Any]:
-        return super().key(dataset) | {"dtype": self._policy}
+        stages = {"stages": list(self._stages)} if self._attention and self._stages else {}
+        return super().key(dataset) | {"dtype": self._policy} | stages
 
-    def check_pair(self, student: "keras.Model") -> None:
+    def check_pair(self, student: "keras.Model", student_stages: Sequence[str]) -> None:
         """Raises InputError unless attention transfer to this student is possible: both have as many stages."""
         from kdzoo.distillation import distiller
 
-        distiller.check_pair(student, weights.build(self._trained.record), attention=True)
+        stages = {"student_stages": student_stages, "teacher_stages": self._stages}
+        distiller.check_pair(
+            student, weights.build(self._trained.record), attention=True, any_size=bool(self.image_size), **stages
+        )
 
     def compare_with_float32(self, dataset: Dataset) -> None:
         images = dataset.test.read(np.arange(min(COMPARED, len(dataset.test))))
-        images = augmentation.standardise(images, **self._statistics)
+        images = augmentation.standardise(self.resize(images), **self.statistics)
         logits = []
         for policy in ("float32", self._policy):
             program = compile_program(self._build(policy), attention=False)
@@ -99,19 +106,26 @@ class ZooTeacher(Teacher):
 
     @property
     def activations(self) -> int:
-        """Number of activations of all layers for one image."""
-        return sum(math.prod(layer.output.shape[1:]) for layer in weights.build(self._trained.record).layers)
+        """Number of activations of all layers for one image; those that depend on its size do not count."""
+        import keras
+
+        outputs = [
+            tensor
+            for layer in weights.build(self._trained.record).layers
+            for tensor in keras.tree.flatten(layer.output)
+        ]
+        return sum(math.prod(size or 0 for size in tensor.shape[1:]) for tensor in outputs)
 
     @property
     def program(self) -> Program:
         """The compiled program of the model: see `compile_program`. It is built when first needed."""
         with self._lock:
             if self._program is None:
-                self._program = compile_program(self.build(), attention=self._attention)
+                self._program = compile_program(self.build(), attention=self._attention, stages=self._stages)
             return self._program
 
     def compute(self, images: np.ndarray) -> dict[str, Any]:
-        logits, maps = self.program(augmentation.standardise(images, **self._statistics))
+        logits, maps = self.program(augmentation.standardise(self.resize(images), **self.statistics))
         return {"logits": np.asarray(logits), "maps": [np.asarray(stage_map) for stage_map in maps]}
 
 
@@ -133,7 +147,7 @@ def describe_model(trained: models.Trained) -> dict[str, Any]:
     return entry | {"digest": trained.digest()}
 
 
-def compile_program(model: "keras.Model", *, attention: bool) -> Program:
+def compile_program(model: "keras.Model", *, attention: bool, stages: Sequence[str] = ()) -> Program:
     """A teacher's forward pass as a compiled program of its own.
 
     On TensorFlow a training step that calls the program does not inline it, so the last bits of the outputs are the
@@ -142,20 +156,22 @@ def compile_program(model: "keras.Model", *, attention: bool) -> Program:
     Args:
         model: a zoo model.
         attention: whether the program returns the stages' attention maps; without, the list of maps is empty.
+        stages: names of their layers; none: stage1, stage2 and so on.
     """
     import keras
 
     from kdzoo.distillation import losses
+    from kdzoo.distillation.stages import stage_names
 
-    stages = [model.get_layer(name).output for name in list_stages(model)] if attention else []
-    pool, head = model.get_layer("pool"), model.get_layer("logits")
-    tap = keras.Model(model.inputs, {"features": pool.input, "stages": stages})
+    taps = [model.get_layer(name).output for name in stage_names(model, stages)] if attention else []
     on_tensorflow = keras.backend.backend() == "tensorflow"
-    average = _average if on_tensorflow else pool
+    pooled = on_tensorflow and {"pool", "logits"} <= {layer.name for layer in model.layers}  # a zoo model
+    outputs = model.get_layer("pool").input if pooled else model.outputs[0]
+    tap = keras.Model(model.inputs, {"outputs": outputs, "stages": taps})
 
     def forward(images: Any) -> tuple[Any, list[Any]]:
         outputs = tap(images, training=False)
-        logits = head(average(outputs["features"]))
+        logits = model.get_layer("logits")(_average(outputs["outputs"])) if pooled else outputs["outputs"]
         return keras.ops.cast(logits, "float32"), [losses.compact_map(stage) for stage in outputs["stages"]]
 
     return _compile_for_tensorflow(forward, model) if on_tensorflow else _compile_for_jax(forward, model)

@@ -136,10 +136,14 @@ def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     config, ensemble = inputs.config, inputs.ensemble
     accelerated = strategy.is_accelerated(config)
     kept_whole = config.teacher_store == "float32"  # a model inside the step rounds no outputs
-    if not ensemble.teachers or (accelerated and not cache and not ensemble.has_external and kept_whole):
+    statistics = {"mean": inputs.dataset.mean, "std": inputs.dataset.std}
+    same_images = all(teacher.statistics == statistics and not teacher.image_size for teacher in ensemble.teachers)
+    if not ensemble.teachers or (
+        accelerated and not cache and not ensemble.has_external and kept_whole and same_images
+    ):
         return InStep([teacher for teacher in ensemble.teachers if isinstance(teacher, ZooTeacher)])
     outputs = TeacherOutputs(ensemble, inputs.dataset, inputs.splits["train"], config, cache)
-    if not accelerated and fits_in_step(outputs, config):
+    if not accelerated and same_images and fits_in_step(outputs, config):
         return InStepProgram(outputs)
     return FromCache(outputs, cache) if cache else ComputedAhead(outputs)
 

@@ -4,12 +4,16 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from kdzoo.data import sampling, sources
+from kdzoo.data import augmentation, sampling, sources
 from kdzoo.data.dataset import Dataset, Split
+from kdzoo.hub import models
+from kdzoo.hub.models import Trained
+from kdzoo.models import specs
 from kdzoo.runs import checkpoints, identity, records
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.resolve import Ensemble
@@ -30,12 +34,16 @@ class RunInputs:
         splits: "train", the examples that the student learns from; "val", held out of training; "test"; perhaps
             "unlabelled", more training examples.
         ensemble: the teachers, checked against the data set.
+        init: the trained model whose weights the run's model begins with, None without.
+        network: what the record keeps of a model that is no zoo model, and of `init`.
     """
 
     config: RunConfig
     dataset: Dataset
     splits: dict[str, Split]
     ensemble: Ensemble
+    init: Trained | None = None
+    network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -47,6 +55,7 @@ class RunInputs:
             teachers=[teacher.record for teacher in self.ensemble.teachers],
             backend=keras.backend.backend(),
             unlabelled=self.dataset.unlabelled_fingerprint,
+            network=self.network,
         )
 
 
@@ -82,7 +91,12 @@ def _find_inputs(
         raise InputError(
             f"batch_size must be at most the {len(train)} training examples. Received: {config.labelled_per_batch}"
         )
-    config = _resolve(config, dataset, None if restart else workdir)
+    of_network = dataset  # teachers have the standardisation that they were trained with
+    if config.spec.own_standardisation:
+        mean, std = augmentation.of_pixels(dataset.image_shape[2])
+        of_network = dataclasses.replace(dataset, mean=mean, std=std)
+    config = _resolve(config, of_network, None if restart else workdir)
+    init = models.resolve(config.init) if config.init else None
     ensemble = Ensemble(config, deadline=deadline)
     for teacher in ensemble.teachers:
         if isinstance(teacher, ZooTeacher) and workdir.resolve() == teacher.directory.resolve():
@@ -92,9 +106,18 @@ def _find_inputs(
         for teacher in ensemble.teachers:
             teacher.compare_with_float32(dataset)
     splits = {"train": train, "val": val, "test": dataset.test}
-    return RunInputs(
-        config, dataset, splits | ({"unlabelled": dataset.unlabelled} if dataset.unlabelled else {}), ensemble
-    )
+    splits |= {"unlabelled": dataset.unlabelled} if dataset.unlabelled else {}
+    return RunInputs(config, of_network, splits, ensemble, init, _describe_network(config, init))
+
+
+def _describe_network(config: RunConfig, init: Trained | None) -> dict[str, Any]:
+    """What the record keeps of where a network comes from: digests of the file and the weights that it begins with."""
+    described: dict[str, Any] = {"kind": config.spec.kind} if config.spec.own_standardisation else {}
+    if digest := specs.digest(config.spec):
+        described["sha256"] = digest
+    if init is not None:
+        described["init"] = {"name": init.record["name"], "sha256": init.digest()}
+    return described
 
 
 def _resolve(config: RunConfig, dataset: Dataset, workdir: pathlib.Path | None) -> RunConfig:

@@ -4,6 +4,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
 from kdzoo.distillation.optimizers import make_optimizer
-from kdzoo.runs import names
+from kdzoo.models import networks
 from kdzoo.runs.config import RunConfig
 from kdzoo.training import backends
 
@@ -59,7 +60,8 @@ def _stepper(config: RunConfig, dataset: Dataset, images: int, policy: str) -> C
     train = dataset.train.take(np.arange(images) % len(dataset.train))
     config = dataclasses.replace(config, batch_size=images, fused_steps=1, augment="none", unlabelled="")
     with dtype_policy(policy):
-        student = names.build(config.model, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
+        shapes: dict[str, Any] = {"num_classes": dataset.num_classes, "input_shape": dataset.image_shape}
+        student = networks.build(config.spec, pretrained=False, **shapes).model
         model = Distiller(student, ce_weight=1.0, kd_weight=0.0)
         model.compile(make_optimizer(**config.optimizer_options), jit_compile=False)
         model.optimizer.build(model.trainable_variables)

@@ -10,6 +10,7 @@ from typing import Any
 
 from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
+from kdzoo.models import specs
 from kdzoo.runs import consistency, events, identity, weights
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.state import Stopped, TrainingState
@@ -21,7 +22,7 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
     """The part of the record that is known before the first step."""
     config, dataset = inputs.config, inputs.dataset
     return {
-        "name": f"{config.model}_{config.schedule}",
+        "name": f"{config.architecture}_{config.schedule}",
         "method": config.method,
         "config": dataclasses.asdict(config),
         "dataset": {
@@ -36,11 +37,20 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
             **{f"{name}_examples": len(split) for name, split in inputs.splits.items()},
             **({identity.UNLABELLED: dataset.unlabelled_fingerprint} if dataset.unlabelled else {}),
         },
+        **({"network": describe_network(inputs, model)} if inputs.network else {}),
         "parameters": weights.count_parameters(model.student),
         "teachers": [teacher.record for teacher in inputs.ensemble.teachers],
         "seed": config.seed,
         "started": started,
     }
+
+
+def describe_network(inputs: RunInputs, model: Distiller) -> dict[str, Any]:
+    """What a record keeps of a model that is no new zoo model. A file's layers are part of it: the file may go."""
+    described = dict(inputs.network)
+    if inputs.config.spec.kind == specs.FILE:
+        described["architecture"] = model.student.to_json()
+    return described
 
 
 def describe_contents(dataset: Dataset) -> dict[str, Any]:

@@ -98,8 +98,10 @@ class Steps(abc.ABC):
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Restores a `state`."""
+        # By place: names that Keras makes up depend on what was built before.
+        values = {_place(name): value for name, value in state.items()}
         for name, variable in self._variables().items():
-            variable.assign(state[name])
+            variable.assign(values[_place(name)])
 
     def _variables(self) -> dict[str, keras.Variable]:
         groups = {
@@ -108,6 +110,11 @@ class Steps(abc.ABC):
             "metrics": self.model.metrics_variables,
         }
         return {f"{group}/{i:04d}/{v.path}": v for group, vs in groups.items() for i, v in enumerate(vs)}
+
+
+def _place(name: str) -> str:
+    """The group and the number of a variable of a state."""
+    return "/".join(name.split("/", 2)[:2])
 
 
 def predict(model: keras.Model, split: Split, dataset: Dataset) -> np.ndarray:

@@ -10,10 +10,10 @@ import pytest
 import kdzoo
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
 from kdzoo.data import augmentation, sources
-from kdzoo.distillation import distiller
+from kdzoo.distillation import stages
 from kdzoo.hub import cards, folders, models
+from kdzoo.models.names import parse
 from kdzoo.runs import records
-from kdzoo.runs.names import parse
 from zoo import InputError
 
 NAME = "quarters/wrn10-1_2-3"
@@ -79,7 +79,7 @@ def test_the_saved_model_needs_neither_keras_nor_kdzoo_and_equals_the_loaded_mod
     card = cards.read_card(published / NAME)
     statistics = {key: tuple(card["dataset"][key]) for key in ("mean", "std")}
     model = kdzoo.load(NAME, path=published)
-    tap = distiller.with_stages(model)
+    tap = stages.with_stages(model)
     loaded = tap.predict(augmentation.standardise(images, **statistics), verbose=0)
     np.testing.assert_allclose(outputs["logits"], loaded["logits"], atol=1e-5)
     np.testing.assert_allclose(outputs["features_logits"], loaded["logits"], atol=1e-5)

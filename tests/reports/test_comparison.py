@@ -6,10 +6,10 @@ import json
 import pytest
 
 from conftest import ROOT, run_python
+from kdzoo.models.names import natural_key
 from kdzoo.reports.comparison import compare
 from kdzoo.reports.finished_runs import find
 from kdzoo.runs import consistency
-from kdzoo.runs.names import natural_key
 from synthetic_records import make_record, make_sweep
 from zoo import InputError
 

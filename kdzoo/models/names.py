@@ -22,10 +22,13 @@ _SIZE = Range(least=1, whole=True, example=10)
 
 @dataclasses.dataclass(frozen=True)
 class ModelName:
-    """An architecture and, for a trained model, its schedule. `str` returns the name."""
+    """An architecture and, for a trained model, its schedule. `str` returns the name.
+
+    A model that is no zoo model has a name for a family, and neither depth nor width.
+    """
 
     family: str
-    depth: int
+    depth: int | None
     width: int | None = None
     schedule: schedules.Schedule | None = None
 
@@ -35,7 +38,8 @@ class ModelName:
     @property
     def architecture(self) -> str:
         """The name without the schedule."""
-        return f"{self.family}{self.depth}" + (f"-{self.width}" if self.width is not None else "")
+        depth = "" if self.depth is None else self.depth
+        return f"{self.family}{depth}" + (f"-{self.width}" if self.width is not None else "")
 
 
 def parse(name: str) -> ModelName:
@@ -50,6 +54,19 @@ def parse(name: str) -> ModelName:
     family, depth, width, schedule = match.groups()
     FAMILIES[family].check_depth(int(depth))
     return ModelName(family, int(depth), int(width) if width else None, schedules.parse(schedule) if schedule else None)
+
+
+def parse_trained(name: str) -> ModelName:
+    """Parses the name of a trained model: a zoo model's, or any other's with a schedule, mobilenetv3small_10-35.
+
+    Raises:
+        InputError: see `parse`.
+    """
+    match = re.fullmatch(r"([a-z][a-z0-9.-]*)_([^_]+)", name)
+    is_zoo = match and (family := re.match("[a-z]+", name)) and family[0] in FAMILIES
+    if not match or is_zoo:
+        return parse(name)
+    return ModelName(match[1], None, schedule=schedules.parse(match[2]))
 
 
 def build(

@@ -1,8 +1,8 @@
 import pytest
 
 from kdzoo.distillation import schedules
-from kdzoo.runs import names
-from kdzoo.runs.names import ModelName
+from kdzoo.models import names
+from kdzoo.models.names import ModelName
 from zoo import InputError
 
 

@@ -1,0 +1,49 @@
+"""The stages of a network: the outputs of layers between which attention transfer compares two networks."""
+
+from collections.abc import Sequence
+
+import keras
+
+from zoo import InputError, list_stages
+
+
+def stage_names(model: keras.Model, names: Sequence[str] = ()) -> list[str]:
+    """Names of the layers whose outputs are a network's stages, first to last.
+
+    Args:
+        model: the network.
+        names: the layers; none: those named stage1, stage2 and so on.
+
+    Raises:
+        InputError: if there are none, or a layer is missing or has no output [n, h, w, channels].
+    """
+    images = _image_layers(model)
+    found = list(names) or list_stages(model)
+    if not found:
+        raise InputError(
+            "Attention transfer needs layers named stage1, stage2..., or their names. Received: none in"
+            f" {model.name}, in which the last layers of each size are {_describe(images)}"
+        )
+    if unknown := [name for name in found if name not in images]:
+        raise InputError(
+            f"A stage must be a layer of {model.name} with outputs [n, height, width, channels]; the last layers of"
+            f" each size are {_describe(images)}. Received: {unknown[0]}"
+        )
+    return found
+
+
+def with_stages(model: keras.Model, names: Sequence[str] = ()) -> keras.Model:
+    """Returns a model with the same layers and the outputs {"logits", "stages"}. Arguments as of `stage_names`."""
+    stages = [model.get_layer(name).output for name in stage_names(model, names)]
+    return keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages}, name=f"{model.name}_tap")
+
+
+def _image_layers(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
+    """Layers with one output [n, h, w, channels], in order, and (h, w, channels)."""
+    outputs = {layer.name: layer.output for layer in model.layers}
+    return {name: tuple(x.shape[1:]) for name, x in outputs.items() if len(getattr(x, "shape", ())) == 4}
+
+
+def _describe(images: dict[str, tuple[int | None, ...]]) -> str:
+    last = {shape[:2]: name for name, shape in images.items()}
+    return ", ".join(f"{name} ({'x'.join(map(str, images[name]))})" for name in last.values()) or "none"
