@@ -50,4 +50,4 @@ def assign_weights(model: "keras.Model", weights: list[dict[str, Any]], content:
     for path, variable in variables.items():
         shape, dtype = tuple(stored[path]["shape"]), np.dtype(stored[path]["dtype"]).newbyteorder("<")
         values = np.frombuffer(content, dtype, count=int(np.prod(shape)), offset=stored[path]["offset"])
-        variable.assign(values.reshape(shape).astype("float32"))
+        variable.assign(values.reshape(shape).astype(variable.dtype))

@@ -104,7 +104,7 @@ def write_saved_model(
         # TensorFlow's convolutions fail on an empty batch on a CPU, so one image is added to it.
         images = tf.pad(images, [[0, tf.cast(tf.equal(count, 0), tf.int32)], [0, 0], [0, 0], [0, 0]])
         standardised = augmentation.standardise(tf.cast(images, tf.float32), mean=mean, std=std)
-        values = [tf.cast(variable, tf.float32) for variable in module.weights.values()]
+        values = [tf.cast(stored, v.dtype) for stored, v in zip(module.weights.values(), model.variables, strict=True)]
         with keras.StatelessScope(state_mapping=list(zip(model.variables, values, strict=True))):
             outputs = network(standardised, training=False)
         return tf.nest.map_structure(lambda output: tf.ensure_shape(output[:count], output.shape), outputs)
@@ -126,14 +126,19 @@ def write_saved_model(
 
 
 def _store_weights(model: "keras.Model", store: str) -> Any:
-    """Returns a module whose `weights` are the network's variables in this dtype."""
+    """Returns a module whose `weights` are the network's variables, floating-point ones in this dtype."""
     import keras
     import tensorflow as tf
 
     module = tf.Module()
     # TensorFlow writes variables to the data file in the order of these names.
     module.weights = {
-        f"{i:05d}": tf.Variable(keras.ops.convert_to_numpy(variable), dtype=store, trainable=False, name=variable.path)
+        f"{i:05d}": tf.Variable(
+            keras.ops.convert_to_numpy(variable),
+            dtype=store if keras.backend.is_float_dtype(variable.dtype) else variable.dtype,  # seeds are integers
+            trainable=False,
+            name=variable.path,
+        )
         for i, variable in enumerate(model.variables)
     }
     return module

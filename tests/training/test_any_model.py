@@ -1,14 +1,17 @@
 """Runs of networks that are no zoo models: trained, resumed, taught, teaching, evaluated."""
 
 import dataclasses
+import os
 
 import keras
 import numpy as np
 import pytest
 
 import kdzoo
+from conftest import run_python
 from kdzoo import training
 from kdzoo.hub import models
+from kdzoo.publishing import publisher
 from kdzoo.runs import records
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.training import evaluation
@@ -119,6 +122,26 @@ def test_attention_transfer_by_the_names_of_layers(own, taught, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             training.run(dataclasses.replace(config, **changes), tmp_path / "wrong")
+
+
+@pytest.mark.slow
+def test_it_is_published_and_loaded_on_both_backends(config, colours, tmp_path):
+    network = "keras:MobileNetV3Small?alpha=0.75"  # its dropout has a seed, a variable of integers
+    run = tmp_path / "run"
+    record = training.run(dataclasses.replace(config, model=network, dataset=colours, name="small-75"), run)
+    publisher.publish([run], tmp_path / "models", name="colours/small-75_2-2")
+    card = models.find("colours/small-75_2-2", path=tmp_path / "models").record
+    assert (card["family"], card["depth"], card["schedule"]) == ("small-75", None, "2-2")
+    assert card["test_error"] == pytest.approx(record["test_error_last"])
+    loaded = kdzoo.load("colours/small-75_2-2", path=tmp_path / "models")
+    for one, other in zip(loaded.get_weights(), models.resolve(run).build().get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    code = "import kdzoo, sys; print(kdzoo.load('colours/small-75_2-2', path=sys.argv[1]).count_params())"
+    done = run_python("-c", code, str(tmp_path / "models"), env={**os.environ, "KERAS_BACKEND": "jax"})
+    assert done.stdout.split()[-1] == str(loaded.count_params()), done.stderr
+    student = dataclasses.replace(config, dataset=colours, schedule="1-1", **METHODS["kd"])
+    student = dataclasses.replace(student, teachers=(str(tmp_path / "models/colours/small-75_2-2"),))
+    assert training.run(student, tmp_path / "student")["teachers"][0]["name"] == "colours/small-75_2-2"
 
 
 @pytest.mark.slow
