@@ -6,7 +6,7 @@ list them.
 
 from absl import flags
 
-from apps import flag_values
+from apps import flag_values, model_flags
 from kdzoo.distillation.checks import AT_MODES
 from kdzoo.runs import checkpoints
 from kdzoo.runs.config import (
@@ -34,7 +34,7 @@ def define_run_flags() -> None:
         " unless --recipe sets it.",
     )
     define_data_flags()
-    define_model_flags()
+    model_flags.define_model_flags()
     flag_values.define_directory(
         "workdir",
         None,
@@ -71,27 +71,6 @@ def define_run_flags() -> None:
     )
     flags.DEFINE_bool(
         "restart", False, "Whether to delete a finished or unfinished run in --workdir and train from the beginning."
-    )
-
-
-def define_model_flags() -> None:
-    """Defines the flags of a model that is no new zoo model."""
-    flags.DEFINE_string(
-        "model_args",
-        RunConfig.model_args,
-        'More arguments of the function that builds a model, a JSON object. Example: {"alpha": 0.75}.',
-    )
-    flags.DEFINE_string(
-        "name",
-        RunConfig.name,
-        "Name for runs of a model that is no zoo model. Empty: the last part of its spec. Example:"
-        " mobilenetv3small-75.",
-    )
-    flags.DEFINE_string(
-        "init",
-        RunConfig.init,
-        "Trained model whose weights the model begins with: the directory of a run, a published model's name, or"
-        " its address. If it has other classes, its last layer is replaced by a new one. Example: wrn16-2_10-35.",
     )
 
 
@@ -307,13 +286,7 @@ def define_unlabelled_flags() -> None:
 def define_term_flags() -> None:
     """Defines the flags of how the KD and AT terms are computed."""
     flag_values.define_number("temperature", RunConfig.temperature, "Temperature T of the KD term's softmax.")
-    for name, of in (("student_stages", "the student"), ("teacher_stages", "all teachers")):
-        flags.DEFINE_string(
-            name,
-            getattr(RunConfig, name),
-            f"With attention transfer: names of the layers of {of} whose outputs are compared, separated by commas."
-            " Empty: stage1, stage2 and so on. A wrong name is answered by a list. Example: stage2,stage3.",
-        )
+    model_flags.define_stage_flags()
     flags.DEFINE_enum(
         "at_mode",
         RunConfig.at_mode,

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from apps import command, flag_values, run_config, run_flags, signals
+from apps import command, flag_values, model_flags, run_config, run_flags, signals
 from kdzoo import parent_process
 from kdzoo.experiments import machine_share, outcomes, recommendation, roles, search_space
 from kdzoo.runs import machine
@@ -107,7 +107,7 @@ flag_values.define_number(
 )
 run_flags.define_checkpoint_flag()
 run_flags.define_data_flags()
-run_flags.define_model_flags()
+model_flags.define_model_flags()
 run_flags.define_optimiser_flags()
 run_flags.define_recipe_flag()
 run_flags.require_schedule()

@@ -19,15 +19,11 @@ def stage_names(model: keras.Model, names: Sequence[str] = ()) -> list[str]:
     """
     images = _image_layers(model)
     found = list(names) or list_stages(model)
-    if not found:
+    received = "none" if not found else next((name for name in found if name not in images), None)
+    if received:
         raise InputError(
-            "Attention transfer needs layers named stage1, stage2..., or their names. Received: none in"
-            f" {model.name}, in which the last layers of each size are {_describe(images)}"
-        )
-    if unknown := [name for name in found if name not in images]:
-        raise InputError(
-            f"A stage must be a layer of {model.name} with outputs [n, height, width, channels]; the last layers of"
-            f" each size are {_describe(images)}. Received: {unknown[0]}"
+            "Attention transfer compares layers with outputs [n, height, width, channels], named stage1, stage2... or"
+            f" given by name; {model.name} has {_describe(images)}. Received: {received} of {model.name}"
         )
     return found
 
@@ -39,11 +35,14 @@ def with_stages(model: keras.Model, names: Sequence[str] = ()) -> keras.Model:
 
 
 def _image_layers(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
-    """Layers with one output [n, h, w, channels], in order, and (h, w, channels)."""
-    outputs = {layer.name: layer.output for layer in model.layers}
+    """Layers with one output [n, h, w, channels], in order, and (h, w, channels); not those that only pad."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.ZeroPadding2D)]
+    outputs = {layer.name: layer.output for layer in layers}
     return {name: tuple(x.shape[1:]) for name, x in outputs.items() if len(getattr(x, "shape", ())) == 4}
 
 
 def _describe(images: dict[str, tuple[int | None, ...]]) -> str:
+    """Names the stages, or else the last layer of each size."""
     last = {shape[:2]: name for name, shape in images.items()}
-    return ", ".join(f"{name} ({'x'.join(map(str, images[name]))})" for name in last.values()) or "none"
+    named = [name for name in images if name.startswith("stage") and name[5:].isdecimal()] or last.values()
+    return ", ".join(f"{name} ({'x'.join(map(str, images[name]))})" for name in named) or "none"

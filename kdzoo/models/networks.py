@@ -241,7 +241,10 @@ def _call(spec: Spec, function: Callable[..., Any], *args: Any, **arguments: Any
         return function(*args, **arguments)
     except InputError:
         raise
-    except Exception as error:  # a user's function, or one of Keras's with a user's arguments, may raise anything
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a user's function, or one of Keras's with a user's arguments, may raise anything
         raise _refused(spec, error) from None
 
 
@@ -295,6 +298,9 @@ def _check(model: keras.Model, spec: Spec, *, num_classes: int, input_shape: Sha
             f"A model must make logits [n, {num_classes}], one for each class. Received: {model.output_shape} of"
             f" {spec.target}"
         )
+
+    if not model.trainable_weights:
+        raise InputError(f"A model must have weights to train. Received: {spec.target}: no weights")
 
 
 def _fits(received: tuple[int | None, ...], needed: Shape) -> bool:

@@ -10,7 +10,6 @@ from kdzoo.distillation.dtype import dtype_policy
 from kdzoo.distillation.optimizers import make_optimizer
 from kdzoo.models import networks
 from kdzoo.runs.config import RunConfig
-from kdzoo.teachers.zoo_teacher import ZooTeacher
 from kdzoo.training import strategy
 from kdzoo.training.delivery import Delivery
 from kdzoo.training.inputs import RunInputs
@@ -36,10 +35,6 @@ def build_distiller(inputs: RunInputs, delivery: Delivery) -> Distiller:
         )
         model.compile(make_optimizer(**config.optimizer_options))
         model.optimizer.build(model.trainable_variables)
-    if config.at_weight and delivery.outputs_given:  # such a `Distiller` has not seen the teachers
-        for teacher in inputs.ensemble.teachers:
-            if isinstance(teacher, ZooTeacher):
-                teacher.check_pair(student, config.loss_options["student_stages"])
     return model
 
 

@@ -11,9 +11,10 @@ import keras
 
 from kdzoo.data import augmentation, sampling, sources
 from kdzoo.data.dataset import Dataset, Split
+from kdzoo.distillation.stages import stage_names
 from kdzoo.hub import models
 from kdzoo.hub.models import Trained
-from kdzoo.models import specs
+from kdzoo.models import networks, specs
 from kdzoo.runs import checkpoints, identity, records
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.resolve import Ensemble
@@ -101,6 +102,8 @@ def _find_inputs(
     for teacher in ensemble.teachers:
         if isinstance(teacher, ZooTeacher) and workdir.resolve() == teacher.directory.resolve():
             raise InputError(f"workdir must not be the teacher's own directory. Received: {workdir}")
+    if config.at_weight:
+        _check_stages(config, dataset, ensemble)
     ensemble.check(dataset)
     if config.teacher_dtype == "bfloat16":
         for teacher in ensemble.teachers:
@@ -108,6 +111,17 @@ def _find_inputs(
     splits = {"train": train, "val": val, "test": dataset.test}
     splits |= {"unlabelled": dataset.unlabelled} if dataset.unlabelled else {}
     return RunInputs(config, of_network, splits, ensemble, init, _describe_network(config, init))
+
+
+def _check_stages(config: RunConfig, dataset: Dataset, ensemble: Ensemble) -> None:
+    """Raises InputError unless attention transfer between the student and its teachers is possible."""
+    names = config.loss_options["student_stages"]
+    shapes: dict[str, Any] = {"num_classes": dataset.num_classes, "input_shape": dataset.image_shape}
+    student = networks.build(config.spec, pretrained=False, **shapes).model
+    stage_names(student, names)
+    for teacher in ensemble.teachers:
+        if isinstance(teacher, ZooTeacher):
+            teacher.check_pair(student, names)
 
 
 def _describe_network(config: RunConfig, init: Trained | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import attack_data  # noqa: F401  each defines states
 import attack_folders  # noqa: F401
 import attack_grids  # noqa: F401
 import attack_models  # noqa: F401
+import attack_networks  # noqa: F401
 import attack_pictures  # noqa: F401
 import attack_runs  # noqa: F401
 import attack_states

@@ -116,8 +116,8 @@ def test_attention_transfer_by_the_names_of_layers(own, taught, tmp_path):
     live = training.run(config, tmp_path / "live", teacher_cache="off")
     assert live["history"][-1]["at"] == record["history"][-1]["at"]
     for changes, message in (
-        ({"student_stages": ""}, "needs layers named stage1, stage2..., or their names.*first"),
-        ({"student_stages": "last"}, r"A stage must be a layer of small.*first \(7x7x8\).*Received: last"),
+        ({"student_stages": ""}, "named stage1, stage2... or given by name; small has .*first.*Received: none"),
+        ({"student_stages": "last"}, r"small has .*first \(7x7x8\).*Received: last of small"),
         ({"teacher_stages": "first,first"}, "number of stages: 1 of small"),
     ):
         with pytest.raises(InputError, match=message):
