@@ -55,6 +55,7 @@ setup(
         "jax": ["jax>=0.10,<0.12"],
         # PredictionService's messages, and gRPC's health checks
         "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio-health-checking>=1.80,<2"],
+        "hub": ["keras-hub>=0.25"],  # networks of its presets; without it `kerashub:` is refused
         "docs": ["furo>=2025.9", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "test": [
             "kdzoo[docs,jax,serving]",

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
 import logging
@@ -204,8 +205,15 @@ def _of_keras_hub(spec: Spec, num_classes: int, input_shape: Shape, pretrained: 
         keras_hub = importlib.import_module("keras_hub")
     except ImportError:
         raise InputError(f"kerashub: needs the extra hub: pip install 'kdzoo[hub]'. Received: {spec.target}") from None
-    options = {"num_classes": num_classes, "load_weights": pretrained, "activation": None, **spec.arguments}
-    classifier = _call(spec, keras_hub.models.ImageClassifier.from_preset, spec.target, **options)
+    options = {"load_weights": pretrained, "activation": None, **spec.arguments}
+    from_preset = functools.partial(_call, spec, keras_hub.models.ImageClassifier.from_preset, spec.target, **options)
+    try:
+        classifier = from_preset()
+        classes = classifier.num_classes
+    except InputError:  # the preset of a backbone has no classes
+        classes = None
+    if classes != num_classes:
+        classifier = from_preset(num_classes=num_classes)  # with a new head, whatever the preset's is
     converter = getattr(classifier.preprocessor, "image_converter", None)
     scale, offset = (getattr(converter, key, None) for key in ("scale", "offset"))
     inputs = keras.Input(input_shape, name="image")
@@ -216,7 +224,8 @@ def _of_keras_hub(spec: Spec, num_classes: int, input_shape: Shape, pretrained: 
         outputs = classifier(x)
     except ValueError as error:
         raise _refused(spec, error) from None
-    return Network(keras.Model(inputs, outputs, name=spec.slug))
+    replaced = None if classes == num_classes else classes
+    return Network(keras.Model(inputs, outputs, name=spec.slug), replaced_head=replaced)
 
 
 def _of_file(spec: Spec, num_classes: int) -> Network:

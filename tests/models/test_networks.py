@@ -147,3 +147,25 @@ def test_weights_are_copied_but_for_a_head_of_other_classes():
     np.testing.assert_array_equal(other.get_layer("out").kernel, before[0])
     with pytest.raises(InputError, match=r"init must be of the model's architecture, small, .*runs/a, with another"):
         networks.copy_weights(source, small(4, (32, 32, 3), width=5), spec="runs/a")
+
+
+@pytest.mark.slow
+def test_a_preset_of_kerashub(tmp_path):
+    keras_hub = pytest.importorskip("keras_hub", reason="needs the extra hub")
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 64],
+        stackwise_num_blocks=[1, 1],
+        stackwise_num_strides=[1, 2],
+        block_type="basic_block",
+        image_shape=(32, 32, 3),
+    )
+    converter = keras_hub.layers.ResNetImageConverter(image_size=(32, 32), scale=1 / 127.5, offset=-1.0)
+    preprocessor = keras_hub.models.ResNetImageClassifierPreprocessor(image_converter=converter)
+    classifier = keras_hub.models.ResNetImageClassifier(backbone=backbone, num_classes=5, preprocessor=preprocessor)
+    classifier.save_to_preset(str(tmp_path / "preset"))
+    own, other = (build(f"kerashub:{tmp_path}/preset", classes=classes) for classes in (5, 7))
+    assert (own.replaced_head, other.replaced_head, other.model.output_shape) == (None, 5, (None, 7))
+    expected = classifier.predict_on_batch(PIXELS / 127.5 - 1)
+    np.testing.assert_allclose(own.model.predict_on_batch(PIXELS), expected, rtol=1e-4, atol=1e-4)
