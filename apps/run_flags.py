@@ -6,7 +6,7 @@ list them.
 
 from absl import flags
 
-from apps import flag_values, model_flags
+from apps import flag_values, model_flags, training_flags
 from kdzoo.distillation.checks import AT_MODES
 from kdzoo.runs import checkpoints
 from kdzoo.runs.config import (
@@ -94,29 +94,20 @@ def require_schedule() -> None:
 
 def define_recipe_flag(default: str | None = "cifar") -> None:
     """Defines the recipe, which sets flags that are not given."""
-    imagenet = " ".join(f"--{field}={to_text(value)}" for field, value in RECIPES["imagenet"].items())
-    described = f"Values of flags that are not given. cifar has the defaults; imagenet has {imagenet}."
+    described = "Values of flags that are not given. cifar has the defaults"
+    for name, fields in RECIPES.items():
+        if fields:
+            described += f"; {name} has {' '.join(f'--{field}={to_text(value)}' for field, value in fields.items())}"
+    described += "."
     if default is None:
         described += " Default: imagenet for table 4 and the figure, cifar for the other tables."
     flags.DEFINE_enum("recipe", default, list(RECIPES), described)
 
 
 def define_optimiser_flags() -> None:
-    """Defines the flags of SGD."""
-    flag_values.define_number(
-        "batch_size", RunConfig.batch_size, "Number of images in one training step, over all replicas together."
-    )
-    flag_values.define_number("lr", RunConfig.lr, "Learning rate at the start of the schedule.")
-    flag_values.define_number(
-        "lr_decay", RunConfig.lr_decay, "Factor on the learning rate at each step of a k-N schedule."
-    )
-    flag_values.define_number("momentum", RunConfig.momentum, "Momentum of SGD.")
-    flags.DEFINE_bool("nesterov", RunConfig.nesterov, "Whether the momentum is Nesterov's.")
-    flag_values.define_number(
-        "weight_decay",
-        RunConfig.weight_decay,
-        "Weight decay, coupled as in PyTorch's SGD: the optimizer sees gradient + weight_decay * weight.",
-    )
+    """Defines the flags of optimizer and regularisation."""
+    training_flags.define_training_flags()
+    flags.adopt_module_key_flags(training_flags)
 
 
 def define_data_flags() -> None:

@@ -18,6 +18,7 @@ NEED_A_BACKEND = (
     "kdzoo.data.jax_augmentation",
     "kdzoo.distillation.distiller",
     "kdzoo.distillation.dtype",
+    "kdzoo.distillation.fine_tuning",
     "kdzoo.distillation.losses",
     "kdzoo.distillation.optimizers",
     "kdzoo.distillation.stages",

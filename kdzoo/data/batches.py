@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.data import augmentation, mixing, sampling
+from kdzoo.data import augmentation, mixing, mixup, sampling
 from kdzoo.data.dataset import Dataset, Split
 
 
@@ -31,7 +31,9 @@ class _Part:
 
 
 class Batches(keras.utils.PyDataset):
-    """The training batches of one epoch: (standardised float32 images [batch, h, w, c], int32 labels [batch]).
+    """The training batches of one epoch: (standardised float32 images [batch, h, w, c], labels).
+
+    Labels are int32 [batch], or with label smoothing or mixed images probabilities, float32 [batch, classes].
 
     All batches are full: the epoch drops the remaining examples. (A replica without examples makes BatchNorm return
     NaN, and some convolutions of TensorFlow 2.21 on CPU corrupt the heap on an odd batch.) Pass it to `fit` with
@@ -49,6 +51,8 @@ class Batches(keras.utils.PyDataset):
         augment: a key of `kdzoo.data.AUGMENTATIONS`.
         crops: number of random-resized crops of an image, see `kdzoo.data.count_views`.
         unlabelled: number of unlabelled examples in each batch, from `dataset.unlabelled`.
+        mixup_alpha, cutmix_alpha: see `kdzoo.data.mixup`; 0: off.
+        label_smoothing: from 0 to below 1.
     """
 
     def __init__(
@@ -62,11 +66,16 @@ class Batches(keras.utils.PyDataset):
         augment: str,
         crops: int = 0,
         unlabelled: int = 0,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.split, self.dataset, self.batch_size = split, dataset, batch_size
         self._unlabelled, self._epoch = unlabelled, epoch
         self._options: dict[str, Any] = {"seed": seed, "augment": augment, "crops": crops}
+        self._alphas = {"mixup_alpha": mixup_alpha, "cutmix_alpha": cutmix_alpha}
+        self._smoothing = label_smoothing
         self.order = sampling.order(seed=seed, epoch=epoch, indices=split.indices)
         self.views = augmentation.views(epoch=epoch, indices=split.indices, **self._options)
 
@@ -78,19 +87,36 @@ class Batches(keras.utils.PyDataset):
         return augmentation.standardise(images, mean=self.dataset.mean, std=self.dataset.std), labels
 
     def read(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a batch before it is standardised: uint8 images [batch, h, w, c], int32 labels [batch]."""
+        """Returns a batch before it is standardised: uint8 images [batch, h, w, c], and labels."""
         for ahead in range(batch, min(batch + 2, len(self))):
             for part in self._parts(ahead):
                 part.split.prefetch(part.positions, part.views)
-        if not self._unlabelled:
-            (part,) = self._parts(batch)
-            return self.split.read(part.positions, part.views), self.split.read_labels(part.positions)
-        images = np.empty((self.batch_size, *self.dataset.image_shape), np.uint8)
+        images, mix = self._read_images(batch), self.mix(batch)
+        return images if mix is None else mixup.mix_images(images, mix), self.labels(batch)
+
+    def labels(self, batch: int) -> np.ndarray:
+        """Returns the labels of a batch. Those of streamed images are known once the images were read."""
         labels = np.empty(self.batch_size, np.int32)
         for part in self._parts(batch):
-            images[part.places] = part.split.read(part.positions, part.views)
             labels[part.places] = part.split.read_labels(part.positions)
-        return images, labels
+        mix = self.mix(batch)
+        if mix is None and not self._smoothing:
+            return labels
+        probabilities = mixup.to_probabilities(labels, self.dataset.num_classes, smoothing=self._smoothing)
+        return probabilities if mix is None else mixup.mix_labels(probabilities, mix)
+
+    def mix(self, batch: int) -> mixup.Mix | None:
+        """Returns how the images of a batch are mixed; None if they are not."""
+        if not any(self._alphas.values()):
+            return None
+        return mixup.draw(
+            seed=self._options["seed"],
+            epoch=self._epoch,
+            step=batch,
+            labelled=~mixing.places(self.batch_size, self._unlabelled),
+            size=self.dataset.image_shape[:2],
+            **self._alphas,
+        )
 
     def positions(self, batch: int) -> np.ndarray:
         """Returns the positions of a batch's examples in the split; those of unlabelled ones count on from its end."""
@@ -100,6 +126,15 @@ class Batches(keras.utils.PyDataset):
         """Returns the indices of a batch's examples and their view numbers."""
         indices = self._join(batch, lambda part: part.split.indices[part.positions])
         return indices, self._join(batch, lambda part: part.views)
+
+    def _read_images(self, batch: int) -> np.ndarray:
+        parts = self._parts(batch)
+        if not self._unlabelled:
+            return parts[0].split.read(parts[0].positions, parts[0].views)
+        images = np.empty((self.batch_size, *self.dataset.image_shape), np.uint8)
+        for part in parts:
+            images[part.places] = part.split.read(part.positions, part.views)
+        return images
 
     def _join(self, batch: int, values: Callable[[_Part], np.ndarray]) -> np.ndarray:
         joined = np.empty(self.batch_size, np.int64)

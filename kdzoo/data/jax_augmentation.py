@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from kdzoo.data import augmentation
+from kdzoo.data import augmentation, mixup
 
 
 def apply_views(padded: Any, positions: Any, views: Any) -> Any:
@@ -26,3 +26,8 @@ def apply_views(padded: Any, positions: Any, views: Any) -> Any:
 
     crops = jax.vmap(crop)(positions, down, right)
     return jax.numpy.where((flip == 1)[:, None, None, None], crops[:, :, ::-1], crops)
+
+
+def mix_images(images: Any, mix: mixup.Mix) -> Any:
+    """The mixed images of a batch: the same pixels as `mixup.mix_images` makes; part of a compiled program."""
+    return mixup.blend(images, images[mix.partners], mix.weights)

@@ -1,5 +1,6 @@
-"""Stochastic gradient descent with coupled weight decay, as the distillation papers use it."""
+"""The optimizers of runs: SGD with coupled weight decay, as the distillation papers use it, and Keras's AdamW and Lion."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -54,6 +55,73 @@ class CoupledSGD(keras.optimizers.SGD):
         return {**super().get_config(), "coupled_weight_decay": self.coupled_weight_decay}
 
 
-def make_optimizer(*, lr: float, momentum: float, nesterov: bool, weight_decay: float) -> keras.optimizers.Optimizer:
-    """The optimizer of a training run, from the options of its configuration (`RunConfig.optimizer_options`)."""
-    return CoupledSGD(lr, momentum=momentum, nesterov=nesterov, coupled_weight_decay=weight_decay)
+class _BackboneRate:
+    """Before an optimizer's class: some variables have another learning rate, a factor times the optimizer's.
+
+    Decoupled weight decay is proportional to a variable's own learning rate, as it is to the optimizer's in Keras.
+    """
+
+    def set_backbone(self: Any, variables: Sequence[keras.Variable], *, factor: float) -> None:
+        """Sets these variables' factor. Call it before `build`."""
+        self._factor = factor
+        self._backbone = frozenset(self._var_key(variable) for variable in variables)
+        if self.weight_decay:
+            self.exclude_from_weight_decay(var_list=list(variables))  # their own follows in `update_step`
+
+    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable."""
+        if self._var_key(variable) in self._backbone:
+            learning_rate = ops.cast(learning_rate, variable.dtype) * self._factor
+            if self.weight_decay:
+                self.assign_sub(variable, variable * self.weight_decay * learning_rate)
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+
+
+class _SGD(_BackboneRate, CoupledSGD):
+    pass
+
+
+class _AdamW(_BackboneRate, keras.optimizers.AdamW):
+    pass
+
+
+class _Lion(_BackboneRate, keras.optimizers.Lion):
+    pass
+
+
+def make_optimizer(
+    *,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    optimizer: str = "sgd",
+    clip_norm: float = 0.0,
+    ema_momentum: float = 0.0,
+    backbone: Sequence[keras.Variable] = (),
+    backbone_factor: float = 1.0,
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a training run.
+
+    Args:
+        lr, momentum, nesterov, weight_decay, optimizer, clip_norm, ema_momentum: see `kdzoo.RunConfig`.
+        backbone: variables whose learning rate is `backbone_factor` times the others'.
+        backbone_factor: at least 0.
+    """
+    options: dict[str, Any] = {"global_clipnorm": clip_norm or None}
+    if ema_momentum:
+        options |= {"use_ema": True, "ema_momentum": ema_momentum}
+    if optimizer == "sgd":
+        options |= {"momentum": momentum, "nesterov": nesterov, "coupled_weight_decay": weight_decay}
+    else:
+        options |= {"weight_decay": weight_decay, "name": optimizer}  # the name is part of those in checkpoints
+    plain, with_factor = {
+        "sgd": (CoupledSGD, _SGD),
+        "adamw": (keras.optimizers.AdamW, _AdamW),
+        "lion": (keras.optimizers.Lion, _Lion),
+    }[optimizer]
+    if not backbone or backbone_factor == 1:
+        return plain(float(lr), **options)
+    made = with_factor(float(lr), **options)
+    made.set_backbone(backbone, factor=backbone_factor)
+    return made

@@ -135,6 +135,20 @@ def parse(text: str) -> Schedule:
     raise InputError(f"{RULE}. Received: {text}")
 
 
+def warm_up(rate: float, *, epoch: int, step: int, steps: int, epochs: float) -> float:
+    """Returns the learning rate of a step while it rises to a schedule's, in proportion to the number of the step.
+
+    Goyal et al., 2017 (arXiv:1706.02677), section 2.2.
+
+    Args:
+        rate: the schedule's learning rate during `epoch`.
+        epoch, step: from 0.
+        steps: number of steps of an epoch.
+        epochs: for how long it rises; 0: not at all. The last of these steps has the whole rate, as have all after it.
+    """
+    return rate * min(1.0, (epoch * steps + step + 1) / (epochs * steps)) if epochs else rate
+
+
 def callback(schedule: Schedule, *, lr: float, decay: float = 0.2) -> Any:
     """Returns a `keras.callbacks.LearningRateScheduler` for the schedule, starting from `lr`."""
     import keras

@@ -20,7 +20,8 @@ METHODS = {
     "at": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 1000.0},
     "at+kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 1000.0},
 }
-# Recipe -> the fields that it sets. The others have their defaults, the usual values for CIFAR.
+# Recipe -> the fields that it sets. The others have their defaults, the usual values for CIFAR. adamw has usual values for
+# networks from elsewhere, pretrained ones too.
 RECIPES: dict[str, dict[str, Any]] = {
     "cifar": {},
     "imagenet": {
@@ -34,6 +35,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "nesterov": False,
         "weight_decay": 1e-4,
     },
+    "adamw": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.05, "warmup_epochs": 1.0},
 }
 AUGMENTATIONS = ("auto", *augmentation.AUGMENTATIONS)
 STRATEGIES = ("none", "mirrored")
@@ -42,6 +44,7 @@ DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 TEACHER_DTYPES = ("auto", "float32", "bfloat16")
 TEACHER_STORES = ("float32", "float16")
 STAGES = ("student_stages", "teacher_stages")
+OPTIMIZERS = ("sgd", "adamw", "lion")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +65,7 @@ class RunConfig:
         lr: initial learning rate.
         lr_decay: factor at each step of a step schedule.
         momentum: of SGD.
-        weight_decay: coupled, as in PyTorch's SGD.
+        weight_decay: coupled, as in PyTorch's SGD; of the other optimizers decoupled, as Keras's.
         augment: none, crop, crop_flip, resize, inception, or auto: see `kdzoo.data.DataConfig`.
         train_examples: class-balanced subset to train on; 0: all.
         val_examples: class-balanced subset held out of training.
@@ -88,6 +91,15 @@ class RunConfig:
             names separated by commas; default: stage1, stage2 and so on.
         teacher_image_size: height and width to which the student's view is resized for the teachers; 0: they take it as
             it is.
+        optimizer: sgd, with the fields above, or Keras's adamw or lion.
+        warmup_epochs: for how long the learning rate rises, step by step, to the schedule's; 0: not at all.
+        clip_norm: largest norm of the gradient of all weights together; 0: any.
+        ema_momentum: of an exponential moving average of the weights, which is what is evaluated and saved; 0: none.
+        label_smoothing: share of each label that is spread evenly over all classes.
+        mixup_alpha, cutmix_alpha: each image of a batch is mixed with another one, with a share from
+            Beta(alpha, alpha): see `kdzoo.data.mixup`. 0: off.
+        freeze: a regular expression, searched for in the layers' paths: those layers do not train. Empty: all train.
+        backbone_lr: initial learning rate of all layers but the head, the last layer with weights; 0: `lr`.
     """
 
     model: str
@@ -145,6 +157,15 @@ class RunConfig:
     def architecture(self) -> str:
         """The model's name, without a schedule."""
         return self.name or self.spec.slug
+    optimizer: str = "sgd"
+    warmup_epochs: float = 0.0
+    clip_norm: float = 0.0
+    ema_momentum: float = 0.0
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    freeze: str = ""
+    backbone_lr: float = 0.0
 
     @property
     def data(self) -> DataConfig:
@@ -175,14 +196,22 @@ class RunConfig:
 
     @property
     def optimizer_options(self) -> dict[str, Any]:
-        """The arguments of `kdzoo.distillation.optimizers.make_optimizer`."""
-        return {name: getattr(self, name) for name in ("lr", "momentum", "nesterov", "weight_decay")}
+        """The arguments of `kdzoo.distillation.optimizers.make_optimizer` that need no network."""
+        fields = ("lr", "momentum", "nesterov", "weight_decay", "optimizer", "clip_norm", "ema_momentum")
+        options = {name: getattr(self, name) for name in fields}
+        return options | {"backbone_factor": (self.backbone_lr or self.lr) / self.lr}
 
     @property
     def batch_options(self) -> dict[str, Any]:
         """The arguments of `kdzoo.data.Batches` that are the same in each epoch; `augment` must not be auto."""
-        batch = {name: getattr(self, name) for name in ("seed", "batch_size", "augment")}
+        fields = ("seed", "batch_size", "augment", "mixup_alpha", "cutmix_alpha", "label_smoothing")
+        batch = {name: getattr(self, name) for name in fields}
         return batch | {"crops": self.views, "unlabelled": self.unlabelled_per_batch}
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the images of a batch are mixed with each other."""
+        return bool(self.mixup_alpha or self.cutmix_alpha)
 
     @property
     def unlabelled_per_batch(self) -> int:
@@ -225,6 +254,7 @@ class RunConfig:
             ("dtype_policy", DTYPE_POLICIES),
             ("teacher_dtype", TEACHER_DTYPES),
             ("teacher_store", TEACHER_STORES),
+            ("optimizer", OPTIMIZERS),
         ):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {getattr(self, name)}")
@@ -233,6 +263,7 @@ class RunConfig:
             raise InputError(f"kd_until must be 1 without a teacher. Received: {self.kd_until}")
         if self.unlabelled:
             self._check_unlabelled()
+        self._check_training()
         if repeated := [teacher for teacher in self.teachers if self.teachers.count(teacher) > 1]:
             raise InputError(f"The teachers of an ensemble must differ. Received: {repeated[0]} more than once")
 
@@ -250,6 +281,30 @@ class RunConfig:
                 "A batch must have labelled and unlabelled images, for example 64 of each."
                 f" Received: unlabelled_share {self.unlabelled_share} of batch_size {self.batch_size}"
             )
+
+    def _check_training(self) -> None:
+        """Raises InputError if warm-up, clipping, mixing or freezing is impossible."""
+        epochs = schedules.parse(self.schedule).epochs
+        if self.warmup_epochs > epochs:
+            raise InputError(
+                f"warmup_epochs must be at most the {epochs} epochs of the schedule. Received: {self.warmup_epochs}"
+            )
+        if self.clip_norm and self.strategy == "mirrored":
+            raise InputError(
+                "clip_norm must be 0 with strategy=mirrored, for each replica would clip a gradient of its own."
+                f" Received: {self.clip_norm}"
+            )
+        if self.mixes and 1 in (self.labelled_per_batch, self.unlabelled_per_batch):
+            raise InputError(
+                "mixup_alpha and cutmix_alpha need two images in each batch, and two of any without labels, for example"
+                f" batch_size 128. Received: batch_size {self.batch_size}, {self.unlabelled_per_batch} without labels"
+            )
+        try:
+            re.compile(self.freeze)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise InputError(
+                f"freeze must be a regular expression, for example ^stem. Received: {self.freeze[:100]}: {error}"
+            ) from None
 
     def _check_types(self) -> None:
         """Raises InputError if a field has a type that a record's JSON cannot hold, or another than its own."""

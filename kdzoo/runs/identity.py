@@ -48,10 +48,13 @@ def settings(config: Mapping[str, Any], *, has_teachers: bool) -> dict[str, Any]
     result |= {key: kind(result[key]) for key, kind in _NUMBERS.items() if result.get(key) is not None}
     if result["teacher_dtype"] == "auto":
         result["teacher_dtype"] = result["dtype_policy"].removeprefix("mixed_")
+    if result["backbone_lr"] == result["lr"]:
+        result["backbone_lr"] = 0.0  # the same in other words
     idle = [] if has_teachers else list(WITH_TEACHERS)
     idle += [] if result["kd_weight"] else ["temperature"]
     idle += [] if result["at_weight"] else ["at_mode", *STAGES]
     idle += [] if result["momentum"] else ["nesterov"]
+    idle += [] if result["optimizer"] == "sgd" else ["momentum", "nesterov"]
     idle += [] if given["unlabelled"] or given.get(UNLABELLED) else ["unlabelled_share"]
     idle += [] if result["augment"] in ("inception", "auto") else ["views"]
     return result | dict.fromkeys(idle)

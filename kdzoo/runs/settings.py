@@ -27,6 +27,13 @@ RANGES = {
     "lr_decay": Range(above=0, most=1, example=0.2),
     "momentum": Range(least=0, below=1, example=0.9),
     "weight_decay": Range(least=0, example=0.0005),
+    "warmup_epochs": Range(least=0, example=5),
+    "clip_norm": Range(least=0, example=1),
+    "ema_momentum": Range(least=0, below=1, example=0.999),
+    "label_smoothing": Range(least=0, below=1, example=0.1),
+    "mixup_alpha": Range(least=0, most=100, example=0.2),
+    "cutmix_alpha": Range(least=0, most=100, example=1),
+    "backbone_lr": Range(least=0, example=0.001),
     # Options of `kdzoo.training.run`.
     "checkpoint_minutes": Range(above=0, example=5),
     "teacher_deadline": Range(above=0, example=60),

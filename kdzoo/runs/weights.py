@@ -100,5 +100,8 @@ def save_weights(workdir: pathlib.Path, model: "keras.Model") -> str:
 
 
 def count_parameters(model: "keras.Model") -> int:
-    """Counts trainable parameters, as papers do: BatchNorm's moving statistics are not among them."""
-    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    """Counts trainable parameters, as papers do: BatchNorm's moving statistics are not among them, frozen layers are."""
+    from kdzoo.distillation import fine_tuning
+
+    with fine_tuning.thawed(model):
+        return sum(math.prod(variable.shape) for variable in model.trainable_variables)

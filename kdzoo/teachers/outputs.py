@@ -10,6 +10,7 @@ from kdzoo.data.batches import Batches
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.cached_teacher import CachedTeacher
+from kdzoo.teachers.mixed_teacher import MixedTeacher
 from kdzoo.teachers.output_cache import Cache
 from kdzoo.teachers.prefetch import LOOK_AHEAD, OutputPrefetcher, Step
 from kdzoo.teachers.resolve import Ensemble
@@ -18,6 +19,8 @@ from kdzoo.teachers.zoo_teacher import ZooTeacher
 
 class TeacherOutputs:
     """The outputs of all teachers of a run: for its steps, from any step on, and for the test set.
+
+    If the images of a batch are mixed, the teachers see the mixed images, and there are no tables.
 
     Args:
         ensemble: checked against the data set.
@@ -45,7 +48,12 @@ class TeacherOutputs:
         self._per_epoch = len(train) // config.labelled_per_batch
         self._epochs = config.kd_epochs
         self._attention, self._classes = bool(config.at_weight), dataset.num_classes
-        self.teachers = [CachedTeacher(teacher, dataset, config, cache) for teacher in ensemble.teachers]
+        self.teachers: Sequence[CachedTeacher]
+        if config.mixes:
+            self.teachers = [MixedTeacher(teacher, dataset, config, self._read) for teacher in ensemble.teachers]
+        else:
+            self.teachers = [CachedTeacher(teacher, dataset, config, cache) for teacher in ensemble.teachers]
+        self._batch_size, self._mixes = config.batch_size, config.mixes
         steps = LOOK_AHEAD if train.streamed is None else train.streamed.views_ahead // config.batch_size
         self._prefetchers = [
             OutputPrefetcher(teacher, self.rows_of, self._following, steps=max(1, steps)) for teacher in self.teachers
@@ -94,6 +102,9 @@ class TeacherOutputs:
 
     def rows_of(self, step: Step) -> np.ndarray:
         """Row numbers [batch] that (epoch, step) needs."""
+        if self._mixes:
+            first = (step[0] * self._per_epoch + step[1]) * self._batch_size
+            return np.arange(first, first + self._batch_size)
         return self.teachers[0].rows_of(*self._epoch(step[0]).seen(step[1]))
 
     def preload(self) -> tuple[np.ndarray, np.ndarray]:
@@ -129,6 +140,11 @@ class TeacherOutputs:
             prefetcher.close()
         for teacher in self.teachers:
             teacher.close()
+
+    def _read(self, step: int) -> np.ndarray:
+        """The images of a step, counted over all epochs: uint8 [batch, h, w, c]."""
+        epoch, number = divmod(step, self._per_epoch)
+        return self._epoch(epoch).read(number)[0]
 
     def _following(self, step: Step) -> Step | None:
         epoch, number = step

@@ -66,6 +66,11 @@ def _fill(
         config = dataclasses.replace(config, augment=dataset.augment)
     if config.num_views == augmentation.ENDLESS:
         raise InputError("Teacher outputs can be computed ahead for a number of views above 0. Received: views 0")
+    if config.mixes:
+        raise InputError(
+            "mixup_alpha and cutmix_alpha must be 0 for teacher outputs computed ahead, since each step mixes other"
+            f" images. Received: {config.mixup_alpha} and {config.cutmix_alpha}"
+        )
     ensemble = Ensemble(config, deadline=deadline)
     ensemble.check(dataset)
     cache = dataclasses.replace(cache, required=True)

@@ -1,20 +1,14 @@
 """The networks of a run, built from its seed and compiled with its optimizer."""
 
-import logging
 import random
-
-import keras
 
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
-from kdzoo.distillation.optimizers import make_optimizer
-from kdzoo.models import networks
 from kdzoo.runs.config import RunConfig
 from kdzoo.training import strategy
 from kdzoo.training.delivery import Delivery
 from kdzoo.training.inputs import RunInputs
-
-_log = logging.getLogger(__name__)
+from kdzoo.training.student import build_student, make_optimizer
 
 
 def build_distiller(inputs: RunInputs, delivery: Delivery) -> Distiller:
@@ -26,36 +20,16 @@ def build_distiller(inputs: RunInputs, delivery: Delivery) -> Distiller:
     config = inputs.config
     random.seed(config.seed)  # Keras seeds every layer from here
     with strategy.scope(config), dtype_policy(config.dtype_policy):
-        student = build_student(inputs)
+        student = build_student(config, inputs.dataset, init=inputs.init)
         model = Distiller(
             student,
             [teacher.build() for teacher in delivery.models],
             outputs_given=delivery.outputs_given,
             **config.loss_options,
         )
-        model.compile(make_optimizer(**config.optimizer_options))
+        model.compile(make_optimizer(config, student))
         model.optimizer.build(model.trainable_variables)
     return model
-
-
-def build_student(inputs: RunInputs) -> keras.Model:
-    """The student with its first weights: new ones, those that its spec names, or those of `init`.
-
-    Raises:
-        InputError: see `kdzoo.models.networks.build`, and if `init` is of another architecture.
-    """
-    config, dataset = inputs.config, inputs.dataset
-    network = networks.build(config.spec, num_classes=dataset.num_classes, input_shape=dataset.image_shape)
-    if network.replaced_head is not None:
-        _log.warning(
-            "%s: a new head of %d classes replaces its own, of %d",
-            config.model,
-            dataset.num_classes,
-            network.replaced_head,
-        )
-    if inputs.init is not None:
-        networks.copy_weights(inputs.init.build(), network.model, spec=inputs.init.spec)
-    return network.model
 
 
 def build_label_model(distiller: Distiller, config: RunConfig) -> Distiller:

@@ -9,6 +9,7 @@ On one machine all of them give the same numbers, to the bit on a processor, so 
 """
 
 import abc
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from kdzoo.teachers.zoo_teacher import ZooTeacher
 from kdzoo.training import strategy
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.steps import predict
+
+_log = logging.getLogger(__name__)
 
 # Activations for one image. A larger teacher's take much memory beside the student's, and its operations leave no core
 # idle that the student's could use.
@@ -134,6 +137,9 @@ class FromCache(ComputedAhead):
 def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     """The way for a run: in the step where that is fastest and nothing is kept, else ahead, from the cache if any."""
     config, ensemble = inputs.config, inputs.ensemble
+    if config.mixes and ensemble.teachers and cache:
+        _log.warning("Teacher outputs are computed live, without the cache: each step has mixed images of its own")
+        cache = None
     accelerated = strategy.is_accelerated(config)
     kept_whole = config.teacher_store == "float32"  # a model inside the step rounds no outputs
     statistics = {"mean": inputs.dataset.mean, "std": inputs.dataset.std}

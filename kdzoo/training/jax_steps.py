@@ -8,6 +8,7 @@ import numpy as np
 
 from kdzoo.data import augmentation
 from kdzoo.data.dataset import Split
+from kdzoo.data.mixup import Mix
 from kdzoo.teachers.outputs import TeacherOutputs
 from kdzoo.training.prefetch import Prefetcher
 from kdzoo.training.steps import EVALUATION_BATCH, Steps, call_ends
@@ -19,8 +20,8 @@ DEVICE_SHARE = 0.25  # most of an accelerator's memory that a table of teacher l
 class JaxSteps(Steps):
     """`lax.scan` over the steps of a call. Each step takes its batch from the uint8 images on the device.
 
-    Crop, flip and standardisation are part of the compiled program. While steps run, the values of the variables are
-    arrays in `_carry`; `state`, `predict` and `metrics` first copy them into the model.
+    Crop, flip, mixing and standardisation are part of the compiled program. While steps run, the values of the
+    variables are arrays in `_carry`; `state`, `predict` and `metrics` first copy them into the model.
     """
 
     def __init__(self, *args: Any):
@@ -35,9 +36,11 @@ class JaxSteps(Steps):
         self._arrays: dict[Split, Any] = {}
         self._table: DeviceTable | None = None
         outputs = self._teacher_outputs
-        if outputs and not self._config.at_weight and fits_on_device(outputs.bytes):
+        if outputs and not self._config.at_weight and not self._config.mixes and fits_on_device(outputs.bytes):
             self._table = DeviceTable(outputs)
         self._carry: list[Any] | None = None
+        rate = self.model.optimizer.learning_rate
+        self._rate_index = next(i for i, variable in enumerate(self.groups()[2]) if variable is rate)
 
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         if self._carry is None:
@@ -48,14 +51,27 @@ class JaxSteps(Steps):
         elif self._teacher_outputs:
             outputs = [self._teacher_outputs((epoch, step)) for step in range(begin, end)]
             batches["teacher_outputs"] = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *outputs)
+        if self._config.warmup_epochs:
+            batches["learning_rate"] = np.array([self.learning_rate(epoch, step) for step in range(begin, end)], "f4")
         table = None if self._table is None else self._table.logits
         self._carry = self._train(self._carry, *self._on_device(self._split), table, batches)
 
     def _describe(self, epoch: int, begin: int, end: int) -> dict[str, Any]:
-        """The images of these steps, which lie on the device: their positions and views, [steps, batch]."""
+        """The images of these steps, which lie on the device: their positions and views, [steps, batch].
+
+        Also how they are mixed, and labels that are probabilities, [steps, batch, classes].
+        """
         batches, steps = self._epoch(epoch), range(begin, end)
-        positions = np.stack([batches.positions(step) for step in steps]).astype(np.int32)
-        return {"positions": positions, "views": np.stack([batches.seen(step)[1] for step in steps]).astype(np.int32)}
+        described: dict[str, Any] = {
+            "positions": np.stack([batches.positions(step) for step in steps]).astype(np.int32),
+            "views": np.stack([batches.seen(step)[1] for step in steps]).astype(np.int32),
+        }
+        if self._config.mixes or self._config.label_smoothing:
+            described["labels"] = np.stack([batches.labels(step) for step in steps])
+        if mixes := [mix for step in steps if (mix := batches.mix(step))]:
+            partners, weights = map(np.stack, zip(*mixes, strict=True))
+            described["mix"] = Mix(partners.astype(np.int32), weights)
+        return described
 
     def _read(self, epoch: int, begin: int, end: int) -> dict[str, Any]:
         """The images of these steps themselves: uint8 [steps, batch, h, w, c], and their labels."""
@@ -67,10 +83,10 @@ class JaxSteps(Steps):
             _assign(self.model.metrics_variables, self._carry[-1])
         return super().metrics()
 
-    def predict(self, split: Split) -> np.ndarray:
+    def _predict(self, split: Split) -> np.ndarray:
         self._sync()
         if split.streamed is not None:
-            return super().predict(split)
+            return super()._predict(split)
         trainable, non_trainable = ([variable.value for variable in group] for group in self.groups()[:2])
         images, _ = self._on_device(split)
         whole = len(split) // EVALUATION_BATCH * EVALUATION_BATCH
@@ -98,7 +114,6 @@ class JaxSteps(Steps):
         )
 
     def _sync(self) -> None:
-        """Copies the values that only the steps hold into the model's variables."""
         if self._carry is not None:
             for variables, values in zip(self.groups(), self._carry, strict=True):
                 _assign(variables, values)
@@ -123,7 +138,7 @@ class JaxSteps(Steps):
 
     def _train_call(self, carry: Any, images: Any, labels: Any, table: Any, batches: Any) -> Any:
         def step(carry: Any, batch: Any) -> list[Any]:
-            y = batch["labels"] if labels is None else labels[batch["positions"]]
+            y = batch["labels"] if "labels" in batch else labels[batch["positions"]]
             outputs = (
                 {"teacher_logits": table[batch["rows"]]} if table is not None else batch.get("teacher_outputs", {})
             )
@@ -131,7 +146,9 @@ class JaxSteps(Steps):
             if images is None:
                 x = augmentation.standardise(batch["images"], mean=self.dataset.mean, std=self.dataset.std)
             else:
-                x = self.make_images(images, batch["positions"], batch["views"])
+                x = self.make_images(images, batch["positions"], batch["views"], batch.get("mix"))
+            if "learning_rate" in batch:
+                carry[2][self._rate_index] = batch["learning_rate"]
             return list(self.model.train_step(tuple(carry), (x, y))[1])
 
         return _scan(step, carry, batches)
@@ -143,11 +160,13 @@ class JaxSteps(Steps):
 
         return _map(step, positions)
 
-    def make_images(self, padded: Any, positions: Any, views: Any) -> Any:
+    def make_images(self, padded: Any, positions: Any, views: Any, mix: Any = None) -> Any:
         """The images that `Batches` makes: standardised float32 [batch, h, w, c], of these positions and views."""
         from kdzoo.data import jax_augmentation
 
         images = jax_augmentation.apply_views(padded, positions, views)
+        if mix is not None:
+            images = jax_augmentation.mix_images(images, mix)
         return augmentation.standardise(images, mean=self.dataset.mean, std=self.dataset.std)
 
 

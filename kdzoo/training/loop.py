@@ -125,8 +125,8 @@ class TrainingLoop:
 
     def _evaluate(self, steps: Steps, images_per_second: float) -> dict[str, float]:
         """The epoch's row of the history: training metrics, and the metrics of the test and validation images."""
-        config, epoch = self._config, self._state.epoch
-        row = {"epoch": epoch + 1, "lr": self._schedule.learning_rate(epoch, lr=config.lr, decay=config.lr_decay)}
+        epoch = self._state.epoch
+        row = {"epoch": epoch + 1, "lr": steps.learning_rate(epoch, steps.per_epoch - 1)}
         row |= self._metrics(steps)
         row["images_per_second"] = images_per_second
         for name, split in self._evaluated.items():

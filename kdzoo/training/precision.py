@@ -4,17 +4,15 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
-from kdzoo.distillation.optimizers import make_optimizer
-from kdzoo.models import networks
 from kdzoo.runs.config import RunConfig
 from kdzoo.training import backends
+from kdzoo.training.student import build_student, make_optimizer
 
 SECONDS = 5.0  # of measuring, without compilation
 CANDIDATES = ("float32", "mixed_bfloat16")
@@ -60,10 +58,9 @@ def _stepper(config: RunConfig, dataset: Dataset, images: int, policy: str) -> C
     train = dataset.train.take(np.arange(images) % len(dataset.train))
     config = dataclasses.replace(config, batch_size=images, fused_steps=1, augment="none", unlabelled="")
     with dtype_policy(policy):
-        shapes: dict[str, Any] = {"num_classes": dataset.num_classes, "input_shape": dataset.image_shape}
-        student = networks.build(config.spec, pretrained=False, **shapes).model
+        student = build_student(config, dataset, pretrained=False)
         model = Distiller(student, ce_weight=1.0, kd_weight=0.0)
-        model.compile(make_optimizer(**config.optimizer_options), jit_compile=False)
+        model.compile(make_optimizer(config, student), jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     steps = backends.make(model, dataset, train, config)
 

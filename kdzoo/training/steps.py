@@ -1,7 +1,9 @@
 """Training steps of a run: the same `Distiller.train_step`, driven as suits each backend."""
 
 import abc
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -10,6 +12,7 @@ import numpy as np
 from kdzoo.data import augmentation, mixing
 from kdzoo.data.batches import Batches
 from kdzoo.data.dataset import Dataset, Split
+from kdzoo.distillation import schedules
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.outputs import TeacherOutputs
@@ -58,6 +61,7 @@ class Steps(abc.ABC):
     ):
         self.model, self.dataset, self._teacher_outputs = model, dataset, teacher_outputs
         self._split, self._config = train, config
+        self._schedule = schedules.parse(config.schedule)
 
         def batches(epoch: int) -> Batches:
             return Batches(train, dataset, epoch=epoch, **config.batch_options)
@@ -84,13 +88,46 @@ class Steps(abc.ABC):
         epoch, number = step
         return (epoch, number + 1) if number + 1 < self.per_epoch else (epoch + 1, 0)
 
+    def learning_rate(self, epoch: int, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        config = self._config
+        rate = self._schedule.learning_rate(epoch, lr=config.lr, decay=config.lr_decay)
+        position = {"epoch": epoch, "step": step, "steps": self.per_epoch}
+        return schedules.warm_up(rate, **position, epochs=config.warmup_epochs)
+
     def metrics(self) -> dict[str, float]:
         """The model's metrics since they were last reset."""
         return {name: float(value) for name, value in self.model.get_metrics_result().items()}
 
     def predict(self, split: Split) -> np.ndarray:
-        """The student's logits [n, classes] for the unaugmented images."""
+        """The student's logits [n, classes] for the unaugmented images, with its averaged weights if there are any."""
+        with self.averaged_weights():
+            return self._predict(split)
+
+    def _predict(self, split: Split) -> np.ndarray:
         return predict(self.model.student, split, self.dataset)
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Within it, the student has the moving averages of its weights, if the optimizer keeps them.
+
+        BatchNorm's moving statistics stay as they are.
+        """
+        if not self._config.ema_momentum:
+            yield
+            return
+        self._sync()
+        variables = self.model.trainable_variables
+        values = [np.array(variable) for variable in variables]
+        self.model.optimizer.finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+    def _sync(self) -> None:
+        """Copies the values that only the steps hold into the model's variables."""
 
     def state(self) -> dict[str, np.ndarray]:
         """A copy of all that a step changes: the student's weights, optimizer slots, metrics."""

@@ -20,6 +20,8 @@ class TensorFlowSteps(Steps):
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         for step in range(begin, end):
             images, labels = self._batches((epoch, step))
+            if self._config.warmup_epochs:
+                self.model.optimizer.learning_rate = self.learning_rate(epoch, step)
             labels = self.with_outputs(labels, self._teacher_outputs((epoch, step)) if self._teacher_outputs else {})
             self.model.train_function(iter([self._distribute((images, labels))]))
 

@@ -119,7 +119,8 @@ def _train(
             if delivery.rows is not None:
                 state.sessions[-1]["teacher_rows"] = delivery.rows
             result |= {key: state.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": state.sessions}
-            result[WEIGHTS_DIGEST] = weights.save_weights(workdir, model)
+            with phases.steps_at(state.epoch).averaged_weights():
+                result[WEIGHTS_DIGEST] = weights.save_weights(workdir, model)
             records.write(workdir, result)
         workdirs.remove_checkpoints(workdir)
     return result

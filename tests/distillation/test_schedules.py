@@ -85,3 +85,37 @@ def test_a_parsed_schedule_prints_its_name(text):
 def test_invalid_schedules_are_refused(text):
     with pytest.raises(InputError, match="Received: "):
         schedules.parse(text)
+
+
+def warmed(text: str, epochs: float, *, steps: int = 4, lr: float = 0.1) -> list[list[float]]:
+    """The learning rate of each step, by epoch."""
+    schedule = schedules.parse(text)
+    return [
+        [
+            schedules.warm_up(schedule.learning_rate(epoch, lr=lr), epoch=epoch, step=step, steps=steps, epochs=epochs)
+            for step in range(steps)
+        ]
+        for epoch in range(schedule.epochs)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "curve"),
+    [
+        (0, [[0.1] * 4, [0.1] * 4, [0.02] * 4]),
+        (0.5, [[0.05, 0.1, 0.1, 0.1], [0.1] * 4, [0.02] * 4]),
+        (1, [[0.025, 0.05, 0.075, 0.1], [0.1] * 4, [0.02] * 4]),
+        (1.5, [[1 / 60, 2 / 60, 3 / 60, 4 / 60], [5 / 60, 0.1, 0.1, 0.1], [0.02] * 4]),
+        (3, [[1 / 120, 2 / 120, 3 / 120, 4 / 120], [5 / 120, 6 / 120, 7 / 120, 8 / 120], [0.015, 1 / 60, 11 / 600, 0.02]]),
+        (5e-324, [[0.1] * 4, [0.1] * 4, [0.02] * 4]),
+    ],
+)
+def test_warm_up_rises_to_the_schedules_own_curve(epochs, curve):
+    np.testing.assert_allclose(warmed("2-3", epochs), curve, rtol=1e-12)
+
+
+def test_after_warm_up_the_rate_is_the_schedules_to_the_bit():
+    schedule = schedules.parse("cos-7")
+    for epoch, rates in enumerate(warmed("cos-7", 1.3, steps=7)):
+        after = [rate for step, rate in enumerate(rates) if epoch * 7 + step + 1 >= 1.3 * 7]
+        assert set(after) <= {schedule.learning_rate(epoch, lr=0.1)}

@@ -81,7 +81,9 @@ def parse(command: str, words: list[str]) -> dict[str, Any]:
 
 def _run(given: Mapping[str, Any], model: str = "model", teachers: int = 0, method: str = "none") -> None:
     expect(*_right(formats.wrong_architecture(given[model])))
-    expect(*_right(formats.wrong_schedule(given.get("schedule", formats.RECIPES[given.get("recipe", "cifar")]))))
+    schedule = given.get("schedule", formats.RECIPES[given.get("recipe", "cifar")])
+    expect(*_right(formats.wrong_schedule(schedule)))
+    expect(*_right(formats.wrong_training(given, schedule)))
     _data(given)
     weights = [given.get(name, usual) for name, usual in zip(WEIGHTS, formats.WEIGHTS[method], strict=True)]
     expect(*_right(formats.wrong_weights(*weights, teachers=teachers)))
@@ -168,8 +170,10 @@ def _reproduce(given: Mapping[str, Any], world: World) -> str | None:
     if rows:
         expect(len(tables) == 1, "rows of several tables")
         _rows(rows, *tables)
+    expect(*_right(formats.wrong_training({**given, "warmup_epochs": 0}, "1-1")))
     # An npz file that does not exist has no sizes, one that does may be none; runs of one name may meet.
-    return LATER if source.startswith("npz:") or len(given.get("via", [])) > 1 else None
+    later = source.startswith("npz:") or len(given.get("via", [])) > 1 or given.get("warmup_epochs", 0) > 0
+    return LATER if later else None
 
 
 def _rows(text: str, table: str) -> None:

@@ -123,6 +123,8 @@ DATA = _settings("dataset", "dataset_name", "augment", "train_examples", "val_ex
 DATA |= _settings("image_size", "views", "memory_gb", "test_share", "background", *formats.OF_SOURCES)
 DATA |= {"data_workers": _count(lambda n: -1 <= n <= 256)}
 OPTIMISER = _settings("batch_size", "lr", "lr_decay", "momentum", "nesterov", "weight_decay")
+OPTIMISER |= _settings("optimizer", "warmup_epochs", "clip_norm", "ema_momentum", "backbone_lr", "freeze")
+OPTIMISER |= _settings("label_smoothing", "mixup_alpha", "cutmix_alpha")
 RECIPE = {"recipe": _one_of(*formats.RECIPES)}
 CACHE: dict[str, Check] = {"teacher_cache": str, "cache_gb": _real(lambda x: x > 0)}
 TERMS = _settings("temperature", "at_mode")

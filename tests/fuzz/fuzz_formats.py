@@ -15,7 +15,7 @@ DEPTHS = {"resnet": {18, 34, 50, 101, 152}}  # the others are 6N + 4
 METHODS = ("none", "kd", "at", "at+kd")
 WEIGHTS = {"none": (1, 0, 0), "kd": (0.1, 0.9, 0), "at": (1, 0, 1000), "at+kd": (0.1, 0.9, 1000)}
 # Recipe -> its schedule.
-RECIPES = {"cifar": None, "imagenet": "30-90"}
+RECIPES = {"cifar": None, "imagenet": "30-90", "adamw": None}
 # Field of RunConfig -> whether a number is in its range (docs/reference/flags.md), or its values.
 WHOLE = {
     "seed": lambda n: 0 <= n < 2**32,
@@ -39,6 +39,13 @@ REAL = {
     "memory_gb": lambda x: x > 0,
     "test_share": lambda x: 0 <= x < 1,
     "unlabelled_share": lambda x: 0 < x < 1,
+    "warmup_epochs": lambda x: x >= 0,
+    "clip_norm": lambda x: x >= 0,
+    "ema_momentum": lambda x: 0 <= x < 1,
+    "label_smoothing": lambda x: 0 <= x < 1,
+    "mixup_alpha": lambda x: 0 <= x <= 100,
+    "cutmix_alpha": lambda x: 0 <= x <= 100,
+    "backbone_lr": lambda x: x >= 0,
 }
 ONE_OF = {
     "at_mode": ("code", "paper"),
@@ -48,10 +55,11 @@ ONE_OF = {
     "teacher_input": ("auto", "raw", "unit", "standardised"),
     "teacher_dtype": ("auto", "float32", "bfloat16"),
     "teacher_store": ("float32", "float16"),
+    "optimizer": ("sgd", "adamw", "lion"),
 }
 BOOLEAN = ("nesterov",)
 ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits", "background")
-ANY_TEXT += ("class_names", "train_split", "test_split", "unlabelled")
+ANY_TEXT += ("class_names", "train_split", "test_split", "unlabelled", "freeze")
 COLOURS = ("white", "black", "red", "#ff8000")  # of all that there are
 # Setting -> the sources that have it.
 OF_SOURCES = {"test_share": "folder:", "class_names": "folder:", "train_split": "tfds:", "test_split": "tfds:"}
@@ -185,6 +193,23 @@ def wrong_unlabelled(settings: Mapping[str, Any], kd: float, at: float, *, teach
     batch = settings.get("batch_size", 256 if settings.get("recipe") == "imagenet" else 128)
     unlabelled = round(settings.get("unlabelled_share", 0.5) * batch)
     return None if 0 < unlabelled < batch else f"{unlabelled} of {batch} unlabelled"
+
+
+def wrong_training(settings: Mapping[str, Any], schedule: str) -> str | None:
+    """Warm-up within the schedule, one gradient to clip, two images to mix, a regular expression to freeze by."""
+    if settings.get("warmup_epochs", 0) > epochs(schedule):
+        return "warmup_epochs"
+    if settings.get("clip_norm", 0) and settings.get("strategy") == "mirrored":
+        return "clip_norm of replicas"
+    batch = settings.get("batch_size", 256 if settings.get("recipe") == "imagenet" else 128)
+    unlabelled = round(settings.get("unlabelled_share", 0.5) * batch) if settings.get("unlabelled") else 0
+    if (settings.get("mixup_alpha", 0) or settings.get("cutmix_alpha", 0)) and 1 in (unlabelled, batch - unlabelled):
+        return "one image to mix"
+    try:
+        re.compile(settings.get("freeze", ""))
+    except (re.error, OverflowError, RecursionError):
+        return "freeze"
+    return None
 
 
 def wrong_directory(path: Any) -> str | None:

@@ -29,6 +29,9 @@ EVERY: dict[str, Any] = {
     "runs": [
         {"model": "dn40-12", "schedule": "10-35x0.25", "momentum": 0.5, "fused_steps": 8, "augment": ["none", "crop"]},
         {"model": ["wrn16-2", "wrn22-2"], "schedule": ["5-16", "cos-16"], "lr_decay": 0.1, "nesterov": [True, False]},
+        {"model": "wrn10-1", "schedule": "2-3", "optimizer": ["adamw", "lion"], "warmup_epochs": 0.5, "clip_norm": 1},
+        {"model": "wrn10-2", "schedule": "2-3", "ema_momentum": 0.9, "mixup_alpha": [0, 0.2], "cutmix_alpha": 1},
+        {"model": "wrn10-3", "schedule": "2-3", "label_smoothing": 0.1, "freeze": "^stem", "backbone_lr": 0.01},
         {
             "student": "wrn16-1",
             "schedule": "10-35",
@@ -138,6 +141,7 @@ def _name_run(flags: dict[str, Any], varied: list[str], earlier: list[str]) -> t
     weights = [flags.get(name, usual) for name, usual in zip(names, formats.WEIGHTS[method], strict=True)]
     expect(formats.wrong_weights(*weights, teachers=len(teachers)))
     expect(formats.wrong_unlabelled(flags, *weights[1:], teachers=len(teachers)))
+    expect(formats.wrong_training(flags, flags["schedule"]))
     expect("kd_until" if flags.get("kd_until", 1) != 1 and not teachers else None)
     parts = [f"{model}_{flags['schedule']}", *([method] if teachers else [])]
     parts += [pathlib.PurePath(teacher).name for teacher in teachers]

@@ -27,6 +27,7 @@ def identify(changes=None, **parts):
         ({"dtype_policy": "auto"}, {}),  # not known yet
         ({}, {"fingerprint": ""}),
         ({}, {"backend": ""}),
+        ({"backbone_lr": 0.1}, {}),  # that of the others
     ],
 )
 def test_what_changes_no_result_is_left_out(changes, parts):
@@ -46,6 +47,14 @@ def test_what_changes_no_result_is_left_out(changes, parts):
         ({}, {"backend": "jax"}, "backend tensorflow, now jax"),
         ({"teacher_input": "raw"}, {}, "teacher_input auto, now raw"),
         ({"teacher_signature": "logits"}, {}, "teacher_signature , now logits"),
+        ({"warmup_epochs": 1}, {}, "warmup_epochs 0.0, now 1.0"),
+        ({"clip_norm": 1.0}, {}, "clip_norm 0.0, now 1.0"),
+        ({"ema_momentum": 0.9}, {}, "ema_momentum 0.0, now 0.9"),
+        ({"label_smoothing": 0.1}, {}, "label_smoothing 0.0, now 0.1"),
+        ({"mixup_alpha": 0.2}, {}, "mixup_alpha 0.0, now 0.2"),
+        ({"cutmix_alpha": 1.0}, {}, "cutmix_alpha 0.0, now 1.0"),
+        ({"freeze": "stem"}, {}, "freeze , now stem"),
+        ({"backbone_lr": 0.01}, {}, "backbone_lr 0.0, now 0.01"),
     ],
 )
 def test_what_changes_a_result_is_named(changes, parts, line):
@@ -56,6 +65,22 @@ def test_the_kind_of_a_momentum_of_0_has_no_effect():
     one, other = (identify({"momentum": 0.0, "nesterov": kind}) for kind in (True, False))
     assert identity.changes(one, other) == []
     assert one["nesterov"] is None
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lion"])
+def test_adamw_and_lion_have_no_momentum_of_sgd(optimizer):
+    one = identify({"optimizer": optimizer})
+    other = identify({"optimizer": optimizer, "momentum": 0.5, "nesterov": False})
+    assert identity.changes(one, other) == []
+    assert identity.of_checkpoint(one) == one
+    assert "optimizer sgd, now adamw" in identity.changes(identify(), identify({"optimizer": "adamw"}))
+
+
+def test_a_run_of_an_earlier_version_was_trained_by_sgd():
+    new = ("optimizer", "warmup_epochs", "clip_norm", "ema_momentum", "label_smoothing", "mixup_alpha", "cutmix_alpha")
+    earlier = {key: value for key, value in CONFIG.items() if key not in (*new, "freeze", "backbone_lr")}
+    theirs = identity.identify(earlier, dataset="cifar10", fingerprint="f", teachers=["d"], backend="tensorflow")
+    assert identity.changes(theirs, identify()) == identity.changes(identify(), theirs) == []
 
 
 def test_a_run_of_an_earlier_version_has_nesterov_momentum():

@@ -73,6 +73,22 @@ def test_the_commands_give_on_jax_what_they_give_on_tensorflow(npz, tmp_path):
     np.testing.assert_allclose(ours, of_jax, atol=1e-5 * np.abs(of_jax).max())
 
 
+
+@pytest.mark.slow
+def test_training_options_give_on_jax_what_they_give_on_tensorflow(npz, teacher_run, tmp_path):
+    """The same mixed images, rates, averages and frozen layers: the same losses."""
+    pytest.importorskip("tensorflow")
+    flags = [f"--{name}={value}" for name, value in OPTIONS.items()]
+    flags += ["--student=wrn10-1", f"--teacher={teacher_run}", "--schedule=1-2", f"--dataset=npz:{npz}", "--batch_size=32"]
+    histories = []
+    for backend in ("tensorflow", "jax"):
+        run_app(backend, "distill", f"--workdir={tmp_path}/{backend}", *flags)
+        histories.append(records.read(tmp_path / backend)["history"])
+    for theirs, ours in zip(*histories, strict=True):
+        losses = {name: theirs[name] for name in ("lr", "loss", "ce", "kd", "test_ce")}
+        assert {name: ours[name] for name in losses} == pytest.approx(losses, rel=2e-3)
+
+
 STEPS = """
 import json, sys
 import numpy as np
@@ -80,9 +96,9 @@ from kdzoo import RunConfig
 from kdzoo.data import augmentation, load
 from kdzoo.training import backends, build, delivery, inputs, steps
 
-npz, fused = sys.argv[1:]
-config = RunConfig("wrn10-1", "1-1", dataset=f"npz:{npz}", batch_size=32, augment="crop_flip", lr=0.01,
-                   fused_steps=int(fused))
+npz, fused, fields = sys.argv[1:]
+config = RunConfig("wrn10-1", "1-1", dataset=f"npz:{npz}", batch_size=32, augment="crop_flip", fused_steps=int(fused),
+                   **{"lr": 0.01, **json.loads(fields)})
 import pathlib
 run_inputs = inputs.prepare_inputs(config, pathlib.Path("none"), restart=False, deadline=60.0, workers=0)
 dataset = run_inputs.dataset
@@ -98,8 +114,14 @@ print(json.dumps([np.asarray(seen).tolist(), [runner.metrics(), runner.predict(d
 """
 
 
-def test_fused_steps_on_the_device_see_the_same_views_and_learn_the_same(npz):
-    one, fused = (json.loads(run_jax(STEPS, str(npz), fused).splitlines()[-1]) for fused in ("1", "3"))
+OPTIONS = {"optimizer": "adamw", "lr": 0.001, "warmup_epochs": 0.5, "clip_norm": 1.0, "ema_momentum": 0.5}
+OPTIONS |= {"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "label_smoothing": 0.1, "freeze": "^stem", "backbone_lr": 0.0005}
+
+
+@pytest.mark.parametrize("fields", [{}, pytest.param(OPTIONS, marks=pytest.mark.slow)])
+def test_fused_steps_on_the_device_see_the_same_views_and_learn_the_same(npz, fields):
+    words = str(npz), json.dumps(fields)
+    one, fused = (json.loads(run_jax(STEPS, words[0], fused, words[1]).splitlines()[-1]) for fused in ("1", "3"))
     dataset = sources.load(f"npz:{npz}")
     views = augmentation.apply_views(dataset.train.images, np.arange(128) * 5 % 162)
     expected = augmentation.standardise(views, mean=dataset.mean, std=dataset.std)
@@ -117,6 +139,10 @@ def test_fused_steps_on_the_device_see_the_same_views_and_learn_the_same(npz):
         pytest.param("training/test_training.py", marks=pytest.mark.slow),
         pytest.param("training/test_unlabelled_runs.py -m slow", marks=pytest.mark.slow),
         "training/test_resume.py -k resumed_run_ends",
+        pytest.param("distillation/test_optimizers.py", marks=pytest.mark.slow),
+        pytest.param("distillation/test_fine_tuning.py", marks=pytest.mark.slow),
+        pytest.param("training/test_training_options.py", marks=pytest.mark.slow),
+        pytest.param("training/test_training_options.py -m slow", marks=pytest.mark.slow),
     ],
 )
 def test_the_tests_pass_on_jax(tests):
