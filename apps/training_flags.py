@@ -28,8 +28,8 @@ def define_sgd_flags() -> None:
     flag_values.define_number(
         "weight_decay",
         RunConfig.weight_decay,
-        "Weight decay. That of SGD is coupled as in PyTorch: it sees gradient + weight_decay * weight. That of the other"
-        " optimizers is decoupled.",
+        "Weight decay. That of SGD is coupled as in PyTorch: it sees gradient + weight_decay * weight. That of the"
+        " other optimizers is decoupled.",
     )
 
 
@@ -39,8 +39,8 @@ def define_optimizer_flags() -> None:
         "optimizer",
         RunConfig.optimizer,
         OPTIMIZERS,
-        "Optimizer. sgd is SGD with momentum and coupled weight decay; adamw and lion are Keras's, with decoupled weight"
-        " decay and without --momentum. They need a lower --lr, for example --optimizer=adamw --lr=0.001"
+        "Optimizer. sgd is SGD with momentum and coupled weight decay; adamw and lion are Keras's, with decoupled"
+        " weight decay and without --momentum. They need a lower --lr, for example --optimizer=adamw --lr=0.001"
         " --weight_decay=0.05.",
     )
     flag_values.define_number(
@@ -71,14 +71,14 @@ def define_regularisation_flags() -> None:
     flag_values.define_number(
         "mixup_alpha",
         RunConfig.mixup_alpha,
-        "With mixup: each image of a batch is blended with another one, with a share from Beta(alpha, alpha), and so are"
-        " their labels. Teachers see the blended image, so their outputs are not cached. 0: off.",
+        "With mixup: each image of a batch is blended with another one, with a share from Beta(alpha, alpha), and so"
+        " are their labels. Teachers see the blended image, so their outputs are not cached. 0: off.",
     )
     flag_values.define_number(
         "cutmix_alpha",
         RunConfig.cutmix_alpha,
-        "With CutMix: as --mixup_alpha, but a box of the other image is pasted into each. With both, each step has one of"
-        " them by chance. 0: off.",
+        "With CutMix: as --mixup_alpha, but a box of the other image is pasted into each. With both, each step has one"
+        " of them by chance. 0: off.",
     )
 
 
@@ -87,8 +87,8 @@ def define_fine_tuning_flags() -> None:
     flags.DEFINE_string(
         "freeze",
         RunConfig.freeze,
-        "Layers that do not train: a regular expression, which is searched for in the layers' paths. Their BatchNorm uses"
-        " its moving statistics. Example: ^(stem|stage1). Empty: all layers train.",
+        "Layers that do not train: a regular expression, which is searched for in the layers' paths. Their BatchNorm"
+        " uses its moving statistics. Example: ^(stem|stage1). Empty: all layers train.",
     )
     flag_values.define_number(
         "backbone_lr",

@@ -60,7 +60,9 @@ def freeze(model: keras.Model, pattern: str) -> None:
     for layer in matched:
         layer.trainable = False
     if not model.trainable_variables:
-        raise InputError(f"freeze must leave a layer of {model.name} to train, for example its head. Received: {pattern}")
+        raise InputError(
+            f"freeze must leave a layer of {model.name} to train, for example its head. Received: {pattern}"
+        )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The optimizers of runs: SGD with coupled weight decay, as the distillation papers use it, and Keras's AdamW and Lion."""
+"""The optimizers of runs: SGD with coupled weight decay, as the papers use it, and Keras's AdamW and Lion."""
 
 from collections.abc import Sequence
 from typing import Any

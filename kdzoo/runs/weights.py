@@ -100,7 +100,7 @@ def save_weights(workdir: pathlib.Path, model: "keras.Model") -> str:
 
 
 def count_parameters(model: "keras.Model") -> int:
-    """Counts trainable parameters, as papers do: BatchNorm's moving statistics are not among them, frozen layers are."""
+    """Counts trainable parameters, as papers do: frozen layers' too, but not BatchNorm's moving statistics."""
     from kdzoo.distillation import fine_tuning
 
     with fine_tuning.thawed(model):

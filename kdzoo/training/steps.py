@@ -126,6 +126,7 @@ class Steps(abc.ABC):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
+    @abc.abstractmethod
     def _sync(self) -> None:
         """Copies the values that only the steps hold into the model's variables."""
 

@@ -25,6 +25,9 @@ class TensorFlowSteps(Steps):
             labels = self.with_outputs(labels, self._teacher_outputs((epoch, step)) if self._teacher_outputs else {})
             self.model.train_function(iter([self._distribute((images, labels))]))
 
+    def _sync(self) -> None:
+        pass  # a step updates the model's own variables
+
     def _distribute(self, batch: tuple[Any, Any]) -> Any:
         """The batch, split over the replicas."""
         strategy = self.model.distribute_strategy

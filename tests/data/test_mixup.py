@@ -62,9 +62,9 @@ def test_every_image_has_another_one_of_its_kind_as_partner(count):
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 8.0])
 def test_shares_have_the_mean_and_the_variance_of_the_beta_distribution(alpha):
-    shares = [draw(step, mixup_alpha=alpha).share for step in range(2000)]
-    assert np.mean(shares) == pytest.approx(0.5, abs=0.04)
-    assert np.var(shares) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
+    shares = [draw(step, mixup_alpha=alpha).share for step in range(800)]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.05)
+    assert np.var(shares) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.15)
 
 
 @pytest.mark.parametrize("alpha", [5e-324, 1e-9, 100.0])
@@ -78,7 +78,7 @@ def test_a_box_has_the_share_that_its_labels_lack():
         mix = draw(step, mixup_alpha=0.0, cutmix_alpha=1.0, size=(16, 12))
         inside = mix.weights[..., 0] == 0
         assert set(mix.weights.ravel().tolist()) <= {0, mixup.UNIT}
-        assert mix.share == 1 - inside.mean()
+        assert mix.share == (~inside).mean()
         rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
         assert inside.sum() == len(rows) * len(columns)
         assert all(np.diff(rows) == 1)

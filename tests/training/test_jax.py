@@ -73,13 +73,18 @@ def test_the_commands_give_on_jax_what_they_give_on_tensorflow(npz, tmp_path):
     np.testing.assert_allclose(ours, of_jax, atol=1e-5 * np.abs(of_jax).max())
 
 
-
 @pytest.mark.slow
 def test_training_options_give_on_jax_what_they_give_on_tensorflow(npz, teacher_run, tmp_path):
     """The same mixed images, rates, averages and frozen layers: the same losses."""
     pytest.importorskip("tensorflow")
     flags = [f"--{name}={value}" for name, value in OPTIONS.items()]
-    flags += ["--student=wrn10-1", f"--teacher={teacher_run}", "--schedule=1-2", f"--dataset=npz:{npz}", "--batch_size=32"]
+    flags += [
+        "--student=wrn10-1",
+        f"--teacher={teacher_run}",
+        "--schedule=1-2",
+        f"--dataset=npz:{npz}",
+        "--batch_size=32",
+    ]
     histories = []
     for backend in ("tensorflow", "jax"):
         run_app(backend, "distill", f"--workdir={tmp_path}/{backend}", *flags)
