@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
+from kdzoo.distillation.fine_tuning import find_head
 from kdzoo.models import names
 from kdzoo.models.specs import FILE, HUB, KERAS, ZOO, Spec
 from zoo import InputError
@@ -105,7 +106,7 @@ def copy_weights(source: keras.Model, target: keras.Model, *, spec: str) -> None
         InputError: if other weights than the head's differ in their names or shapes.
     """
     new_head = source.output_shape[-1] != target.output_shape[-1]
-    left_out = {id(variable) for variable in head(target).weights} if new_head else set()
+    left_out = {id(variable) for variable in find_head(target).weights} if new_head else set()
     # In order: names that Keras makes up depend on what was built before.
     pairs = list(zip(source.variables, target.variables, strict=False))
     different = [ours.path for theirs, ours in pairs if id(ours) not in left_out and theirs.shape != ours.shape]
@@ -124,24 +125,6 @@ def copy_weights(source: keras.Model, target: keras.Model, *, spec: str) -> None
             target.output_shape[-1],
             source.output_shape[-1],
         )
-
-
-def head(model: keras.Model) -> keras.layers.Layer:
-    """The layer that makes the logits: the last one with weights.
-
-    Raises:
-        InputError: if no layer has weights.
-    """
-    for layer in reversed(list(flat_layers(model))):
-        if layer.weights:
-            return layer
-    raise InputError(f"A model must have a layer that makes its logits. Received: {model.name}: no layer with weights")
-
-
-def flat_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """All layers in order, those of nested models in place of them."""
-    nested = ((flat_layers(layer) if isinstance(layer, keras.Model) else [layer]) for layer in model.layers)
-    return [layer for part in nested for layer in part]
 
 
 def list_keras() -> list[str]:

@@ -157,6 +157,7 @@ class RunConfig:
     def architecture(self) -> str:
         """The model's name, without a schedule."""
         return self.name or self.spec.slug
+
     optimizer: str = "sgd"
     warmup_epochs: float = 0.0
     clip_norm: float = 0.0

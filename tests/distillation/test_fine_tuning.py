@@ -15,7 +15,9 @@ def network() -> keras.Model:
 
 def nested() -> keras.Model:
     """A head behind a network with a network of its own."""
-    return keras.Sequential([keras.Input((8, 8, 3)), network(), layers.Dense(7, name="top"), layers.Softmax()], name="outer")
+    return keras.Sequential(
+        [keras.Input((8, 8, 3)), network(), layers.Dense(7, name="top"), layers.Softmax()], name="outer"
+    )
 
 
 def test_the_head_makes_the_logits():

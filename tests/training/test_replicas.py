@@ -85,7 +85,8 @@ def results(npz, tmp_path_factory) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("who", "tolerance"), [("linear", 1e-5), ("teacher", 1e-4), ("student", 1e-4), ("external", 1e-4), ("options", 1e-3)]
+    ("who", "tolerance"),
+    [("linear", 1e-5), ("teacher", 1e-4), ("student", 1e-4), ("external", 1e-4), ("options", 1e-3)],
 )
 def test_two_replicas_give_the_losses_of_one(results, who, tolerance):
     one, two = results[f"{who} one"], results[f"{who} two"]
