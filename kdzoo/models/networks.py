@@ -240,7 +240,7 @@ def _call(spec: Spec, function: Callable[..., Any], *args: Any, **arguments: Any
         raise _refused(spec, error) from None
 
 
-def _refused(spec: Spec, error: Exception) -> InputError:
+def _refused(spec: Spec, error: BaseException) -> InputError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return InputError(f"A model must be one that can be built. Received: {spec.kind} {spec.target}: {reason}")
 
