@@ -4,6 +4,9 @@
       --teacher_schedules=5-16,10-35 --temperatures=1,2,4,8 --kd_weights=0.5,0.9 --budget_minutes=480 \\
       --workdir=runs/tune
 
+Several students, within limits: --students=wrn16-1,wrn16-2,wrn22-1 --max_mflops=50 --max_mb=2 --max_latency_ms=5. The
+search then answers with the best student and teacher; a student beyond a limit is not trained.
+
 Teachers that are architectures are trained on demand, once, with the student's data and optimizer flags. Trials are
 compared on examples held out of training, never on the test set; their curves and HParams: tensorboard
 --logdir=WORKDIR/trials. At the end the command prints the best trials and the commands that train with none held out,
@@ -35,7 +38,42 @@ from kdzoo.runs import machine
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.settings import RANGES
 
-flags.DEFINE_string("student", None, "Architecture of the student. Example: wrn16-1. Required.", required=True)
+flags.DEFINE_string(
+    "student", None, "Architecture of the student. Example: wrn16-1. Required, unless --students names several."
+)
+flags.DEFINE_list(
+    "students",
+    [],
+    "Architectures to compare as students, separated by commas; --student, if it is given too, is the first of them."
+    " They share everything else, the schedule too. Example: wrn16-1,wrn22-1,dn40-12.",
+)
+flags.register_multi_flags_validator(
+    ["student", "students"],
+    lambda given: bool(given["student"] or given["students"]),
+    "--student or --students must be set, for example --student=wrn16-1.",
+)
+flag_values.define_number(
+    "max_mflops",
+    None,
+    "Most multiply-adds of a student for one image, in millions. A multiplication with a weight, or of two activations"
+    " in attention, and the addition after it count as one; biases, normalisation, activations and pooling count as"
+    " none. A student beyond a limit is not trained. Default: no limit.",
+    search_space.LIMIT,
+)
+flag_values.define_number(
+    "max_mb",
+    None,
+    "Most memory of a student's weights, in units of 10^6 bytes: 4 bytes for each trainable parameter, so without"
+    " BatchNorm's moving statistics. Default: no limit.",
+    search_space.LIMIT,
+)
+flag_values.define_number(
+    "max_latency_ms",
+    None,
+    "Most time of a student for one image, in milliseconds: the median over calls of its compiled forward pass on the"
+    " machine and with the threads of the process that begins the search. It is measured once. Default: no limit.",
+    search_space.LIMIT,
+)
 flags.DEFINE_string(
     "schedule",
     None,
@@ -156,8 +194,9 @@ def search_from_flags() -> search_space.Search:
     """
     args = flags.FLAGS
     fields = run_config.fields_from_flags()
+    students = ([args.student] if args.student else []) + args.students
     search = search_space.Search(
-        RunConfig(args.student, **{name: fields[name] for name in fields if name not in ("teachers", "kd_until")}),
+        RunConfig(students[0], **{name: fields[name] for name in fields if name not in ("teachers", "kd_until")}),
         teachers=tuple(args.teachers),
         teacher_schedules=tuple(args.teacher_schedules),
         methods=tuple(args.methods),
@@ -166,6 +205,8 @@ def search_from_flags() -> search_space.Search:
         kd_untils=tuple(args.kd_until),
         algorithm=args.search,
         max_trials=args.max_trials,
+        students=tuple(students) if len(students) > 1 else (),
+        **{name: flags.FLAGS[name].value for name in search_space.LIMITS},
     )
     search.check()
     return search

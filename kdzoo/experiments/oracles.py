@@ -106,6 +106,8 @@ def make_oracle(search: Search, workdir: pathlib.Path) -> ResumableOracle:
 def hyperparameters(search: Search) -> kt.HyperParameters:
     """Returns the search space for KerasTuner. A hyperparameter without effect in some trials is conditional."""
     hp = kt.HyperParameters()
+    if search.students:
+        hp.Choice("student", list(search.students))
     hp.Choice("teacher", list(search.teachers))
     teachers = [teacher for teacher in search.teachers if teacher != NONE]
     if search.architectures:

@@ -9,15 +9,24 @@ from typing import Any
 
 from kdzoo import files
 from kdzoo.experiments.outcomes import Outcome, count_ties, rank, standard_error
-from kdzoo.experiments.search_directory import FINAL, TEACHERS, TRIAL_RUNS, read_progress
-from kdzoo.experiments.search_space import NONE, Search, count_candidates
-from kdzoo.experiments.trial_configs import describe, name_teacher, run_name, student_config, teacher_config
+from kdzoo.experiments.search_directory import FINAL, TEACHERS, TRIAL_RUNS, read_figures, read_progress
+from kdzoo.experiments.search_space import LIMITS, NONE, Search, count_candidates
+from kdzoo.experiments.trial_configs import (
+    describe,
+    name_student,
+    name_teacher,
+    run_name,
+    student_config,
+    teacher_config,
+)
 from kdzoo.reports import tables
 from kdzoo.runs.config import RunConfig
 
 RECOMMENDATION = "recommendation"
 MOST_BYTES = 255  # of a directory's name
 SHOWN = 10  # best trials in the table
+# Figure of a student -> heading.
+_HEADINGS = {"mflops": "multiply-adds (M)", "mb": "weights (MB)", "latency_ms": "latency (ms)"}
 
 
 def recommend(
@@ -48,13 +57,19 @@ def recommend(
         "failed": {outcome.trial: outcome.message for outcome in outcomes if outcome.status == "FAILED"},
         "cost": count_cost(search, outcomes, workdir),
     }
+    if figures := read_figures(workdir):
+        result["students"] = {model: figures[model] for model in search.models}
+        result["limits"] = {name: getattr(search, name) for name in LIMITS if getattr(search, name) is not None}
     if not ranked:
         return result | {"best": None, "commands": []}
     best = ranked[0]
-    scratch = next((outcome for outcome in ranked if outcome.values["teacher"] == NONE), None)
+    student = name_student(search, best.values)
+    of_student = (outcome for outcome in ranked if name_student(search, outcome.values) == student)
+    scratch = next((outcome for outcome in of_student if outcome.values["teacher"] == NONE), None)
     runs = final_runs(search, best.values, workdir)
     return result | {
         "best": best.trial,
+        **({"best_student": student} if figures else {}),
         "standard_error": standard_error(best.error, examples),
         "ties": count_ties(ranked, examples),
         "without_teacher": {"val_error": scratch.val_error, "epochs": scratch.epochs} if scratch else None,
@@ -121,7 +136,7 @@ def render(result: Mapping[str, Any]) -> str:
     if not trials:
         return "\n".join([*lines, "", "No trial was completed, so there is nothing to recommend."])
     best = trials[0]
-    lines += ["", _table(trials[:SHOWN]), ""]
+    lines += ["", _table(trials[:SHOWN], result.get("students", {})), ""]
     if best["epochs"] < result["epochs"]:
         lines += [f"No trial has reached the end of the schedule, {result['epochs']} epochs, yet.", ""]
     if result["ties"]:
@@ -134,7 +149,9 @@ def render(result: Mapping[str, Any]) -> str:
     lines += _compare_with_scratch(best, result["without_teacher"])
     count = result["train_examples"]
     training = f"With the same {count} training examples" if count else "With the held-out examples trained on as well"
-    lines += [f"Recommended: {describe(best['values'])}. {training}:", "", "```"]
+    student = result.get("best_student", "")
+    named = f"student {student}, " if student and "student" not in best["values"] else ""
+    lines += [f"Recommended: {named}{describe(best['values'])}. {training}:", "", "```"]
     return "\n".join([*lines, *result["commands"], "```"])
 
 
@@ -149,16 +166,21 @@ def _compare_with_scratch(best: Mapping[str, Any], scratch: Mapping[str, Any] | 
     return [f"Without a teacher it reached {error:.2f} % by epoch {epochs}, and was not trained further.", ""]
 
 
-def _table(trials: Sequence[Mapping[str, Any]]) -> str:
-    rows = [("trial", "teacher", "method", "T", "kd weight", "kd until", "epochs", "val error (%)")]
+def _table(trials: Sequence[Mapping[str, Any]], students: Mapping[str, Mapping[str, float]]) -> str:
+    """The table of trials; of a search that compares or limits what students cost, with the student and its figures."""
+    figures = [figure for figure in _HEADINGS if any(figure in known for known in students.values())]
+    costs = [_HEADINGS[figure] for figure in figures]
+    head = ["trial", *(["student"] if students else []), "teacher", "method", "T", "kd weight", "kd until", "epochs"]
+    rows = [[*head, *costs, "val error (%)"]]
     for trial in trials:
         values = trial["values"]
         numbers = [f"{values[name]:g}" if name in values else "-" for name in ("temperature", "kd_weight", "kd_until")]
         method = values.get("method", NONE)
-        rows.append(
-            (trial["trial"], name_teacher(values), method, *numbers, str(trial["epochs"]), f"{trial['val_error']:.2f}")
-        )
-    return tables.markdown(rows, words=3)
+        student = [values.get("student", next(iter(students)))] if students else []
+        costs = [f"{students[student[0]][figure]:,.2f}" for figure in figures]
+        row = [trial["trial"], *student, name_teacher(values), method, *numbers, str(trial["epochs"])]
+        rows.append([*row, *costs, f"{trial['val_error']:.2f}"])
+    return tables.markdown(rows, words=4 if students else 3)
 
 
 def write(result: Mapping[str, Any], workdir: pathlib.Path) -> None:

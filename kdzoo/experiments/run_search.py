@@ -13,7 +13,7 @@ from keras_tuner.src.engine import conditions
 from keras_tuner.src.engine.trial import Trial, TrialStatus
 
 from kdzoo import files
-from kdzoo.experiments import roles, search_directory, search_state
+from kdzoo.experiments import roles, search_directory, search_state, student_limits
 from kdzoo.experiments.chief import Chief
 from kdzoo.experiments.oracles import make_oracle
 from kdzoo.experiments.outcomes import Outcome
@@ -51,8 +51,8 @@ def run(
         **options: arguments of `kdzoo.training.run`.
 
     Returns:
-        The search with its number of held-out examples, its trials so far, and whether it is finished. None for a
-        worker.
+        The search with its number of held-out examples and the students that its limits leave, its trials so far, and
+        whether it is finished. None for a worker.
 
     Raises:
         InputError: if the search is impossible, or the directory holds another one; then nothing is written.
@@ -66,6 +66,9 @@ def run(
         search_state.check_same(workdir, description)
         tuner.search()
         return None
+    search, left_out = student_limits.apply(search, description.get(search_directory.FIGURES, {}))
+    for line in left_out:
+        log(line)
     with files.locked(_make_state_directory(workdir)):
         oracle = _start_or_resume(search, description, workdir)
         trials, epochs = oracle.plan(search)
@@ -95,7 +98,7 @@ def _make_state_directory(workdir: pathlib.Path) -> pathlib.Path:
 
 
 def _start_or_resume(search: Search, description: dict[str, Any], workdir: pathlib.Path) -> ResumableOracle:
-    path = workdir / search_directory.STATE / search_directory.DESCRIPTION
+    path = search_directory.description_path(workdir)
     if not path.exists():
         files.write_atomically(path, json.dumps(description, indent=1).encode())
     oracle = make_oracle(search, workdir)

@@ -9,6 +9,19 @@ from kdzoo.runs import checkpoints, records
 STATE, TEACHERS, TRIAL_RUNS, FINAL = "search", "teachers", "trials", "final"
 DESCRIPTION = "search.json"
 FAILURE = "failed.txt"
+FIGURES = "figures"  # key of the description: what students cost, of a search that compares or limits it
+
+
+def description_path(workdir: pathlib.Path) -> pathlib.Path:
+    """The file that holds the description of the search in a directory."""
+    return workdir / STATE / DESCRIPTION
+
+
+def read_figures(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
+    """Student -> figure -> value, as measured when the search began; empty if it had no need of them."""
+    path = description_path(workdir)
+    figures: dict[str, dict[str, float]] = read_json(path).get(FIGURES, {}) if path.exists() else {}
+    return figures
 
 
 def lock_directory(workdir: pathlib.Path, name: str) -> pathlib.Path:

@@ -16,6 +16,8 @@ from zoo import InputError
 NONE = "none"
 ALGORITHMS = ("hyperband", "bayesian", "random")
 KD_WEIGHT = Range(above=0, most=1, example=0.9)  # the cross-entropy has the rest
+LIMITS = ("max_mflops", "max_mb", "max_latency_ms")  # on what a student may cost
+LIMIT = Range(above=0, example=300)
 TRIALS = 20  # the default of random and bayesian search
 _Value = TypeVar("_Value")
 _DISTILLATION_METHODS = [method for method in METHODS if method != NONE]
@@ -38,6 +40,13 @@ class Search:
         algorithm: one of `ALGORITHMS`.
         max_trials: limit of random and bayesian search; None stands for `TRIALS`. The student's schedule determines the
             number of Hyperband's trials.
+        students: architectures to compare as students, the student's own first; empty: the student alone. They share
+            everything else of its run.
+        max_mflops: most multiply-adds of a student for one image, in millions: see
+            `kdzoo.models.count_multiply_adds`. A student beyond a limit is not trained.
+        max_mb: most memory of a student's parameters in float32, in 10^6 bytes.
+        max_latency_ms: most time of a student for one image, in milliseconds: the median on the machine that begins the
+            search, which keeps it.
     """
 
     student: RunConfig
@@ -49,6 +58,20 @@ class Search:
     kd_untils: tuple[float, ...] = (RunConfig.kd_until,)
     algorithm: str = "hyperband"
     max_trials: int | None = None
+    students: tuple[str, ...] = ()
+    max_mflops: float | None = None
+    max_mb: float | None = None
+    max_latency_ms: float | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Architectures of the students."""
+        return self.students or (self.student.model,)
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether the cost of a student is limited."""
+        return any(getattr(self, name) is not None for name in LIMITS)
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -66,7 +89,8 @@ class Search:
         Raises:
             InputError: if the space or the algorithm is impossible.
         """
-        self.student.check()
+        for model in self.models:
+            dataclasses.replace(self.student, model=model).check()
         if self.student.teachers:
             raise InputError(f"student must have no teacher, trials do. Received: {', '.join(self.student.teachers)}")
         self._check_lists()
@@ -83,9 +107,10 @@ class Search:
             )
 
     def _check_lists(self) -> None:
-        for name in ("teachers", "teacher_schedules", "methods", "temperatures", "kd_weights", "kd_untils"):
+        lists = ("students", "teachers", "teacher_schedules", "methods", "temperatures", "kd_weights", "kd_untils")
+        for name in lists:
             values = getattr(self, name)
-            if len(set(values)) != len(values) or not (values or name == "teacher_schedules"):
+            if len(set(values)) != len(values) or not (values or name in ("students", "teacher_schedules")):
                 raise InputError(f"{name} must be one or more, each once. Received: {', '.join(map(str, values))}")
 
     def _check_teachers(self) -> None:
@@ -115,6 +140,9 @@ class Search:
         ):
             for value in values:
                 accepted.check(name, value)
+        for name in LIMITS:
+            if getattr(self, name) is not None:
+                LIMIT.check(name, getattr(self, name))
         _check_each((self.algorithm,), ALGORITHMS.__contains__, f"search must be one of {', '.join(ALGORITHMS)}")
 
 
@@ -141,4 +169,4 @@ def count_candidates(search: Search) -> int:
     ways = len(search.kd_untils) * sum(terms if METHODS[method]["kd_weight"] else 1 for method in search.methods)
     specs = [teacher for teacher in search.teachers if teacher != NONE]
     teachers = len(specs) + len(search.architectures) * (len(search.teacher_schedules) - 1)
-    return (NONE in search.teachers) + ways * teachers
+    return len(search.models) * ((NONE in search.teachers) + ways * teachers)

@@ -9,8 +9,9 @@ import keras
 
 from kdzoo.data import sampling, sources
 from kdzoo.data.dataset import Dataset
-from kdzoo.experiments import search_directory
-from kdzoo.experiments.search_space import NONE, Search
+from kdzoo.experiments import search_directory, student_limits
+from kdzoo.experiments.search_directory import FIGURES, description_path
+from kdzoo.experiments.search_space import LIMITS, NONE, Search
 from kdzoo.experiments.trial_configs import student_config
 from kdzoo.models import networks, specs
 from kdzoo.runs import identity, records
@@ -20,6 +21,7 @@ from kdzoo.training import workdirs
 from zoo import InputError
 
 _DIGEST = "digest of teacher "  # with the spec: a key of the description
+_OPTIONAL = ("students", *LIMITS)  # keys that a description lacks where they are not set
 
 
 def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEADLINE) -> tuple[Search, dict[str, Any]]:
@@ -31,7 +33,8 @@ def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEA
         deadline: seconds within which a teacher behind a server must respond.
 
     Returns:
-        The search with its number of held-out examples, and its description for `search_directory.DESCRIPTION`.
+        The search with its number of held-out examples, and its description for `search_directory.DESCRIPTION`. A
+        search that compares students or limits their cost has all students yet, and their figures in its description.
 
     Raises:
         InputError: if it is impossible, two teachers are one under two paths, or the directory holds another search.
@@ -41,17 +44,23 @@ def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEA
     dataset = sources.load(dataclasses.replace(search.student.data, unlabelled=""))
     prepared = dataclasses.replace(search, student=_hold_out(search.student, dataset))
     description = describe_search(prepared, dataset, deadline=deadline)
-    if _path(workdir).exists():
+    figures: dict[str, dict[str, float]] = {}
+    if description_path(workdir).exists():
         check_same(workdir, description)
+        if search.students or search.has_limits:
+            figures = search_directory.read_figures(workdir)
+            student_limits.check_known(search, figures, spec=str(description_path(workdir)))
     elif (workdir / records.RECORD).exists() or (workdir.exists() and not workdir.is_dir()):
         raise InputError(f"workdir must be a directory for a search alone. Received: {workdir}")
     else:
         # Not where a search resumes: one that an earlier version began may compare a teacher with itself.
         identity.check_teachers_differ((spec, description.get(_DIGEST + spec, spec)) for spec in search.teachers)
         shapes: dict[str, Any] = {"num_classes": dataset.num_classes, "input_shape": dataset.image_shape}
-        for spec in (search.student.spec, *map(specs.parse, search.architectures)):
-            networks.build(spec, pretrained=False, **shapes)  # raises InputError for an impossible depth
-    return prepared, description
+        for model in (*search.models, *search.architectures):  # raises InputError for an impossible depth
+            networks.build(specs.parse(model), pretrained=False, **shapes)
+        if search.students or search.has_limits:
+            figures = student_limits.measure(search, dataset)
+    return prepared, description | ({FIGURES: figures} if figures else {})
 
 
 def _hold_out(student: RunConfig, dataset: Dataset) -> RunConfig:
@@ -69,21 +78,18 @@ def _hold_out(student: RunConfig, dataset: Dataset) -> RunConfig:
     return student
 
 
-def _path(workdir: pathlib.Path) -> pathlib.Path:
-    return workdir / search_directory.STATE / search_directory.DESCRIPTION
-
-
 def check_same(workdir: pathlib.Path, description: dict[str, Any]) -> None:
     """Raises InputError if the directory holds another search than the one described.
 
     A search begun by version 0.4 knows neither its backend nor its teachers' contents: then these are not compared.
     """
-    theirs = search_directory.read_json(_path(workdir))
-    defaults = {f"student {field.name}": field.default for field in dataclasses.fields(RunConfig)}
+    theirs = search_directory.read_json(description_path(workdir))
+    unset: dict[str, Any] = dict.fromkeys(_OPTIONAL)
+    defaults = {f"student {field.name}": field.default for field in dataclasses.fields(RunConfig)} | unset
     changed = []
-    for key, value in description.items():
+    for key, value in (unset | description).items():
         before = theirs.get(key, defaults.get(key, value))
-        if before != value:
+        if before != value and key != FIGURES:  # latencies differ from one process to the next
             changed.append(f"{key} {before}, now {value}")
     if changed:
         raise InputError(
@@ -104,6 +110,9 @@ def describe_search(search: Search, dataset: Dataset, *, deadline: float = base.
     description |= {f"student {name}": value for name, value in description.pop("student").items()}
     for name in ("max_trials", "student dataset", "student teachers"):
         description.pop(name)
+    for name in _OPTIONAL:
+        if not description[name]:
+            description.pop(name)
     description |= {"student data set's fingerprint": dataset.fingerprint, "backend": keras.backend.backend()}
     for spec in search.teachers:
         if spec != NONE and spec not in search.architectures:

@@ -16,14 +16,15 @@ def student_config(search: Search, values: Mapping[str, Any], teacher: str) -> R
         values: the trial's hyperparameters.
         teacher: spec of its teacher; ignored if the trial has none.
     """
+    student = dataclasses.replace(search.student, model=name_student(search, values))
     if values["teacher"] == NONE:
-        return search.student
+        return student
     weights = METHODS[values["method"]]
     if "kd_weight" in values:
         # Rounded, so that 1 - 0.9 is 0.1.
         weights = weights | {"kd_weight": values["kd_weight"], "ce_weight": round(1 - values["kd_weight"], 10)}
     terms: dict[str, Any] = {name: values[name] for name in ("temperature", "kd_until") if name in values}
-    return dataclasses.replace(search.student, teachers=(teacher,), **(weights | terms))
+    return dataclasses.replace(student, teachers=(teacher,), **(weights | terms))
 
 
 def teacher_config(search: Search, values: Mapping[str, Any]) -> RunConfig | None:
@@ -42,14 +43,24 @@ def run_name(config: RunConfig) -> str:
 
 
 def describe(values: Mapping[str, Any]) -> str:
-    """Describes a trial's hyperparameters in one line: teacher wrn10-2_1-2, at+kd, T 2, kd weight 0.9, kd until 0.5."""
+    """Describes a trial's hyperparameters in one line: teacher wrn10-2_1-2, at+kd, T 2, kd weight 0.9, kd until 0.5.
+
+    In a search of several students, the line begins with the student.
+    """
+    parts = [f"student {values['student']}"] if "student" in values else []
     if values["teacher"] == NONE:
-        return "no teacher"
-    parts = [f"teacher {name_teacher(values)}", values["method"]]
+        return ", ".join([*parts, "no teacher"])
+    parts += [f"teacher {name_teacher(values)}", values["method"]]
     parts += [f"T {values['temperature']:g}"] if "temperature" in values else []
     parts += [f"kd weight {values['kd_weight']:g}"] if "kd_weight" in values else []
     parts += [f"kd until {values['kd_until']:g}"] if values["kd_until"] != 1 else []
     return ", ".join(parts)
+
+
+def name_student(search: Search, values: Mapping[str, Any]) -> str:
+    """Names a trial's student."""
+    model: str = values.get("student", search.student.model)
+    return model
 
 
 def name_teacher(values: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""The networks that runs train: what names them, and how they are built. Importing this package loads no backend.
+"""The networks that runs train: what names them, how they are built, and what they cost.
 
 In: a name or spec, a number of classes, an image shape.
-Out: a Keras model from images to logits.
+Out: a Keras model from images to logits, or exact counts of it. Importing this package loads no backend.
 """
 
 import lazy_loader

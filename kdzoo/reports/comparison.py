@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from kdzoo.files import write_atomically
-from kdzoo.reports import tensorboard
+from kdzoo.reports import costs, tensorboard
 from kdzoo.reports.comparison_table import EXPLAINED, SCALED, comparison_csv, comparison_markdown
 from kdzoo.reports.groups import Group, Record, group_runs, repeats
 from kdzoo.reports.plots.catalogue import possible_plots
@@ -85,7 +85,7 @@ def _notes_on_runs(runs: Mapping[str, Record], groups: Sequence[Group]) -> list[
         notes.append(f"left out, since a later run differs in nothing from it: {', '.join(again)}")
     if others := sum(bool(group.teachers) and not group.teacher for group in groups):
         notes.append(f"in the table, not in plots by teacher: {others} of several, external or distilled teachers")
-    return notes
+    return notes + costs.notes(runs, groups)
 
 
 def _save_plots(
@@ -103,4 +103,5 @@ def _save_plots(
 
 def _explain(groups: Sequence[Group]) -> str:
     schedules = [name.schedule for group in groups for name in (group, group.teacher) if name]
-    return EXPLAINED + (f" {SCALED}" if any(scale(schedule) != 1 for schedule in schedules) else "")
+    scaled = f" {SCALED}" if any(scale(schedule) != 1 for schedule in schedules) else ""
+    return EXPLAINED + (f" {costs.EXPLAINED}" if any(map(costs.of_group, groups)) else "") + scaled

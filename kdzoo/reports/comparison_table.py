@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdzoo.reports import costs
 from kdzoo.reports.contexts import baseline
 from kdzoo.reports.differences import Paired, paired
 from kdzoo.reports.groups import Group, Record, varying
@@ -49,7 +50,8 @@ def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
         row |= {key: value for key, value in group.settings.items() if key != "model"} | {"method": group.method}
         row["teacher"] = ", ".join(_describe_teacher(teacher, groups) for teacher in group.teachers)
         row |= {f"teacher_{column}": group.of_teacher(key) for column, key in _OF_TEACHER.items()}
-        row |= {"parameters": group.parameters, "n": group.n, "seeds": " ".join(map(str, group.seeds))}
+        row |= {"parameters": group.parameters, **costs.of_group(group)}
+        row |= {"n": group.n, "seeds": " ".join(map(str, group.seeds))}
         for column, key in _OF_STUDENT.items():
             found = group.spread(key)
             if found or column != "top5_error":  # of few classes there is none
@@ -115,6 +117,8 @@ def _cells(row: Mapping[str, Any], words: Sequence[str]) -> dict[str, str]:
     cells["teacher's error (%)"] = _number(row["teacher_error"], ".2f")
     cells["teacher's ECE"] = _number(row["teacher_ece"], ".3f")
     cells["parameters"] = _number(row["parameters"], ",")
+    for column, (heading, unit, digits) in costs.SHOWN.items():
+        cells[heading] = _number(row[column] / unit if column in row else None, digits)
     cells["n"] = str(row["n"])
     for column, (heading, digits) in _SHOWN.items():
         std = row.get(f"{column}_std")

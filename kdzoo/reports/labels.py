@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kdzoo.reports.groups import Group, Record, teacher_name
+from kdzoo.reports.groups import Group, Record, teacher_name, varying
 from kdzoo.reports.schedule_scale import scale
 from kdzoo.runs.settings import to_text
 
@@ -56,3 +56,18 @@ def seeds_label(groups: Sequence[Group]) -> str:
         return "one seed"
     seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     return f"mean ± sample standard deviation over {seeds}"
+
+
+def of_several_students(groups: Sequence[Group]) -> bool:
+    """Whether the groups differ in their students' architecture or schedule."""
+    return len({(group.model, group.schedule) for group in groups}) > 1
+
+
+def group_label(group: Group, groups: Sequence[Group]) -> str:
+    """Returns a group's method and teachers, and what else the groups differ in: student and settings."""
+    student = f"{group.model} ({group.schedule.paper_form}) " if of_several_students(groups) else ""
+    teachers = ", ".join(teacher_label(teacher) for teacher in group.teachers)
+    method = f"{method_label(group)} by {teachers}" if teachers else "from scratch"
+    others = {key: group.settings.get(key) for key in varying(groups) if key != "kd_until"}
+    settings = [f"{key} {format_setting(value)}" for key, value in others.items() if value is not None]
+    return ", ".join([f"{student}{method}", *settings])

@@ -10,7 +10,8 @@ from kdzoo import files, schemas
 from kdzoo.runs import consistency
 
 RECORD = "record.json"
-TIMING = ("started", "sessions", "wall_seconds", "images_per_second", "time")
+LATENCY = "latency_ms"
+TIMING = ("started", "sessions", "wall_seconds", "images_per_second", LATENCY, "time")
 _RULE = "A trained model is the directory of a finished run"
 
 

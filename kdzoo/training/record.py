@@ -10,7 +10,7 @@ from typing import Any
 
 from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
-from kdzoo.models import specs
+from kdzoo.models import cost, specs
 from kdzoo.runs import consistency, events, identity, weights
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.state import Stopped, TrainingState
@@ -39,6 +39,7 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
         },
         **({"network": describe_network(inputs, model)} if inputs.network else {}),
         "parameters": weights.count_parameters(model.student),
+        **cost.describe(model.student),
         "teachers": [teacher.record for teacher in inputs.ensemble.teachers],
         "seed": config.seed,
         "started": started,

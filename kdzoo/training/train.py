@@ -12,7 +12,7 @@ from kdzoo.runs.config import RunConfig
 from kdzoo.runs.identity import WEIGHTS_DIGEST
 from kdzoo.runs.progress import Progress, silent
 from kdzoo.teachers import base, output_cache
-from kdzoo.training import build, checkpointing, finished, record, strategy, workdirs
+from kdzoo.training import build, checkpointing, finished, latency, record, strategy, workdirs
 from kdzoo.training.delivery import Delivery, choose_delivery
 from kdzoo.training.inputs import RunInputs, prepare_inputs
 from kdzoo.training.loop import TrainingLoop
@@ -115,6 +115,7 @@ def _train(
             )
             loop.run()
             result |= record.summarise(state)
+            result[records.LATENCY] = latency.measure(model.student, inputs.dataset.image_shape)
             result["dataset"] |= record.describe_contents(inputs.dataset)
             if delivery.rows is not None:
                 state.sessions[-1]["teacher_rows"] = delivery.rows

@@ -146,12 +146,24 @@ def find_wrong_in_record(content: bytes) -> str | None:
         expect(record["name"] == f"{config['model']}_{config['schedule']}", "name")
         expect(isinstance(record.get("published", ""), str), "published")
         expect(is_digest(record.get("weights_sha256", "0" * 64)), "weights_sha256")
+        expect(is_count(record.get("multiply_adds", 0)), "multiply_adds")
+        expect(is_count(record.get("peak_activation_bytes", 0)), "peak_activation_bytes")
+        _check_latency(record.get("latency_ms", {"median": 1, "p95": 1, "batch": 1, "threads": 1}))
         sessions = record.get("sessions", [])
         expect(isinstance(sessions, list) and all(isinstance(session, dict) for session in sessions), "sessions")
         _check_history(record)
     except (formats.NoJson, Wrong) as error:
         return str(error)
     return None
+
+
+def _check_latency(latency: Any) -> None:
+    """In milliseconds, for one image."""
+    expect(isinstance(latency, dict) and latency.keys() >= {"median", "p95", "batch", "threads"}, "latency_ms")
+    for name in ("median", "p95"):
+        expect(formats.is_real(latency[name]) and latency[name] > 0, f"latency_ms.{name}")
+    for name in ("batch", "threads", "calls"):
+        expect(is_count(latency.get(name, 1), 1), f"latency_ms.{name}")
 
 
 def _check_history(record: dict[str, Any]) -> None:

@@ -25,6 +25,8 @@ RECORDS[-1]["config"]["nesterov"] = False
 for row in RECORDS[-1]["history"]:
     row |= {"test_top5_error": row["test_error"] / 2, "val_top5_error": row["val_error"] / 2}
 RECORDS[-1]["test_top5_error_last"] = RECORDS[-1]["history"][-1]["test_top5_error"]
+RECORDS[-1] |= {"multiply_adds": 12_345_678, "peak_activation_bytes": 196_608}
+RECORDS[-1]["latency_ms"] = {"median": 1.25, "p95": 1.75, "calls": 50, "batch": 1, "threads": 2}
 KEYS = sorted({key for record in RECORDS for key in (*record, *record["config"], *record["history"][0])})
 EXTRA: list[Any] = [[0.4], [0.4, 0.4, 0.4], [32, 32], [32, 32, 3], "a" * 64, "2026-11-23T17:23:25+00:00", 12.5, "kd"]
 EXTRA += [{"name": "wrn16-2_10-35", "test_error_last": 5}, [{"name": "x", "test_error_last": 1.5}], "60-200", "wrn16-2"]

@@ -15,6 +15,7 @@ from zoo import InputError
 
 RECORDS = sorted((*ROOT.glob("results/**/record.json"), *ROOT.glob("tests/**/record.json")))
 RECORD = records.read(ROOT / "tests/fixtures/run")
+LATENCY = {"median": 1.5, "p95": 2.0, "calls": 50, "batch": 1, "threads": 2}
 
 
 def test_every_record_of_earlier_versions_is_valid() -> None:
@@ -41,6 +42,11 @@ def test_every_record_of_earlier_versions_is_valid() -> None:
         (lambda record: record.pop("wall_seconds"), r"must contain \['wall_seconds'\] properties"),
         (lambda record: record.update(started="yesterday"), "started must be date-time"),
         (lambda record: record["config"].update(lr=0), "config.lr must be bigger than 0"),
+        (lambda record: record.update(multiply_adds=-1), "multiply_adds must be bigger than or equal to 0"),
+        (lambda record: record.update(peak_activation_bytes=1.5), "peak_activation_bytes must be integer"),
+        (lambda record: record.update(latency_ms=1.5), "latency_ms must be object"),
+        (lambda record: record.update(latency_ms={"median": 1, "p95": 2}), r"latency_ms must contain \["),
+        (lambda record: record.update(latency_ms={**LATENCY, "median": 0}), "latency_ms.median must be bigger than 0"),
         (lambda record: record["config"].update(model="wrn11-1"), "config: A WRN's depth must be"),
         (lambda record: record["config"].update(ce_weight=0), "config: Loss weights must"),
         (lambda record: record.pop("method"), r"must contain \['method'\] properties"),

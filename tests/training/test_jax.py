@@ -58,6 +58,9 @@ def test_the_commands_give_on_jax_what_they_give_on_tensorflow(npz, tmp_path):
             assert record["versions"]["backend"] == backend
             assert record["dataset"]["name"] == "quarters"
     for expected, received in zip(runs["tensorflow"].values(), runs["jax"].values(), strict=True):
+        for key in ("multiply_adds", "peak_activation_bytes"):
+            assert received[key] == expected[key]
+        assert received["latency_ms"]["median"] > 0
         for ours, theirs in zip(received["history"], expected["history"], strict=True):
             losses = {name: theirs[name] for name in theirs.keys() & {"loss", "ce", "kd", "at", "test_ce"}}
             assert {name: ours[name] for name in losses} == pytest.approx(losses, rel=2e-3)
@@ -143,6 +146,8 @@ def test_fused_steps_on_the_device_see_the_same_views_and_learn_the_same(npz, fi
         pytest.param("training/test_divergence.py", marks=pytest.mark.slow),
         pytest.param("training/test_training.py", marks=pytest.mark.slow),
         pytest.param("training/test_unlabelled_runs.py -m slow", marks=pytest.mark.slow),
+        pytest.param("models/test_cost.py", marks=pytest.mark.slow),
+        pytest.param("training/test_latency.py", marks=pytest.mark.slow),
         "training/test_resume.py -k resumed_run_ends",
         pytest.param("distillation/test_optimizers.py", marks=pytest.mark.slow),
         pytest.param("distillation/test_fine_tuning.py", marks=pytest.mark.slow),

@@ -8,6 +8,7 @@ import pytest
 
 from conftest import ROOT
 from kdzoo.data import augmentation, sources
+from kdzoo.models import count_multiply_adds, names, peak_activation_bytes
 from kdzoo.runs import records
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.weights import load_model
@@ -40,6 +41,16 @@ def test_record_of_a_teacher(teacher_run, npz):
     assert record["versions"]["keras"] == keras.__version__
     assert record["hardware"]["cores"] >= 1
     assert record["images_per_second"] > 0
+
+
+def test_record_of_what_a_network_costs(teacher_run):
+    record = records.read(teacher_run)
+    network = names.build("wrn10-1", num_classes=4, input_shape=(16, 16, 3))
+    assert record["multiply_adds"] == count_multiply_adds(network)
+    assert record["peak_activation_bytes"] == peak_activation_bytes(network)
+    assert 0 < record["latency_ms"]["median"] <= record["latency_ms"]["p95"]
+    assert record["latency_ms"]["batch"] == 1
+    assert "latency_ms" not in records.result(record)
 
 
 def test_the_record_s_error_is_that_of_the_weights(teacher_run):

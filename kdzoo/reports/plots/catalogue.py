@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kdzoo.reports import costs
 from kdzoo.reports.contexts import contexts, families
 from kdzoo.reports.groups import Group, Record, TeacherName, group_runs, varying
 from kdzoo.reports.labels import method_label
+from kdzoo.reports.plots.cost import plot_cost
 from kdzoo.reports.plots.curves import plot_curves
 from kdzoo.reports.plots.figures import NothingToShow
 from kdzoo.reports.plots.heat_map import plot_heat_map
@@ -31,7 +33,7 @@ def possible_plots(groups: Sequence[Group], chosen: Sequence[Record]) -> Iterato
         chosen: records of the runs whose learning curves to draw; none: those of `choose_curves` for each student.
     """
     used: collections.Counter[str] = collections.Counter()
-    for parts, draw in (*_plots_by_teacher(groups), *_plots_of_curves(groups, chosen)):
+    for parts, draw in (*_plots_by_teacher(groups), *_plots_of_curves(groups, chosen), *_plots_of_cost(groups)):
         name = "_".join(re.sub(r"[^\w.+-]+", "-", part).strip("-") for part in parts)
         used[name] += 1
         yield name if used[name] == 1 else f"{name}_{used[name]}", draw
@@ -65,6 +67,15 @@ def _plots_of_curves(groups: Sequence[Group], chosen: Sequence[Record]) -> Itera
         if any(member.teachers for member in family):
             parts = ["curves", family[0].model, str(family[0].schedule)]
             yield parts, functools.partial(plot_curves, choose_curves(family))
+
+
+def _plots_of_cost(groups: Sequence[Group]) -> Iterator[tuple[list[str], Draw]]:
+    """Yields a plot for each data set, of the groups whose records hold costs."""
+    of_dataset: dict[tuple[str, str], list[Group]] = {}
+    for group in filter(costs.is_known, groups):
+        of_dataset.setdefault((group.dataset, group.fingerprint), []).append(group)
+    for (dataset, _), members in of_dataset.items():
+        yield ["cost", *([dataset] if len(of_dataset) > 1 else [])], functools.partial(plot_cost, members)
 
 
 def _draw_nothing() -> "Figure":

@@ -3,14 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.reports.groups import Group, varying
-from kdzoo.reports.labels import (
-    format_setting,
-    method_label,
-    seeds_label,
-    student_label,
-    teacher_label,
-)
+from kdzoo.reports.groups import Group
+from kdzoo.reports.labels import group_label, of_several_students, seeds_label, student_label
 from kdzoo.reports.plots.axes import log_ticks
 from kdzoo.reports.plots.figures import NothingToShow, new_figure, set_title
 from kdzoo.reports.plots.style import line_style
@@ -40,7 +34,7 @@ def plot_curves(groups: Sequence[Group]) -> "Figure":
     panels = {key: title for key, title in _PANELS.items() if any(_curve(group, key) for group in groups)}
     if not panels:
         raise NothingToShow("no run has a history")
-    labels = [_label(group, groups) for group in groups]
+    labels = [group_label(group, groups) for group in groups]
     columns = 1 if max(map(len, labels)) > 45 or len(panels) == 1 else 2
     legend_height = 0.21 * -(-len(labels) // columns)
     figure = new_figure(1 + 3.8 * len(panels), 4 + legend_height)
@@ -68,13 +62,9 @@ def _title(groups: Sequence[Group], *, share: float, ends: Sequence[int]) -> str
     text, note = student_label(groups[0]).rstrip(","), f"{groups[0].dataset}, {seeds_label(groups)}"
     if ends:
         note += f"; dotted: KD ends after epoch {', '.join(map(str, ends))}"
-    if _of_several_students(groups):
+    if of_several_students(groups):
         text = "learning curves" + (f", schedules scaled by {share}" if share != 1 else "")
     return f"{text}\n{note}"
-
-
-def _of_several_students(groups: Sequence[Group]) -> bool:
-    return len({(group.model, group.schedule) for group in groups}) > 1
 
 
 def _kd_ends(groups: Sequence[Group]) -> list[int]:
@@ -104,13 +94,3 @@ def _draw_curve(axes: "Axes", curve: Sequence[tuple[int, Spread]], *, style: Map
     if len(stds) == len(curve):
         low, high = ([mean + side * std for mean, std in zip(means, stds, strict=True)] for side in (-1, 1))
         axes.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
-
-
-def _label(group: Group, groups: Sequence[Group]) -> str:
-    """Returns the method and teachers, and the settings in which the groups differ."""
-    student = f"{group.model} ({group.schedule.paper_form}) " if _of_several_students(groups) else ""
-    teachers = ", ".join(teacher_label(teacher) for teacher in group.teachers)
-    method = f"{method_label(group)} by {teachers}" if teachers else "from scratch"
-    others = {key: group.settings.get(key) for key in varying(groups) if key != "kd_until"}
-    settings = [f"{key} {format_setting(value)}" for key, value in others.items() if value is not None]
-    return ", ".join([f"{student}{method}", *settings])

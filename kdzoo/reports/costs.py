@@ -1,0 +1,74 @@
+"""What the student of a group costs: figures of its records, of which those of earlier versions lack some."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kdzoo.reports.groups import Group, Record
+from kdzoo.runs.records import LATENCY
+
+FLOAT32 = 4  # bytes
+# Column -> heading, unit and format of the table.
+SHOWN = {
+    "multiply_adds": ("multiply-adds (M)", 1e6, ",.2f"),
+    "peak_activation_bytes": ("peak activations (MB)", 1e6, ",.2f"),
+    LATENCY: ("latency (ms)", 1, ",.2f"),
+}
+EXPLAINED = (
+    "Costs are for one image: multiply-adds in millions, the peak memory of activations in float32 in 10^6 bytes, and"
+    " the median time on the machine of each run."
+)
+
+
+def of_group(group: Group) -> dict[str, float]:
+    """Returns the known costs of a group: `multiply_adds`, `peak_activation_bytes`, `latency_ms`.
+
+    Those of the network are the same in each run; latency is the median over the runs.
+    """
+    found: dict[str, float] = {}
+    for key in ("multiply_adds", "peak_activation_bytes"):
+        found |= {key: run[key] for run in group.runs if key in run}
+    if latencies := [run[LATENCY]["median"] for run in group.runs if LATENCY in run]:
+        found[LATENCY] = statistics.median(latencies)
+    return found
+
+
+def weight_bytes(group: Group) -> int:
+    """Returns the bytes of the student's parameters in float32."""
+    return FLOAT32 * group.parameters
+
+
+def is_known(group: Group) -> bool:
+    """Whether a group has all costs that the plot shows, on logarithmic axes."""
+    found = of_group(group)
+    return bool(found.get("multiply_adds") and found.get(LATENCY))
+
+
+def notes(runs: Mapping[str, Record], groups: Sequence[Group]) -> list[str]:
+    """Returns notes on runs that the plot of costs leaves out, and on latencies of several machines.
+
+    Args:
+        runs: label -> record.
+        groups: of these runs.
+    """
+    if not any(map(is_known, groups)):
+        return []
+    found = []
+    lacking = {id(run) for group in groups if not is_known(group) for run in group.runs}
+    if labels := [label for label, record in runs.items() if id(record) in lacking]:
+        found.append(f"not in the plot of costs, since their records lack them: {', '.join(labels)}")
+    machines = _machines(run for group in groups for run in group.runs if LATENCY in run)
+    if len(machines) > 1:
+        found.append(f"latencies are of {len(machines)} machines, so do not compare them: {'; '.join(machines)}")
+    return found
+
+
+def _machines(runs: Iterable[Record]) -> list[str]:
+    """Returns what latencies were measured on, each once."""
+
+    def describe(run: Record) -> str:
+        hardware: Mapping[str, Any] = run["hardware"]
+        devices = ", ".join(hardware.get("accelerators", ())) or hardware.get("processor", "?")
+        return f"{devices}, {run[LATENCY]['threads']} threads"
+
+    return list(dict.fromkeys(map(describe, runs)))

@@ -1,0 +1,26 @@
+"""The time of one image."""
+
+import time
+
+import keras
+
+from kdzoo.runs import machine, names
+from kdzoo.training import latency
+
+
+def test_latency_is_that_of_the_compiled_forward_pass():
+    model = names.build("wrn10-1", num_classes=4, input_shape=(16, 16, 3))
+    began = time.perf_counter()
+    found = latency.measure(model, (16, 16, 3))
+    seconds = time.perf_counter() - began
+    assert found.keys() == {"median", "p95", "calls", "batch", "threads"}
+    assert 0 < found["median"] <= found["p95"] < 1000 * seconds
+    assert (found["batch"], found["threads"]) == (1, machine.hardware()["cores"])
+    assert 3 <= found["calls"] <= latency.CALLS
+    assert found["calls"] * found["median"] / 2 < 1000 * seconds
+
+
+def test_a_slow_network_is_called_a_few_times(monkeypatch):
+    monkeypatch.setattr(latency, "SECONDS", 0.0)
+    x = keras.Input((4, 4, 3))
+    assert latency.measure(keras.Model(x, keras.layers.Flatten()(x)), (4, 4, 3))["calls"] == 3
