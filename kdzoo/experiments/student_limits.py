@@ -79,7 +79,5 @@ def apply(search: Search, figures: Figures) -> tuple[Search, list[str]]:
     if not left:
         raise InputError(f"{', '.join(LIMITS)} must leave a student to train. Received: {'; '.join(beyond.values())}")
     if search.students:
-        search = dataclasses.replace(
-            search, student=dataclasses.replace(search.student, model=left[0]), students=left
-        )
+        search = dataclasses.replace(search, student=dataclasses.replace(search.student, model=left[0]), students=left)
     return search, [f"student {line}: not trained" for line in beyond.values()]

@@ -39,9 +39,9 @@ def count_multiply_adds(model: keras.Model) -> int:
 def peak_activation_bytes(model: keras.Model) -> int:
     """Returns the largest sum of the tensors that are live at once as a model runs on one image, in bytes of float32.
 
-    Operations run one after another, in the topological order in which Keras runs them. A tensor is live from when it is
-    made until the last operation that reads it has run; the model's input and outputs count too. No operation works in
-    place, and what a layer holds within itself does not count.
+    Operations run one after another, in the topological order in which Keras runs them. A tensor is live from when it
+    is made until the last operation that reads it has run; the model's input and outputs count too. No operation works
+    in place, and what a layer holds within itself does not count.
 
     Raises:
         InputError: if the model's graph or the size of its input is not known.

@@ -4,11 +4,13 @@ Models within the model are opened: a step is a call of a layer or of an operati
 twice has two steps. Nothing is computed: shapes alone are known.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+from keras.src.backend import AutocastScope  # which Keras opens around each call of a layer, for its weights
 
 from zoo import InputError
 
@@ -84,12 +86,53 @@ def _run(function: keras.Function, inputs: Sequence[Any], steps: list[Step]) -> 
         args, kwargs = node.arguments.fill_in(known)
         inner = _function(node.operation)
         if inner is None:
-            spec = node.operation.compute_output_spec(*args, **kwargs)
-            # Copies: an operation that only passes a tensor on makes another one here.
-            outputs = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in keras.tree.flatten(spec)]
+            args, kwargs = _cast(node.operation, (args, kwargs))
+            outputs = _infer(node.operation, args, kwargs)
             read = [known[id(symbol)] for symbol in node.input_tensors]
             steps.append(Step(node.operation, args, kwargs, read, outputs))
         else:
             outputs = _run(inner, keras.tree.flatten(args[0] if args else kwargs["inputs"]), steps)
         known |= {id(symbol): tensor for symbol, tensor in zip(node.outputs, outputs, strict=True)}
     return [known[id(symbol)] for symbol in function.outputs]
+
+
+def _infer(operation: keras.Operation, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[keras.KerasTensor]:
+    """The tensors that a call makes, each a new one, although an operation may pass its input on."""
+    with weights_cast(operation):
+        tensors = keras.tree.flatten(operation.compute_output_spec(*args, **kwargs))
+        if any(None in tensor.shape for tensor in tensors):  # the rules of some layers, as EinsumDense, are no better
+            tensors = keras.tree.flatten(trace(operation, args, kwargs))
+    return [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in tensors]
+
+
+def trace(operation: keras.Operation, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Runs an operation's `call` on tensors without values, in the context of `weights_cast`."""
+    return keras.Operation.compute_output_spec(operation, *args, **kwargs)
+
+
+def weights_cast(operation: keras.Operation) -> contextlib.AbstractContextManager[Any]:
+    """The context in which a layer's `call` runs: its weights have the precision in which it computes."""
+    if not isinstance(operation, keras.Layer):
+        return contextlib.nullcontext()
+    scope: contextlib.AbstractContextManager[Any] = AutocastScope(
+        operation.compute_dtype if _casts(operation) else None
+    )
+    return scope
+
+
+def _cast(operation: keras.Operation, arguments: Any) -> Any:
+    """The arguments of a call with tensors in the precision in which a layer computes."""
+    if not (isinstance(operation, keras.Layer) and _casts(operation)):
+        return arguments
+
+    def cast(value: Any) -> Any:
+        if isinstance(value, keras.KerasTensor) and keras.backend.is_float_dtype(value.dtype):
+            return keras.KerasTensor(value.shape, dtype=operation.compute_dtype)
+        return value
+
+    return keras.tree.map_structure(cast, arguments)
+
+
+def _casts(layer: keras.Layer) -> bool:
+    """Whether a layer casts floating-point inputs and weights to the precision in which it computes."""
+    return bool(layer.autocast and keras.backend.is_float_dtype(layer.compute_dtype))

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from kdzoo.models.graph import trace, weights_cast
+
 Shape = tuple[int, ...]
 # From a layer, the shapes of its inputs in the order of its call's arguments, and the shapes of its outputs.
 _Rule = Callable[[Any, Sequence[Shape], Sequence[Shape]], int]
@@ -102,7 +104,7 @@ def count(
 
     Args:
         operation: what is called. Other than a layer it counts as 0.
-        args, kwargs: of the call; each tensor as a `keras.KerasTensor` of known shape.
+        args, kwargs: of the call; each tensor as a `keras.KerasTensor` of known shape, as the operation receives it.
         outputs: the tensors that it returns.
         unknown: receives the class and name of each layer that may multiply with its weights by a rule that is not
             known here: it counts as 0.
@@ -112,8 +114,8 @@ def count(
     total = _count_own(operation, _shapes(operation, args, kwargs), _flat_shapes(outputs), unknown)
     within = [layer for layer in operation._flatten_layers(include_self=False) if isinstance(layer, keras.Layer)]
     if within and operation.weights:
-        with _noted(within) as calls:
-            keras.Operation.compute_output_spec(operation, *args, **kwargs)  # runs `call` on tensors without values
+        with _noted(within) as calls, weights_cast(operation):
+            trace(operation, args, kwargs)
         total += sum(_count_own(*call, unknown) for call in calls)
     return total
 

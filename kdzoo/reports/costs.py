@@ -27,15 +27,31 @@ def of_group(group: Group) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for key in ("multiply_adds", "peak_activation_bytes"):
-        found |= {key: run[key] for run in group.runs if key in run}
+        if known := [run[key] for run in group.runs if key in run]:
+            found[key] = known[-1]
     if latencies := [run[LATENCY]["median"] for run in group.runs if LATENCY in run]:
         found[LATENCY] = statistics.median(latencies)
     return found
 
 
-def weight_bytes(group: Group) -> int:
-    """Returns the bytes of the student's parameters in float32."""
-    return FLOAT32 * group.parameters
+def to_plot(groups: Sequence[Group]) -> dict[str, list[float]]:
+    """Returns the costs on the axes of the plot, for each group: `multiply_adds`, `weight_bytes` and `latency_ms`.
+
+    Groups of one network in one precision have one latency, the median over all their runs: their teachers change
+    none, and chance must not decide between them.
+
+    Args:
+        groups: whose costs are known.
+    """
+    networks = [(group.model, of_group(group)["multiply_adds"], group.settings.get("dtype_policy")) for group in groups]
+    latencies: dict[Any, list[float]] = {}
+    for group, network in zip(groups, networks, strict=True):
+        latencies.setdefault(network, []).extend(run[LATENCY]["median"] for run in group.runs if LATENCY in run)
+    return {
+        "multiply_adds": [multiply_adds for _, multiply_adds, _ in networks],
+        "weight_bytes": [FLOAT32 * group.parameters for group in groups],
+        LATENCY: [statistics.median(latencies[network]) for network in networks],
+    }
 
 
 def is_known(group: Group) -> bool:

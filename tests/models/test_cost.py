@@ -7,6 +7,7 @@ import keras
 import pytest
 from keras import layers, ops
 
+from kdzoo.distillation.dtype import dtype_policy
 from kdzoo.models import cost, count_multiply_adds, peak_activation_bytes
 from kdzoo.runs import names
 from zoo import InputError
@@ -123,14 +124,20 @@ def test_models_within_models_are_opened():
 
 
 class Block(layers.Layer):
-    """A layer that holds others, and is built by running it."""
+    """A layer that holds others."""
 
     def __init__(self, **options):
         super().__init__(**options)
         self.dense, self.attention = layers.Dense(6), layers.MultiHeadAttention(2, 3)
+        self.scale = self.add_weight(shape=(6,))
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.attention.build(shape, shape)
 
     def call(self, inputs, training=None):
-        return self.dense(self.dense(inputs)) + self.attention(inputs, inputs, training=training)
+        # An operation of the backend, which does not mix precisions as Keras's do.
+        return self.dense(self.dense(inputs)) + self.scale.value * self.attention(inputs, inputs, training=training)
 
 
 class Mixing(layers.Layer):
@@ -144,9 +151,11 @@ class Mixing(layers.Layer):
         return self.scale * ops.matmul(inputs, self.matrix)
 
 
-def test_layers_within_a_layer_count():
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_layers_within_a_layer_count(policy):
     x = keras.Input((7, 6))
-    model = keras.Model(x, Block()(x))
+    with dtype_policy(policy):
+        model = keras.Model(x, Block()(layers.Activation("relu")(x)))
     before = [vars(layer).get("call") for layer in model._flatten_layers()]
     assert count_multiply_adds(model) == 2 * 7 * 36 + 4 * 7 * 36 + 2 * 2 * 3 * 49
     assert [vars(layer).get("call") for layer in model._flatten_layers()] == before == [None] * len(before)
