@@ -40,7 +40,7 @@ def measure(search: Search, dataset: Dataset) -> dict[str, dict[str, float]]:
             "mb": cost.FLOAT32 * weights.count_parameters(network) / 1e6,
         }
         if search.max_latency_ms is not None:
-            figures[model]["latency_ms"] = latency.measure(network, dataset.image_shape)["median"]
+            figures[model]["latency_ms"] = latency.measure_once(network, dataset.image_shape)["median"]
     return figures
 
 

@@ -115,7 +115,7 @@ def _train(
             )
             loop.run()
             result |= record.summarise(state)
-            result[records.LATENCY] = latency.measure(model.student, inputs.dataset.image_shape)
+            result[records.LATENCY] = latency.measure_once(model.student, inputs.dataset.image_shape)
             result["dataset"] |= record.describe_contents(inputs.dataset)
             if delivery.rows is not None:
                 state.sessions[-1]["teacher_rows"] = delivery.rows

@@ -75,8 +75,9 @@ def test_students_beyond_a_limit_are_left_out(search, limits, left, lines):
 
 def test_figures_are_those_of_the_network(search):
     dataset = sources.load(search.student.data)
+    search = dataclasses.replace(search, students=STUDENTS[:1])
     figures = student_limits.measure(dataclasses.replace(search, max_latency_ms=1e6), dataset)
-    assert figures.keys() == set(STUDENTS)
+    assert figures.keys() == {"wrn10-1"}
     network = names.build("wrn10-1", num_classes=4, input_shape=(16, 16, 3))
     assert figures["wrn10-1"]["mflops"] == count_multiply_adds(network) / 1e6
     assert figures["wrn10-1"]["mb"] == 4 * weights.count_parameters(network) / 1e6
@@ -169,46 +170,49 @@ def run(search: Search, workdir, **options):
 
 
 def test_a_search_trains_the_students_within_its_limits(search, tmp_path):
-    search = dataclasses.replace(search, max_mb=2.0, max_latency_ms=1e6)
+    search = dataclasses.replace(search, students=STUDENTS[:2], max_mb=1.0, max_latency_ms=1e6)
     limited, outcomes, finished, lines = run(search, tmp_path)
-    assert (limited.models, finished) == (STUDENTS[:2], True)
-    assert sorted(outcome.values["student"] for outcome in outcomes) == ["wrn10-1", "wrn10-2"]
-    models = {json.loads(path.read_text())["config"]["model"] for path in tmp_path.glob("trials/*/record.json")}
-    assert models == {"wrn10-1", "wrn10-2"}
+    assert (limited.models, finished) == (("wrn10-1",), True)
+    assert [outcome.values for outcome in outcomes] == [{"student": "wrn10-1", "teacher": "none"}]
+    (record,) = tmp_path.glob("trials/*/record.json")
+    assert json.loads(record.read_text())["config"]["model"] == "wrn10-1"
     (line,) = [line for line in lines if line.endswith(": not trained")]
-    assert line.startswith("student wrn16-4: ")
-    assert "MB of float32 weights, above max_mb 2" in line
-    # It resumes with the figures of its start: those of another moment would leave no student.
-    path = tmp_path / "search" / "search.json"
-    description = json.loads(path.read_text())
-    assert description[FIGURES]["wrn16-4"]["latency_ms"] > 0
-    description[FIGURES]["wrn10-2"]["latency_ms"] = 2e6
-    path.write_text(json.dumps(description))
-    assert run(search, tmp_path)[0].models == ("wrn10-1",)
+    assert line.startswith("student wrn10-2: 1.2")
+    assert "MB of float32 weights, above max_mb 1" in line
     # Another limit is another search, and so are other students.
     for changes, message in (
-        ({"max_mb": 3.0}, "max_mb 2.0, now 3.0"),
-        ({"max_mb": None}, "max_mb 2.0, now None"),
+        ({"max_mb": 3.0}, "max_mb 1.0, now 3.0"),
+        ({"max_mb": None}, "max_mb 1.0, now None"),
         ({"students": ()}, "students .*, now None"),
     ):
         with pytest.raises(InputError, match=message):
             run(dataclasses.replace(search, **changes), tmp_path)
-    for damaged in ({}, [], {"wrn10-1": {}}, {**description[FIGURES], "wrn10-2": {"mflops": "1", "mb": 1.0}}):
+    # It resumes with the figures of its start, whatever they would be now.
+    path = tmp_path / "search" / "search.json"
+    description = json.loads(path.read_text())
+    slow = {model: figures | {"latency_ms": 2e6} for model, figures in description[FIGURES].items()}
+    path.write_text(json.dumps(description | {FIGURES: slow}))
+    with pytest.raises(InputError, match=r"must leave a student.*wrn10-1: 2,000,000\.000 ms for an image, above"):
+        run(search, tmp_path)
+    for damaged in ({}, [], {"wrn10-1": {}}, {**slow, "wrn10-2": {"mflops": "1", "mb": 1.0, "latency_ms": 1.0}}):
         path.write_text(json.dumps(description | {FIGURES: damaged}))
         with pytest.raises(InputError, match=r"as it was written.*no figures of wrn10-[12]$"):
             run(search, tmp_path)
 
 
-def test_a_search_of_an_earlier_version_has_no_limits(search, tmp_path):
+def test_a_search_of_an_earlier_version_has_one_student_and_no_limits(search, tmp_path):
     alone = dataclasses.replace(search, students=())
-    calls = []
-    run(alone, tmp_path, stopping=lambda: calls.append(0) or len(calls) > 2)
-    assert not {"students", *LIMITS, FIGURES} & json.loads((tmp_path / "search" / "search.json").read_text()).keys()
-    with pytest.raises(InputError, match=r"students None, now \['wrn10-1', 'wrn10-2', 'wrn16-4'\]"):
-        run(search, tmp_path)
-    with pytest.raises(InputError, match="max_mflops None, now 100"):
-        run(dataclasses.replace(alone, max_mflops=100.0), tmp_path)
-    assert run(alone, tmp_path)[2]
+    _, description = search_state.prepare(alone, tmp_path)
+    assert not {"students", *LIMITS, FIGURES} & description.keys()
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "search.json").write_text(json.dumps(description))
+    for changed, message in (
+        (search, r"students None, now \['wrn10-1', 'wrn10-2', 'wrn16-4'\]"),
+        (dataclasses.replace(alone, max_mflops=100.0), "max_mflops None, now 100"),
+    ):
+        with pytest.raises(InputError, match=message):
+            search_state.prepare(changed, tmp_path)
+    assert search_state.prepare(alone, tmp_path)[1] == description
 
 
 @pytest.mark.slow

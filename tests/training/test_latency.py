@@ -4,6 +4,7 @@ import time
 
 import keras
 
+from kdzoo.distillation.dtype import dtype_policy
 from kdzoo.runs import machine, names
 from kdzoo.training import latency
 
@@ -18,6 +19,18 @@ def test_latency_is_that_of_the_compiled_forward_pass():
     assert (found["batch"], found["threads"]) == (1, machine.hardware()["cores"])
     assert 3 <= found["calls"] <= latency.CALLS
     assert found["calls"] * found["median"] / 2 < 1000 * seconds
+
+
+def test_runs_of_one_network_share_its_latency():
+    def build(name, size=16):
+        return names.build(name, num_classes=4, input_shape=(size, size, 3)), (size, size, 3)
+
+    first = latency.measure_once(*build("wrn10-1"))
+    assert latency.measure_once(*build("wrn10-1")) == first
+    with dtype_policy("mixed_bfloat16"):
+        others = [build("wrn10-1")]
+    for network in (*others, build("wrn10-1", 8), build("wrn10-2")):
+        assert latency.measure_once(*network) != first
 
 
 def test_a_slow_network_is_called_a_few_times(monkeypatch):
