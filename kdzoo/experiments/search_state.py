@@ -56,8 +56,9 @@ def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEA
         # Not where a search resumes: one that an earlier version began may compare a teacher with itself.
         identity.check_teachers_differ((spec, description.get(_DIGEST + spec, spec)) for spec in search.teachers)
         shapes: dict[str, Any] = {"num_classes": dataset.num_classes, "input_shape": dataset.image_shape}
-        for model in (*search.models, *search.architectures):  # raises InputError for an impossible depth
-            networks.build(specs.parse(model), pretrained=False, **shapes)
+        students = [dataclasses.replace(search.student, model=model).spec for model in search.models]
+        for spec in (*students, *map(specs.parse, search.architectures)):
+            networks.build(spec, pretrained=False, **shapes)  # raises InputError for an impossible depth
         if search.students or search.has_limits:
             figures = student_limits.measure(search, dataset)
     return prepared, description | ({FIGURES: figures} if figures else {})
