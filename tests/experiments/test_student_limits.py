@@ -11,8 +11,8 @@ from kdzoo.experiments import recommendation, search_space, search_state, studen
 from kdzoo.experiments.outcomes import Outcome
 from kdzoo.experiments.search_directory import FIGURES
 from kdzoo.experiments.search_space import LIMITS, Search
-from kdzoo.models import count_multiply_adds
-from kdzoo.runs import names, weights
+from kdzoo.models import count_multiply_adds, names
+from kdzoo.runs import weights
 from kdzoo.runs.config import RunConfig
 from search_examples import SPACE
 from zoo import InputError

@@ -8,8 +8,7 @@ import pytest
 from keras import layers, ops
 
 from kdzoo.distillation.dtype import dtype_policy
-from kdzoo.models import cost, count_multiply_adds, peak_activation_bytes
-from kdzoo.runs import names
+from kdzoo.models import cost, count_multiply_adds, names, peak_activation_bytes
 from zoo import InputError
 
 CONV = {"padding": "same", "use_bias": False}

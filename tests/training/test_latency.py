@@ -5,7 +5,8 @@ import time
 import keras
 
 from kdzoo.distillation.dtype import dtype_policy
-from kdzoo.runs import machine, names
+from kdzoo.models import names
+from kdzoo.runs import machine
 from kdzoo.training import latency
 
 
