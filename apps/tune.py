@@ -93,6 +93,12 @@ flags.DEFINE_list(
     [],
     "Schedules of the teachers that are architectures, separated by commas. Example: 10-35,20-65,60-200.",
 )
+flags.DEFINE_string(
+    "teacher_init",
+    "",
+    "Trained model whose weights the teachers that the search trains begin with, as apps.train --init. There must be"
+    " one architecture among --teachers then. Example: wrn16-4_5-16.",
+)
 flags.DEFINE_list(
     "methods", ["kd"], "Distillation methods to compare, separated by commas: kd, at, at+kd. Example: kd,at+kd."
 )
@@ -206,6 +212,7 @@ def search_from_flags() -> search_space.Search:
         algorithm=args.search,
         max_trials=args.max_trials,
         students=tuple(students) if len(students) > 1 else (),
+        teacher_init=args.teacher_init,
         **{name: flags.FLAGS[name].value for name in search_space.LIMITS},
     )
     search.check()

@@ -47,6 +47,8 @@ class Search:
         max_mb: most memory of a student's parameters in float32, in 10^6 bytes.
         max_latency_ms: most time of a student for one image, in milliseconds: the median on the machine that begins the
             search, which keeps it.
+        teacher_init: a trained model whose weights the teachers that the search trains begin with: see
+            `RunConfig.init`. Empty: they begin anew.
     """
 
     student: RunConfig
@@ -62,6 +64,7 @@ class Search:
     max_mflops: float | None = None
     max_mb: float | None = None
     max_latency_ms: float | None = None
+    teacher_init: str = ""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -122,6 +125,11 @@ class Search:
                     raise InputError(
                         f"A teacher must be none, an architecture to train, for example wrn16-2, or exist. {error}"
                     ) from None
+        if self.teacher_init and len(self.architectures) != 1:
+            raise InputError(
+                "teacher_init needs one architecture among the teachers, its own."
+                f" Received: {self.teacher_init} for {', '.join(self.architectures) or 'none'}"
+            )
         if bool(self.architectures) != bool(self.teacher_schedules):
             raise InputError(
                 "teacher_schedules must be set for teachers that are architectures, for example 10-35,20-65, and for"

@@ -13,6 +13,7 @@ from kdzoo.experiments import search_directory, student_limits
 from kdzoo.experiments.search_directory import FIGURES, description_path
 from kdzoo.experiments.search_space import LIMITS, NONE, Search
 from kdzoo.experiments.trial_configs import student_config
+from kdzoo.hub import models
 from kdzoo.models import networks, specs
 from kdzoo.runs import identity, records
 from kdzoo.runs.config import RunConfig
@@ -21,7 +22,7 @@ from kdzoo.training import workdirs
 from zoo import InputError
 
 _DIGEST = "digest of teacher "  # with the spec: a key of the description
-_OPTIONAL = ("students", *LIMITS)  # keys that a description lacks where they are not set
+_OPTIONAL = ("students", "teacher_init", *LIMITS)  # keys that a description lacks where they are not set
 
 
 def prepare(search: Search, workdir: pathlib.Path, *, deadline: float = base.DEADLINE) -> tuple[Search, dict[str, Any]]:
@@ -118,6 +119,9 @@ def describe_search(search: Search, dataset: Dataset, *, deadline: float = base.
     for spec in search.teachers:
         if spec != NONE and spec not in search.architectures:
             description[_DIGEST + spec] = _digest(spec, search, dataset, deadline)
+    for of, init in (("student", search.student.init), ("teacher", search.teacher_init)):
+        if init:
+            description[f"{of} init's digest"] = models.resolve(init).digest()
     return json.loads(json.dumps(description))
 
 

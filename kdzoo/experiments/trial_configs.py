@@ -31,10 +31,9 @@ def teacher_config(search: Search, values: Mapping[str, Any]) -> RunConfig | Non
     """Returns the RunConfig of a trial's teacher, or None if the search does not train it."""
     if "teacher_schedule" not in values:
         return None
-    of_student: dict[str, Any] = {"model_args": "", "name": "", "init": "", "freeze": "", "backbone_lr": 0.0}
-    return dataclasses.replace(
-        search.student, model=values["teacher"], schedule=values["teacher_schedule"], **of_student
-    )
+    own = {"model": values["teacher"], "schedule": values["teacher_schedule"], "init": search.teacher_init}
+    of_student: dict[str, Any] = {"model_args": "", "name": "", "freeze": "", "backbone_lr": 0.0}
+    return dataclasses.replace(search.student, **own, **of_student)
 
 
 def run_name(config: RunConfig) -> str:
