@@ -53,12 +53,13 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax>=0.10,<0.12"],
+        "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.22,<2"],  # teachers onnx:FILE
         # PredictionService's messages, and gRPC's health checks
         "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio-health-checking>=1.80,<2"],
         "hub": ["keras-hub>=0.25"],  # networks of its presets; without it `kerashub:` is refused
         "docs": ["furo>=2025.9", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "test": [
-            "kdzoo[docs,jax,serving]",
+            "kdzoo[docs,jax,onnx,serving]",
             "check-jsonschema>=0.35",  # of the workflow
             "codespell>=2.4",
             "coverage>=7.10",  # the first that follows subprocesses by itself

@@ -7,6 +7,7 @@ from typing import Any
 
 from kdzoo.data import augmentation, sources
 from kdzoo.data.config import DataConfig
+from kdzoo.data.dataset import STATISTICS
 from kdzoo.distillation import schedules
 from kdzoo.distillation.checks import check_at_mode, check_weights
 from kdzoo.models import names, specs
@@ -39,7 +40,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 AUGMENTATIONS = ("auto", *augmentation.AUGMENTATIONS)
 STRATEGIES = ("none", "mirrored")
-TEACHER_INPUTS = ("auto", "raw", "unit", "standardised")
+TEACHER_INPUTS = ("auto", "raw", "unit", "standardised", "imagenet")
+TEACHER_LAYOUTS = ("auto", "nchw", "nhwc")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 TEACHER_DTYPES = ("auto", "float32", "bfloat16")
 TEACHER_STORES = ("float32", "float16")
@@ -56,8 +58,8 @@ class RunConfig:
         schedule: its learning-rate schedule, for example 20-65 or cos-65.
         dataset, dataset_name: see `kdzoo.data.load`.
         seed: of the initial weights, the order and the augmentation.
-        teachers: directories of finished runs, published models, SavedModels or grpc://HOST:PORT/NAME; several form an
-            ensemble.
+        teachers: directories of finished runs, published models, SavedModels, onnx:FILE or grpc://HOST:PORT/NAME;
+            several form an ensemble.
         ce_weight, kd_weight, at_weight, temperature, at_mode: see `kdzoo.Distiller`.
         kd_until: share of the epochs with distillation; the remaining epochs fine-tune on labels, with cross-entropy of
             weight 1 alone: early-stopped distillation (ESKD), not to be confused with early-stopped teachers.
@@ -74,9 +76,10 @@ class RunConfig:
         teacher_dtype: precision of the teachers, float32 or bfloat16; auto: follows dtype_policy.
         fused_steps: on JAX, the maximum of training steps in one call; 0: 1 on a CPU, 64 elsewhere.
         teacher_signature: of a SavedModel or server; default: serving_default, with AT features.
-        teacher_logits: the output of the signature that holds logits; default: the only one, or logits.
-        teacher_input: its images: raw (0 to 255), unit (0 to 1) or standardised like the student's; auto: raw if the
-            signature takes integers.
+        teacher_logits: the output of the signature, or of an ONNX model, that holds logits; default: the only one, or
+            logits.
+        teacher_input: its images: raw (0 to 255), unit (0 to 1), standardised as the student's, or by teacher_mean and
+            teacher_std, or by ImageNet's statistics (imagenet); auto: raw if it takes integers.
         nesterov: whether the momentum is Nesterov's.
         image_size, views, memory_gb, test_share, background, class_names, train_split, test_split: see
             `kdzoo.data.DataConfig`.
@@ -100,6 +103,8 @@ class RunConfig:
             Beta(alpha, alpha): see `kdzoo.data.mixup`. 0: off.
         freeze: a regular expression, searched for in the layers' paths: those layers do not train. Empty: all train.
         backbone_lr: initial learning rate of all layers but the head, the last layer with weights; 0: `lr`.
+        teacher_layout: of the images of an ONNX model: nchw, nhwc, or auto: where its shape has 1 or 3 channels.
+        teacher_mean, teacher_std: per channel, of images in [0, 1], as a text, for example 0.5,0.5,0.5.
     """
 
     model: str
@@ -147,6 +152,18 @@ class RunConfig:
     student_stages: str = ""
     teacher_stages: str = ""
     teacher_image_size: int = 0
+    optimizer: str = "sgd"
+    warmup_epochs: float = 0.0
+    clip_norm: float = 0.0
+    ema_momentum: float = 0.0
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    freeze: str = ""
+    backbone_lr: float = 0.0
+    teacher_layout: str = "auto"
+    teacher_mean: str = ""
+    teacher_std: str = ""
 
     @property
     def spec(self) -> specs.Spec:
@@ -157,16 +174,6 @@ class RunConfig:
     def architecture(self) -> str:
         """The model's name, without a schedule."""
         return self.name or self.spec.slug
-
-    optimizer: str = "sgd"
-    warmup_epochs: float = 0.0
-    clip_norm: float = 0.0
-    ema_momentum: float = 0.0
-    label_smoothing: float = 0.0
-    mixup_alpha: float = 0.0
-    cutmix_alpha: float = 0.0
-    freeze: str = ""
-    backbone_lr: float = 0.0
 
     @property
     def data(self) -> DataConfig:
@@ -183,6 +190,16 @@ class RunConfig:
         """Keras's dtype policy for teachers."""
         policies = {"auto": self.dtype_policy, "float32": "float32", "bfloat16": "mixed_bfloat16"}
         return policies[self.teacher_dtype]
+
+    @property
+    def teacher_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation of external teachers' images in [0, 1]; None: they are the data set's."""
+        if self.teacher_input == "imagenet":
+            return STATISTICS["imagenet2012"]
+        if not self.teacher_mean:
+            return None
+        mean, std = (settings.parse_statistic(name, getattr(self, name)) for name in settings.STATISTICS)
+        return mean, std
 
     @property
     def loss_options(self) -> dict[str, Any]:
@@ -252,6 +269,7 @@ class RunConfig:
             ("augment", AUGMENTATIONS),
             ("strategy", STRATEGIES),
             ("teacher_input", TEACHER_INPUTS),
+            ("teacher_layout", TEACHER_LAYOUTS),
             ("dtype_policy", DTYPE_POLICIES),
             ("teacher_dtype", TEACHER_DTYPES),
             ("teacher_store", TEACHER_STORES),
@@ -262,11 +280,25 @@ class RunConfig:
         settings.check(**{name: value for name, value in vars(self).items() if name in settings.RANGES})
         if self.kd_until != 1 and not self.teachers:
             raise InputError(f"kd_until must be 1 without a teacher. Received: {self.kd_until}")
+        if self.teacher_mean or self.teacher_std:
+            self._check_teacher_statistics()
         if self.unlabelled:
             self._check_unlabelled()
         self._check_training()
         if repeated := [teacher for teacher in self.teachers if self.teachers.count(teacher) > 1]:
             raise InputError(f"The teachers of an ensemble must differ. Received: {repeated[0]} more than once")
+
+    def _check_teacher_statistics(self) -> None:
+        """Raises InputError unless the statistics of a teacher's images are complete, and used."""
+        given = f"{self.teacher_mean or 'none'} and {self.teacher_std or 'none'}, teacher_input={self.teacher_input}"
+        if not (self.teacher_mean and self.teacher_std) or self.teacher_input != "standardised":
+            raise InputError(
+                "teacher_mean and teacher_std must be set together, with teacher_input=standardised, for example"
+                f" 0.5,0.5,0.5 and 0.5,0.5,0.5. Received: {given}"
+            )
+        mean, std = self.teacher_statistics or ((), ())
+        if len(mean) != len(std):
+            raise InputError(f"teacher_mean and teacher_std must have one value for each channel. Received: {given}")
 
     def _check_unlabelled(self) -> None:
         """Raises InputError if unlabelled images would teach nothing, or leave no place for labelled ones."""

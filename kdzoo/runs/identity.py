@@ -25,7 +25,7 @@ _LEFT_OUT = (
 # Settings that only matter to a run with teachers.
 WITH_TEACHERS = (
     *("kd_until", "teacher_dtype", "teacher_input", "teacher_logits", "teacher_signature", "teacher_store"),
-    "teacher_image_size",
+    *("teacher_image_size", "teacher_layout", "teacher_mean", "teacher_std"),
 )
 # What stands for a teacher's digest in records of versions before 0.5.
 _WITHOUT_DIGEST = ("name", "method", "seed", "test_error_last")

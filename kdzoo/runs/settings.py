@@ -42,11 +42,25 @@ RANGES = {
     # Of many runs.
     "budget_minutes": Range(least=0, example=480),
 }
+# Mean and standard deviation of a teacher's images in [0, 1], one for each channel.
+STATISTICS = {
+    "teacher_mean": Range(least=0, most=1, example=0.5),
+    "teacher_std": Range(above=0, most=1, example=0.5),
+}
 
 
 def to_text(value: Any) -> str:
     """Returns a setting as the text of its flag: true and false as in JSON."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse_statistic(name: str, text: str) -> tuple[float, ...]:
+    """Returns the numbers of `teacher_mean` or `teacher_std`, separated by commas.
+
+    Raises:
+        InputError: if one of them is outside its range.
+    """
+    return tuple(STATISTICS[name].parse(name, word.strip()) for word in text.split(","))
 
 
 def check(**values: Any) -> None:

@@ -21,8 +21,8 @@ class Teacher(abc.ABC):
 
     Attributes:
         spec: its name, directory or address, as in the run's configuration.
-        digest: SHA-256 of its content: of a zoo model's weights, of a SavedModel's files, of a server's logits for the
-            test images. Runs, checkpoints and tables of outputs know the teacher by it.
+        digest: SHA-256 of its content: of a zoo model's weights, of a SavedModel's or ONNX model's files, of a server's
+            logits for the test images. Runs, checkpoints and tables of outputs know the teacher by it.
         record: its entry in the student's record: name, method, seed, parameters, test_error_last in percent, digest,
             and where known its calibration error test_ece_last, from 0 to 1, and the records of its own teachers.
         max_calls_ahead: how many calls of `compute` may run while the student trains. 0 for a teacher on the student's

@@ -44,6 +44,7 @@ class ExternalTeacher(Teacher):
         self.spec, self.digest, self._name = spec, digest or "", name
         self._signature, self._call, self._input = signature, call, config.teacher_input
         self.image_size = config.teacher_image_size
+        self._own_statistics = config.teacher_statistics
         self._logits = logits_of(signature, config, spec)
         self._stages = stages_of(signature) if config.at_weight else []
         if signature.dtype == "string":
@@ -53,8 +54,8 @@ class ExternalTeacher(Teacher):
         if self._input == "auto":
             if not signature.dtype.startswith(("int", "uint")):
                 raise InputError(
-                    "teacher_input must be set for a teacher of floating-point images: raw (0 to 255), unit (0 to 1) or"
-                    f" standardised. Received: {self._input} for {signature.dtype} of {spec}"
+                    "teacher_input must be set for a teacher of floating-point images: raw (0 to 255), unit (0 to 1),"
+                    f" imagenet or standardised. Received: {self._input} for {signature.dtype} of {spec}"
                 )
             self._input = "raw"
 
@@ -62,7 +63,13 @@ class ExternalTeacher(Teacher):
         classes = (self._signature.outputs[self._logits] or (None,))[-1:]
         self._check_shape("image shape", self._signature.image_shape, self.image_shape(dataset))
         self._check_shape("number of classes", classes, (dataset.num_classes,))
-        self.statistics = {"mean": dataset.mean, "std": dataset.std}
+        mean, std = self._own_statistics or (dataset.mean, dataset.std)
+        if len(mean) != dataset.image_shape[-1]:
+            raise InputError(
+                "A teacher's images must be standardised by a mean and a std for each of their"
+                f" {dataset.image_shape[-1]} channels. Received: {len(mean)}, {self._input} for {self.spec}"
+            )
+        self.statistics = {"mean": mean, "std": std}
 
     def _check_shape(self, what: str, received: tuple[int | None, ...] | None, needed: tuple[int, ...]) -> None:
         if received is not None and (
@@ -116,7 +123,7 @@ class ExternalTeacher(Teacher):
         images = self.resize(images)
         if self._input == "unit":
             images = images / 255
-        elif self._input == "standardised":
+        elif self._input in ("imagenet", "standardised"):
             images = augmentation.standardise(images, **self.statistics)
         outputs = self._call(images.astype(self._signature.dtype))
         logits = np.asarray(outputs[self._logits], np.float32)

@@ -1,4 +1,4 @@
-"""From teacher specs to teachers: runs, published models, SavedModels, and models behind a gRPC server."""
+"""From teacher specs to teachers: runs, published models, SavedModels, ONNX models, and models behind a gRPC server."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from kdzoo.runs import identity
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.base import DEADLINE, Teacher
 from kdzoo.teachers.external import ExternalTeacher
+from kdzoo.teachers.onnx_files import ONNX, ModelFiles, find_file
 from kdzoo.teachers.saved_model import digest_saved_model, find_saved_model, load_saved_model
 from kdzoo.teachers.signature import choose_signature
 from kdzoo.teachers.zoo_teacher import ZooTeacher, describe_model
@@ -47,8 +48,8 @@ def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher
     """The teacher that a spec names.
 
     Args:
-        spec: one of `config.teachers`: directory of a run, published model or SavedModel; published name; address
-            https://..., hf://... or grpc://HOST:PORT/NAME.
+        spec: one of `config.teachers`: directory of a run, published model or SavedModel; onnx:FILE; published name;
+            address https://..., hf://... or grpc://HOST:PORT/NAME.
         config: the run's.
         deadline: seconds in which a server must respond.
 
@@ -60,6 +61,10 @@ def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher
         from kdzoo.teachers import grpc
 
         return grpc.find_teacher(spec, config, deadline=deadline)
+    if spec.startswith(ONNX):
+        from kdzoo.teachers.onnx_model import OnnxTeacher
+
+        return OnnxTeacher(spec, config)
     saved_model = find_saved_model(spec)
     if saved_model is None:
         stages = config.loss_options["teacher_stages"]
@@ -85,11 +90,15 @@ def describe(spec: str) -> dict[str, Any]:
     Raises:
         InputError: if the spec names no local teacher.
     """
+    if spec.startswith(ONNX):
+        return {"digest": ModelFiles(spec).digest}
     saved_model = find_saved_model(spec)
     return {"digest": digest_saved_model(saved_model)} if saved_model else describe_model(models.resolve(spec))
 
 
 def check_exists(spec: str) -> None:
     """Raises InputError if a local spec names no teacher. Needs no network and no TensorFlow: skips addresses."""
-    if not spec.startswith((GRPC, *models.REMOTES)) and find_saved_model(spec) is None:
+    if spec.startswith(ONNX):
+        find_file(spec)
+    elif not spec.startswith((GRPC, *models.REMOTES)) and find_saved_model(spec) is None:
         models.resolve(spec)

@@ -10,12 +10,12 @@ from zoo import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """One function of a SavedModel that takes a batch of images.
+    """One function of a SavedModel, or an ONNX model, that takes a batch of images.
 
     Shapes are without the batch dimension. A dimension of any size is None; so is a shape that the model leaves open.
 
     Attributes:
-        name: of the function, for example serving_default.
+        name: of the function, for example serving_default; of an ONNX model graph.
         input: name of its only input.
         dtype: of the images, by NumPy's name.
         image_shape: (height, width, channels).
@@ -41,12 +41,20 @@ def choose_signature(signatures: Mapping[str, Signature], config: RunConfig, spe
             f"teacher_signature must be one of {', '.join(sorted(signatures)) or 'none (the model has no signature)'}."
             f" Received: {name} of {spec}"
         )
-    signature = signatures[name]
+    return choose_outputs(signatures[name], config, spec)
+
+
+def choose_outputs(signature: Signature, config: RunConfig, spec: str) -> Signature:
+    """A signature with only the outputs that a configuration needs.
+
+    Raises:
+        InputError: if it lacks the logits or, for attention transfer, the stages.
+    """
     logits = logits_of(signature, config, spec)
     if config.at_weight and "stage1" not in signature.outputs:
         raise InputError(
             "For attention transfer a teacher's signature must have outputs stage1, stage2..., as features of a"
-            f" published model has. Received: {', '.join(sorted(signature.outputs))} of {name} of {spec}"
+            f" published model has. Received: {', '.join(sorted(signature.outputs))} of {signature.name} of {spec}"
         )
     wanted = {logits, *(stages_of(signature) if config.at_weight else ())}
     return dataclasses.replace(signature, outputs={key: signature.outputs[key] for key in wanted})

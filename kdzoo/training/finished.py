@@ -11,6 +11,7 @@ from kdzoo.hub import cards
 from kdzoo.runs import identity, records, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import resolve
+from kdzoo.teachers.onnx_files import ONNX
 from zoo import InputError
 
 
@@ -66,7 +67,7 @@ def changes(config: RunConfig, record: Mapping[str, Any]) -> list[str]:
 
 def _name(spec: str) -> str:
     """A teacher's name, wherever its directory is; a remote one's whole address."""
-    return spec if "://" in spec else pathlib.Path(spec).name
+    return spec if "://" in spec else pathlib.Path(spec.removeprefix(ONNX)).name
 
 
 def _describe_teacher(spec: str) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def _describe_teacher(spec: str) -> dict[str, Any]:
         return {}
     paths = [path for name in ("", records.RECORD, cards.CARD) if os.path.exists(path := os.path.join(spec, name))]
     try:
+        if spec.startswith(ONNX):  # not kept: its weights may change in another file, which the model names
+            return resolve.describe(spec)
         return _read_teacher(spec, tuple(os.stat(path).st_mtime_ns for path in paths))
     except (OSError, InputError):
         return {}

@@ -21,7 +21,8 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 from conftest import ROOT
 
-LINKED = ("apps/flags", "apps/grids", "results", "saved_models")
+LINKED = {name: name for name in ("apps/flags", "apps/grids", "results", "saved_models")}
+LINKED["tests/fixtures/onnx/wrn10-1.onnx"] = "wrn10-1.onnx"
 LANGUAGES = {"bash", "python", "text", "json"}  # text and json are shown, not run
 FAST = {
     "README.md",
@@ -82,9 +83,9 @@ PAGES = pages()
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> pathlib.Path:
     """The folder a page's blocks run in, where `python` is this Python."""
-    for name in LINKED:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).symlink_to(ROOT / name)
+    for name, link in LINKED.items():
+        (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / link).symlink_to(ROOT / name)
     binaries = tmp_path / ".bin"
     binaries.mkdir()
     (binaries / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')

@@ -96,6 +96,7 @@ def _right(wrong: str | None) -> tuple[bool, str]:
 
 def _data(given: Mapping[str, Any]) -> None:
     expect(*_right(formats.wrong_dataset(given)))
+    expect(*_right(formats.wrong_statistics(given)))
 
 
 def _teachers(given: Mapping[str, Any], world: World) -> str | None:

@@ -129,6 +129,7 @@ RECIPE = {"recipe": _one_of(*formats.RECIPES)}
 CACHE: dict[str, Check] = {"teacher_cache": str, "cache_gb": _real(lambda x: x > 0)}
 TERMS = _settings("temperature", "at_mode")
 TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "teacher_dtype", "teacher_store") | CACHE
+TEACHERS |= _settings("teacher_layout", "teacher_mean", "teacher_std")
 TEACHERS |= {"teacher_deadline": _real(lambda x: x > 0)}
 UNLABELLED = _settings("unlabelled", "unlabelled_share")
 WEIGHTS = ("ce_weight", "kd_weight", "at_weight")

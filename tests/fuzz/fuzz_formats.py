@@ -52,14 +52,15 @@ ONE_OF = {
     "augment": ("auto", "none", "crop", "crop_flip", "resize", "inception"),
     "strategy": ("none", "mirrored"),
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16", "auto"),
-    "teacher_input": ("auto", "raw", "unit", "standardised"),
+    "teacher_input": ("auto", "raw", "unit", "standardised", "imagenet"),
+    "teacher_layout": ("auto", "nchw", "nhwc"),
     "teacher_dtype": ("auto", "float32", "bfloat16"),
     "teacher_store": ("float32", "float16"),
     "optimizer": ("sgd", "adamw", "lion"),
 }
 BOOLEAN = ("nesterov",)
 ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits", "background")
-ANY_TEXT += ("class_names", "train_split", "test_split", "unlabelled", "freeze")
+ANY_TEXT += ("class_names", "train_split", "test_split", "unlabelled", "freeze", "teacher_mean", "teacher_std")
 COLOURS = ("white", "black", "red", "#ff8000")  # of all that there are
 # Setting -> the sources that have it.
 OF_SOURCES = {"test_share": "folder:", "class_names": "folder:", "train_split": "tfds:", "test_split": "tfds:"}
@@ -179,6 +180,21 @@ def wrong_weights(ce: float, kd: float, at: float, *, teachers: int) -> str | No
     if not (ce or kd or at):
         return "no term"
     return "no teacher for a term" if (kd or at) and not teachers else None
+
+
+def wrong_statistics(settings: Mapping[str, Any]) -> str | None:
+    """Mean and standard deviation of a teacher's images: both, as many numbers, for standardised images."""
+    mean, std = (settings.get(f"teacher_{name}", "") for name in ("mean", "std"))
+    if not mean and not std:
+        return None
+    if not mean or not std or settings.get("teacher_input", "auto") != "standardised":
+        return "half of the statistics"
+    try:
+        means, stds = ([float(word) for word in text.split(",")] for text in (mean, std))
+    except ValueError:
+        return f"statistics {mean!r:.50} {std!r:.50}"
+    right = len(means) == len(stds) and all(0 <= x <= 1 for x in means) and all(0 < x <= 1 for x in stds)
+    return None if right else f"statistics {mean!r:.50} {std!r:.50}"
 
 
 def wrong_unlabelled(settings: Mapping[str, Any], kd: float, at: float, *, teachers: int) -> str | None:

@@ -63,7 +63,10 @@ EVERY: dict[str, Any] = {
             "student": "wrn10-1",
             "schedule": "2-3",
             "teacher_dtype": "bfloat16",
-            "teacher_input": "raw",
+            "teacher_input": "standardised",
+            "teacher_mean": "0.5,0.5,0.5",
+            "teacher_std": "0.25,0.25,0.25",
+            "teacher_layout": "nchw",
             "strategy": "none",
         },
     ],
@@ -130,6 +133,7 @@ def _name_run(flags: dict[str, Any], varied: list[str], earlier: list[str]) -> t
         if flag not in ("model", "student", "schedule", "teacher", "method", "recipe"):
             expect(formats.wrong_setting(flag, setting))
     expect(formats.wrong_dataset(flags))
+    expect(formats.wrong_statistics(flags))
     expect(None if isinstance(flags.get("teacher", ""), str) else "teacher")
     teachers = [teacher for teacher in flags.get("teacher", "").split(",") if teacher]
     remote = [teacher for teacher in teachers if teacher.startswith(REMOTE)]
