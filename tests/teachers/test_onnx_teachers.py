@@ -16,11 +16,12 @@ from conftest import ROOT, app, run_python
 from kdzoo.data import sources
 from kdzoo.data.dataset import STATISTICS, Dataset
 from kdzoo.experiments.grid import expand
-from kdzoo.runs import identity, records
+from kdzoo.runs import checkpoints, identity, records, weights
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers import image_layout, resolve
 from kdzoo.teachers.cached_teacher import CALL_IMAGES, CachedTeacher
 from kdzoo.teachers.output_cache import Cache
+from kdzoo.training import train
 from zoo import InputError
 
 onnx = pytest.importorskip("onnx")
@@ -113,6 +114,11 @@ def config(npz) -> RunConfig:
         teacher_input="raw",
         **METHODS["kd"],
     )
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return sources.load("digits")
 
 
 def find(spec: str, config: RunConfig, dataset: Dataset, **changes):
@@ -214,11 +220,10 @@ def test_the_layout_of_a_stage(stage, image, layout, expected):
     assert image_layout.stage_from_model(np.zeros(stage), image, layout, "stage1").shape == expected
 
 
-def test_a_network_of_pytorch_teaches_as_the_zoo_does():
+def test_a_network_of_pytorch_teaches_as_the_zoo_does(digits):
     """Logits, KD losses and attention maps of the same weights, in PyTorch's layout."""
     from kdzoo.distillation import losses
 
-    digits = sources.load("digits")
     config = RunConfig("wrn10-1", "1-2", dataset="digits", teacher_input="standardised", **METHODS["at+kd"])
     images = digits.train.read(np.arange(CALL_IMAGES))
     zoo, theirs = (find(spec, config, digits).compute(images) for spec in (PUBLISHED, OF_PYTORCH))
@@ -232,17 +237,15 @@ def test_a_network_of_pytorch_teaches_as_the_zoo_does():
         np.testing.assert_allclose(stage, expected, atol=1e-3)
 
 
-def test_the_logits_are_those_that_pytorch_computed():
+def test_the_logits_are_those_that_pytorch_computed(digits):
     expected = json.loads((ROOT / "tests/fixtures/onnx/wrn10-1.json").read_text())
-    digits = sources.load("digits")
     config = RunConfig("wrn10-1", "1-2", dataset="digits", teacher_input="standardised", **METHODS["kd"])
     images = np.random.RandomState(0).randint(0, 256, (4, 32, 32, 3)).astype(np.uint8)
     logits = find(OF_PYTORCH, config, digits).compute(images)["logits"]
     np.testing.assert_allclose(logits, expected["logits"], atol=2e-4)
 
 
-def test_outputs_do_not_depend_on_the_other_images_of_a_call():
-    digits = sources.load("digits")
+def test_outputs_do_not_depend_on_the_other_images_of_a_call(digits):
     config = RunConfig("wrn10-1", "1-2", dataset="digits", teacher_input="standardised", **METHODS["at+kd"])
     teacher = find(OF_PYTORCH, config, digits)
     images = digits.train.read(np.arange(CALL_IMAGES))
@@ -254,8 +257,7 @@ def test_outputs_do_not_depend_on_the_other_images_of_a_call():
             np.testing.assert_array_equal(stage, expected[chosen])
 
 
-def test_cached_outputs_are_those_of_the_live_teacher(tmp_path):
-    digits = sources.load("digits")
+def test_cached_outputs_are_those_of_the_live_teacher(digits, tmp_path):
     config = RunConfig(
         "wrn10-1", "1-2", dataset="digits", augment="crop", teacher_input="standardised", **METHODS["at+kd"]
     )
@@ -470,31 +472,56 @@ DIGITS = {"dataset": "digits", "train_examples": 320, "batch_size": 32, "seed": 
 
 @pytest.mark.slow
 def test_a_run_with_a_network_of_pytorch_has_the_losses_of_the_zoo(tmp_path):
-    """Live, from an empty table, from a full one, and after a stop: the same to the bit."""
-    from kdzoo.runs import weights
-    from kdzoo.training import train
-    from kdzoo.training.state import Stopped
-
+    """Live, from an empty table and from a full one: the same to the bit."""
     config = RunConfig("wrn10-1", "1-2", teacher_input="standardised", **DIGITS, **METHODS["at+kd"])
     zoo = train.run(dataclasses.replace(config, teachers=(PUBLISHED,)), tmp_path / "zoo")
-    config = dataclasses.replace(config, teachers=(OF_PYTORCH,))
-    cache = str(tmp_path / "cache")
+    config, cache = dataclasses.replace(config, teachers=(OF_PYTORCH,)), str(tmp_path / "cache")
     runs = {
         name: train.run(config, tmp_path / name, teacher_cache="off" if name == "live" else cache)
         for name in ("live", "cold", "warm")
     }
     for one, other in zip(losses_of(zoo), losses_of(runs["live"]), strict=True):
         assert other == pytest.approx(one, rel=1e-4)
-    assert runs["live"]["teachers"][0]["test_error_last"] == zoo["teachers"][0]["test_error_last"]
+    errors = [record["teachers"][0]["test_error_last"] for record in (zoo, runs["live"])]
+    assert errors[0] == pytest.approx(errors[1])
     assert runs["cold"]["sessions"][-1]["teacher_rows"]["asked"] > 0
     assert runs["warm"]["sessions"][-1]["teacher_rows"]["asked"] == 0
-    calls = iter([False, True])
-    with pytest.raises(Stopped):
-        train.run(config, tmp_path / "stopped", teacher_cache="off", stopping=lambda: next(calls))
-    train.run(config, tmp_path / "stopped", teacher_cache="off")
-    first, *others = (weights.load_model(tmp_path / name).get_weights() for name in (*runs, "stopped"))
-    for other in others:
-        assert all((a == b).all() for a, b in zip(first, other, strict=True))
+    assert same_weights(*(tmp_path / name for name in runs))
+
+
+@pytest.mark.slow
+def test_a_run_whose_teacher_changes_ends_and_resumes_to_the_bit_once_it_is_restored(tmp_path):
+    path = pathlib.Path(shutil.copy(OF_PYTORCH.removeprefix("onnx:"), tmp_path / "net.onnx"))
+    config = RunConfig("wrn10-1", "1-2", teacher_input="standardised", **DIGITS, **METHODS["kd"])
+    config = dataclasses.replace(config, teachers=(f"onnx:{path}",))
+    content = path.read_bytes()
+
+    def change() -> bool:
+        describe(path)
+        return False
+
+    with pytest.raises(InputError, match=r"must not change while it teaches.*net\.onnx has changed"):
+        train.run(config, tmp_path / "run", teacher_cache="off", stopping=change)
+    assert checkpoints.load(tmp_path / "run")
+    with pytest.raises(InputError, match=r"teachers net \("):
+        train.run(config, tmp_path / "run", teacher_cache="off")
+    path.write_bytes(content)
+    train.run(config, tmp_path / "run", teacher_cache="off")
+    train.run(config, tmp_path / "whole", teacher_cache="off")
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+def describe(path: pathlib.Path) -> None:
+    """Changes a model's file, but nothing that it computes."""
+    model = onnx.load(path)
+    model.doc_string = "other"
+    onnx.save(model, path)
+
+
+def same_weights(*workdirs: pathlib.Path) -> bool:
+    """Whether the networks of several runs are equal to the bit."""
+    first, *others = (weights.load_model(workdir).get_weights() for workdir in workdirs)
+    return all((a == b).all() for other in others for a, b in zip(first, other, strict=True))
 
 
 @pytest.mark.slow
@@ -515,9 +542,7 @@ def test_the_commands_take_an_onnx_teacher(backend, tmp_path):
     record = records.read(tmp_path / "run")
     assert record["sessions"][-1]["teacher_rows"]["asked"] == 0
     assert record["teachers"][0]["name"] == "net"
-    model = onnx.load(tmp_path / "net.onnx")
-    model.doc_string = "other"
-    onnx.save(model, tmp_path / "net.onnx")
+    describe(tmp_path / "net.onnx")
     done = run_python(*arguments, **distill)
     assert done.returncode == 2
     assert re.search(r"must not hold a finished run of another configuration.*teachers net \(", done.stderr)
