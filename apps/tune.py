@@ -5,7 +5,7 @@
       --workdir=runs/tune
 
 Several students, within limits: --students=wrn16-1,wrn16-2,wrn22-1 --max_mflops=50 --max_mb=2 --max_latency_ms=5. The
-search then answers with the best student and teacher; a student beyond a limit is not trained.
+search then recommends the best student and teacher; a student beyond a limit is not trained.
 
 Teachers that are architectures are trained on demand, once, with the student's data and optimizer flags. Trials are
 compared on examples held out of training, never on the test set; their curves and HParams: tensorboard
