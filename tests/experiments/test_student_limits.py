@@ -67,8 +67,8 @@ def test_students_beyond_a_limit_are_left_out(search, limits, left, lines):
             f"max_mflops, max_mb, max_latency_ms must leave a student to train. Received: {'; '.join(lines)}"
         )
         return
-    limited, said = student_limits.apply(search, FIGURES_OF)
-    assert said == [f"student {line}: not trained" for line in lines]
+    limited, notes = student_limits.apply(search, FIGURES_OF)
+    assert notes == [f"student {line}: not trained" for line in lines]
     assert (limited.models, limited.student.model) == (left, left[0])
     assert search_space.count_candidates(limited) == len(left)
 
