@@ -94,6 +94,23 @@ def test_an_external_savedmodel_teaches_like_the_run_of_its_network(config, teac
 
 
 @pytest.mark.slow
+def test_external_models_see_mixed_images_calls_ahead(config, teacher_run, external, tmp_path):
+    """Batches of 24: a call of 128 images has those of several steps."""
+    mixed = {"batch_size": 24, "mixup_alpha": 0.4, "cutmix_alpha": 1.0, **METHODS["kd"]}
+    ours = train.run(dataclasses.replace(config, teachers=(str(teacher_run),), **mixed), tmp_path / "ours")
+    config = dataclasses.replace(config, teachers=(str(external),), **mixed, **SETTINGS)
+    theirs = train.run(config, tmp_path / "theirs")
+    for one, other in zip(losses(ours), losses(theirs), strict=True):
+        assert other == pytest.approx(one, rel=1e-4)
+    for calls in (2, 1):
+        stops = iter([*[False] * calls, True])
+        with pytest.raises(Stopped):
+            train.run(config, tmp_path / "stopped", stopping=lambda stops=stops: next(stops))
+    train.run(config, tmp_path / "stopped")
+    assert records.result(records.read(tmp_path / "stopped")) == records.result(records.read(tmp_path / "theirs"))
+
+
+@pytest.mark.slow
 def test_an_ensemble_of_both_kinds_resumes_after_a_stop(config, teacher_run, published, external, tmp_path):
     """Attention maps are those of the stages, and an interrupted run ends like an uninterrupted one."""
     savedmodel = str(shutil.copytree(published / NAME / "1", tmp_path / "copy"))
