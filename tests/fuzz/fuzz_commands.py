@@ -196,7 +196,10 @@ def _rows(text: str, table: str) -> None:
 
 
 def _tune(given: Mapping[str, Any], world: World) -> str | None:
-    _run(given, "student")
+    students = ([given["student"]] if given.get("student") else []) + given.get("students", [])
+    expect(students and len(set(students)) == len(students), "students")
+    for student in students:
+        _run(given | {"student": student}, "student")
     teachers, schedules = given["teachers"], given.get("teacher_schedules", [])
     of_architectures = [teacher for teacher in teachers if not formats.wrong_architecture(teacher)]
     others = set(teachers) - {*of_architectures, "none"}

@@ -183,6 +183,8 @@ FLAGS: dict[str, dict[str, Check]] = {
     | TEACHERS
     | {
         "student": str,
+        "students": _list,
+        **dict.fromkeys(("max_mflops", "max_mb", "max_latency_ms"), _real(lambda x: x > 0)),
         "schedule": str,
         "teachers": _list,
         "teacher_schedules": _list,
@@ -223,7 +225,7 @@ REQUIRED = {
     "predict": {"model", "images"},
     "precompute": {"teacher"},
     "sweep": {"grid"},
-    "tune": {"student", "teachers", "workdir"},
+    "tune": {"teachers", "workdir"},
     "publish": {"run"},
     "compare": {"runs", "out"},
 }

@@ -56,6 +56,8 @@ LINES = [
     f" --methods=kd,at --temperatures=1,4 --kd_weights=0.5,0.9 --kd_until=0.5,1 --search=random --max_trials=5"
     f" --budget_minutes=10 --workers=2 --workdir=tune --seed=1 {DATA} {OPTIMISER} {TEACHER} {CACHE}",
     "tune --student=wrn10-1 --schedule=4-12 --dataset=digits --teachers=none --workdir=tune",
+    "tune --students=wrn10-1,dn40-12 --student=wrn16-1 --max_mflops=100 --max_mb=2 --max_latency_ms=5 --schedule=4-12"
+    " --dataset=digits --teachers=none --workdir=tune",
     "list --models=wrn16-* --path=models",
     f"publish --run={RUN},{OTHER} --models=models --name=x/wrn10-1_2-3 --dataset=digits --licence=MIT --store=float16"
     " --replace",
