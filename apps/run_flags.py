@@ -6,7 +6,7 @@ list them.
 
 from absl import flags
 
-from apps import flag_values, model_flags, training_flags
+from apps import external_teacher_flags, flag_values, model_flags, training_flags
 from kdzoo.distillation.checks import AT_MODES
 from kdzoo.runs import checkpoints
 from kdzoo.runs.config import (
@@ -16,8 +16,6 @@ from kdzoo.runs.config import (
     RECIPES,
     STRATEGIES,
     TEACHER_DTYPES,
-    TEACHER_INPUTS,
-    TEACHER_LAYOUTS,
     TEACHER_STORES,
     RunConfig,
 )
@@ -297,49 +295,12 @@ def define_teacher_flags() -> None:
         " https://HOST/FOLDER/NAME, hf://OWNER/REPO/NAME, the directory of a finished run or of any SavedModel,"
         " onnx:FILE or grpc://HOST:PORT/NAME. Several, separated by commas, form an ensemble. Example: wrn16-2_10-35.",
     )
-    flags.DEFINE_string(
-        "teacher_signature",
-        RunConfig.teacher_signature,
-        "Signature of a SavedModel or gRPC teacher. Empty: serving_default, and features for attention transfer.",
-    )
-    flags.DEFINE_string(
-        "teacher_logits",
-        RunConfig.teacher_logits,
-        "Name of the output that holds logits, for a SavedModel, ONNX or gRPC teacher. Empty: the only output, or the"
-        " one named logits.",
-    )
-    flags.DEFINE_enum(
-        "teacher_input",
-        RunConfig.teacher_input,
-        TEACHER_INPUTS,
-        "Pixel values that a SavedModel, ONNX or gRPC teacher expects: raw (0 to 255), unit (0 to 1), imagenet"
-        " (standardised by ImageNet's mean and standard deviation, as for torchvision's models) or standardised as for"
-        " the student, unless --teacher_mean and --teacher_std are set. auto is raw for an input of integers;"
-        " an input of floating-point numbers needs one of the others.",
-    )
+    external_teacher_flags.define_external_teacher_flags()
     flag_values.define_number(
         "teacher_image_size",
         RunConfig.teacher_image_size,
         "Height and width to which the student's view is resized for the teachers, in pixels. 0: they take it as it"
         " is.",
-    )
-    flags.DEFINE_string(
-        "teacher_mean",
-        RunConfig.teacher_mean,
-        "With --teacher_input=standardised: mean per channel of the images that a SavedModel, ONNX or gRPC teacher"
-        " expects, of pixels from 0 to 1. Example: 0.5,0.5,0.5. Empty: that of the student's images.",
-    )
-    flags.DEFINE_string(
-        "teacher_std",
-        RunConfig.teacher_std,
-        "With --teacher_mean: standard deviation per channel. Example: 0.5,0.5,0.5.",
-    )
-    flags.DEFINE_enum(
-        "teacher_layout",
-        RunConfig.teacher_layout,
-        TEACHER_LAYOUTS,
-        "Order of the dimensions of an ONNX teacher's images: nchw as in PyTorch, or nhwc. auto finds the 1 or 3"
-        " channels in the shape of its input.",
     )
     flags.DEFINE_enum(
         "teacher_store",

@@ -12,6 +12,7 @@ from kdzoo import files
 from kdzoo.runs import settings
 from kdzoo.runs.config import METHODS, RECIPES, RunConfig
 from kdzoo.teachers import resolve
+from kdzoo.teachers.onnx_files import ONNX
 from zoo import InputError
 
 _RULE = (
@@ -124,11 +125,16 @@ def make_run(
     parts = [
         f"{config.architecture}_{config.schedule}",
         *([method] if teachers else []),
-        *(pathlib.Path(t).name for t in teachers),
+        *(_name_teacher(t) for t in teachers),
     ]
     name = "_".join([*parts, *extra, f"seed{config.seed}"])
     files.check_name(f"{name}.txt", what="The name of a run, and of its log,")
     return Run(name, root / name, config, tuple(teacher for teacher in teachers if teacher in earlier))
+
+
+def _name_teacher(spec: str) -> str:
+    """Returns what a teacher's spec adds to the name of a run: the last part of its path."""
+    return pathlib.Path(spec.removeprefix(ONNX)).name
 
 
 def _teacher_specs(teachers: Sequence[str], root: pathlib.Path, earlier: Mapping[str, Run]) -> tuple[str, ...]:

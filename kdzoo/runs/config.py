@@ -21,8 +21,7 @@ METHODS = {
     "at": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 1000.0},
     "at+kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 1000.0},
 }
-# Recipe -> the fields that it sets. The others have their defaults, the usual values for CIFAR. adamw is for networks
-# from elsewhere, pretrained ones too.
+# Recipe -> the fields that it sets. The others have the usual values for CIFAR. adamw is for other than zoo networks.
 RECIPES: dict[str, dict[str, Any]] = {
     "cifar": {},
     "imagenet": {

@@ -107,7 +107,10 @@ def test_a_student_waits_for_its_teachers(teacher_run):
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "lr": {"a": 1}}]}, "lr must be above 0"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "nesterov": 1}]}, "nesterov must be true or false"),
         ({"runs": [{"model": "wrn10-1", "schedule": "1-2", "nesterov": "true"}]}, "nesterov must be true or false"),
-        ({"runs": [{"model": "wrn10-1", "recipe": "imagenet1k"}]}, "recipe must be one of cifar, imagenet. Received"),
+        (
+            {"runs": [{"model": "wrn10-1", "recipe": "imagenet1k"}]},
+            "recipe must be one of cifar, imagenet, adamw. Received",
+        ),
         ({"runs": [{"model": "wrn10-1", "recipe": {}}]}, "recipe must be a text"),
         ({"runs": [{"model": "wrn10-1", "recipe": "cifar"}]}, "A grid must be"),
         ({"runs": [{"model": "wrn10-1", "schedule": ["1-2", None]}]}, "schedule must be a text"),
