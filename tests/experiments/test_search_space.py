@@ -18,6 +18,9 @@ def test_hyperparameters_become_run_configs():
     assert (config.temperature, config.kd_until) == (2.0, 0.5)
     assert (config.ce_weight, config.kd_weight, config.at_weight) == (0.1, 0.9, 1000.0)
     assert trial_configs.teacher_config(SPACE, values) == dataclasses.replace(STUDENT, model="wrn10-2", schedule="1-2")
+    tuned = dataclasses.replace(SPACE, teacher_init="runs/pretrained", teachers=("none", "wrn10-2"))
+    assert trial_configs.teacher_config(tuned, values).init == "runs/pretrained"
+    assert trial_configs.student_config(tuned, values, "runs/teacher").init == ""
     assert trial_configs.describe(values) == "teacher wrn10-2_1-2, at+kd, T 2, kd weight 0.9, kd until 0.5"
     at = trial_configs.student_config(SPACE, {"teacher": "runs/x", "method": "at", "kd_until": 1.0}, "runs/x")
     assert (at.method, at.ce_weight, at.temperature) == ("at", 1.0, STUDENT.temperature)
@@ -34,6 +37,10 @@ def test_hyperparameters_become_run_configs():
         ({"teachers": ("none",)}, "and for no others. Received: 1-1, 1-2 for none"),
         ({"teacher_schedules": ()}, "teacher_schedules must be set"),
         ({"teacher_schedules": ("2-1",)}, "A schedule must be"),
+        (
+            {"teacher_init": "runs/a", "teachers": ("none", "wrn10-2", "wrn16-2")},
+            "one architecture among the teachers.*Received: runs/a for wrn10-2, wrn16-2",
+        ),
         ({"methods": ("none",)}, "methods must be of kd, at, at[+]kd. Received: none"),
         ({"temperatures": (0.0,)}, "temperature must be at least 0.001"),
         ({"kd_weights": (1.5,)}, "kd_weights must be above 0 and at most 1"),
