@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO, TextIO
@@ -52,11 +53,8 @@ def open_atomically(path: pathlib.Path) -> Iterator[BinaryIO]:
     finally:
         partial.unlink(missing_ok=True)
     _remove_abandoned(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
+    with _opened(path.parent) as directory:
         os.fsync(directory)  # else a power failure may lose the new name
-    finally:
-        os.close(directory)
 
 
 def _remove_abandoned(path: pathlib.Path) -> None:
@@ -67,7 +65,44 @@ def _remove_abandoned(path: pathlib.Path) -> None:
                 partial.unlink()
 
 
-def _try_lock(file: BinaryIO) -> bool:
+@contextlib.contextmanager
+def scratch_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a new directory on the file system of `path`, for what is to be renamed to it. It is removed at the end.
+
+    So are those that killed processes left: a live one holds a lock on its own.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.partial"):
+        with contextlib.suppress(OSError), _opened(left) as descriptor:
+            if any(left.iterdir()) and _try_lock(descriptor):
+                shutil.rmtree(left, ignore_errors=True)
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    scratch.mkdir()
+    try:
+        with _opened(scratch) as descriptor:
+            _try_lock(descriptor)
+            yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def sync(path: pathlib.Path) -> None:
+    """Has the disk keep a file, or a directory with all in it, before it is renamed."""
+    for part in path.iterdir() if path.is_dir() else ():
+        sync(part)
+    with _opened(path) as descriptor:
+        os.fsync(descriptor)
+
+
+def _try_lock(file: BinaryIO | int) -> bool:
     """Locks an open file until it is closed. Returns False if another holds the lock, or the disk has none."""
     if HAS_LOCKS:
         with contextlib.suppress(OSError):
@@ -87,16 +122,13 @@ def locked(directory: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
     Raises:
         InputError: if another process holds a lock and `wait` is false.
     """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
+    with _opened(directory) as descriptor:
         if HAS_LOCKS:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 raise InputError(f"workdir must not be in use by another process. Received: {directory}") from None
         yield
-    finally:
-        os.close(descriptor)
 
 
 def share(directory: pathlib.Path) -> int:

@@ -12,6 +12,7 @@ from kdzoo import parent_process
 from kdzoo.data import augmentation, crops
 from kdzoo.data.decoding import parse_colour
 from kdzoo.hub import cards
+from kdzoo.publishing import own_process
 from kdzoo.publishing.picture_graph import PictureGraph
 from kdzoo.runs import records
 from kdzoo.runs.weights import load_model
@@ -40,13 +41,8 @@ def write_in_own_process(run: pathlib.Path, directory: pathlib.Path, store: str)
     Raises:
         InputError: if TensorFlow is not installed, or fails.
     """
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(pathlib.Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
-    )
-    environment |= parent_process.environment()
     command = [sys.executable, "-m", __name__, str(run), str(directory), store]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=own_process.environment(), capture_output=True, text=True)
     if done.returncode:
         raise InputError(
             f"A SavedModel must be written, which needs TensorFlow. Received: {done.stderr.strip()[-300:]}"

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, run_python
 
 COMMANDS = (
-    *("train", "distill", "evaluate", "publish", "serve", "list", "compare", "demo"),
+    *("train", "distill", "evaluate", "publish", "serve", "list", "compare", "demo", "export"),
     *("precompute", "sweep", "tune", "reproduce", "predict"),
 )
 FLAGFILES = sorted(ROOT.glob("apps/flags/*.flags"))

@@ -26,7 +26,7 @@ from conftest import ROOT
 TABLE = ROOT / "tests/attacks.md"
 COMMANDS = {
     *("train", "distill", "evaluate", "precompute", "compare", "list", "publish", "serve", "sweep", "reproduce"),
-    *("tune", "demo", "library", "predict"),
+    *("tune", "demo", "library", "predict", "export"),
 }
 SECONDS = 240
 PROGRESS = r"(computed: .*row/s\]|W.* is left out: .*)?"  # of apps.precompute; of files that are no pictures
