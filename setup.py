@@ -53,11 +53,10 @@ setup(
     extras_require={
         # Runtimes of exported files, and the tools that quantise them.
         "litert": ["ai-edge-litert>=2.1,<3", "ai-edge-quantizer>=0.6,<1"],
-        "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.22,<2", "tf2onnx>=1.17,<2"],  # Keras converts by tf2onnx
+        "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.22,<2", "tf2onnx>=1.17,<2"],  # Keras exports by tf2onnx
         "openvino": ["openvino>=2025.2", "nncf>=2.17"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax>=0.10,<0.12"],
-        "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.22,<2"],  # teachers onnx:FILE
         # PredictionService's messages, and gRPC's health checks
         "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio-health-checking>=1.80,<2"],
         "hub": ["keras-hub>=0.25"],  # networks of its presets; without it `kerashub:` is refused

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from kdzoo import digests, files
-from kdzoo.data import class_names
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.hub import models
 from kdzoo.publishing import file_writer, measurement
@@ -185,7 +184,7 @@ def _describe(export: Export, kind: base.Format, trained: models.Trained, path: 
         "parameters": record["parameters"],
         "input": {"name": "images", "dtype": "uint8", "shape": [None, *dataset["image_shape"]]},
         "output": {"name": "logits", "dtype": "float32", "shape": [None, dataset["num_classes"]]},
-        "class_names": class_names.of_record(dataset),
+        "class_names": file_writer.names_of(dataset),
         "dataset": {key: dataset[key] for key in ("name", "fingerprint")},
         "calibration_examples": export.calibration_examples if export.quantize == "int8" else 0,
         "tolerance": export.tolerance,
@@ -197,8 +196,7 @@ def _describe(export: Export, kind: base.Format, trained: models.Trained, path: 
 def _install(scratch: pathlib.Path, path: pathlib.Path, kind: base.Format, record: dict[str, Any]) -> None:
     """Renames the new files. Who finds a record finds the file that it describes, and all that belongs to it."""
     made, labels = scratch / path.name, f"{path.name}{LABELS}"
-    names = (" ".join(name.splitlines()) for name in record["class_names"])
-    (scratch / labels).write_text("".join(f"{name}\n" for name in names), "utf-8")
+    (scratch / labels).write_text("".join(f"{name}\n" for name in record["class_names"]), "utf-8")
     text = json.dumps(record, indent=1)
     (scratch / RECORD).write_text(f"{text}\n", "utf-8")
     parts = [*kind.files(made), scratch / labels, scratch / RECORD]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kdzoo.data import augmentation
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ def from_pixels(network: "keras.Model", *, mean: Sequence[float], std: Sequence[
     images = keras.Input(network.input_shape[1:], dtype="uint8", name=INPUT)
     # x + (-offset) is x - offset to the bit.
     standardise = keras.layers.Rescaling(factors, [-offset for offset in offsets], dtype="float32", name="standardise")
-    return keras.Model(images, network(standardise(images)), name="pictures")
+    model = keras.Model(images, network(standardise(images)), name="pictures")
+    model(np.zeros((1, *network.input_shape[1:]), np.uint8))  # Keras exports no model that was never called
+    return model
 
 
 def with_plain_layers(network: "keras.Model") -> "keras.Model":

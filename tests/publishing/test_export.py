@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 import zipfile
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -41,17 +42,19 @@ def digest(path: pathlib.Path) -> dict[str, bytes]:
     return {part.relative_to(path).as_posix(): part.read_bytes() for part in parts if part.is_file()}
 
 
-def test_a_saved_model_has_the_networks_logits_labels_and_a_record(teacher_run, tmp_path):
-    record = export_model(Export(str(teacher_run), "saved_model", out=str(tmp_path / "served")))
-    assert names_in(tmp_path) == ["served", "served.json", "served.labels.txt"]
-    assert json.loads((tmp_path / "served.json").read_text()) == record
-    assert (tmp_path / "served.labels.txt").read_text() == "0\n1\n2\n3\n"
+def test_a_file_has_the_networks_logits_labels_and_a_record(teacher_run, tmp_path):
+    skip_without("litert")
+    out = tmp_path / "phone.tflite"
+    record = export_model(Export(str(teacher_run), "litert", out=str(out)))
+    assert names_in(tmp_path) == ["phone.tflite", "phone.tflite.json", "phone.tflite.labels.txt"]
+    assert json.loads((tmp_path / "phone.tflite.json").read_text()) == record
+    assert (tmp_path / "phone.tflite.labels.txt").read_text() == "0\n1\n2\n3\n"
     assert record["test_error"] == record["test_error_network"]
     assert record["test_error"] == pytest.approx(records.read(teacher_run)["test_error_last"])
     assert (record["test_examples"], record["agreement"]) == (64, 100)
     assert record["largest_logit_difference"] < 1e-4
     assert 0 < record["latency"]["median_ms"] <= record["latency"]["p95_ms"]
-    assert record["bytes"] == sum(map(len, digest(tmp_path / "served").values()))
+    assert record["bytes"] == record["files"]["phone.tflite"]["bytes"] == len(out.read_bytes())
     assert record["hardware"]["processor"]
 
 
@@ -101,7 +104,7 @@ def test_what_cannot_be_exported_is_refused_at_once(teacher_run, tmp_path, monke
 
 def test_a_package_that_is_not_installed_is_named_with_its_extra():
     class Lacking(type(registry.FORMATS["litert"])):
-        packages = {"none": ("kdzoo_has_no_such_package",)}
+        packages: ClassVar = {"none": ("kdzoo_has_no_such_package",)}
 
     with pytest.raises(InputError, match=r"format=litert needs the extra litert: pip install 'kdzoo\[litert\]'"):
         Lacking().check("none")

@@ -1,1 +1,1 @@
-"""Formats of exported networks: each module writes one, quantises it, and runs its files in the format's own runtime."""
+"""Formats of exported networks: each module writes one, quantises it, and runs its files in its own runtime."""

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import zipfile
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class KerasFile(Format):
 
     name = "keras"
     suffix = ".keras"
-    packages = {"none": ("keras", "tensorflow")}
+    packages: ClassVar = {"none": ("keras", "tensorflow")}
 
     def write(self, source: Source, path: pathlib.Path) -> None:
         dataset = source.record["dataset"]

@@ -8,6 +8,8 @@ import io
 import zipfile
 from collections.abc import Sequence
 
+import numpy as np
+
 LABELS = "labels.txt"
 _BUFFER = "TFLITE_METADATA"
 _TENSOR_AXIS_LABELS, _IMAGE = 2, 2
@@ -27,8 +29,15 @@ def add(content: bytes, class_names: Sequence[str], *, channels: int) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    for item in model.buffers:
+        if item.offset > 1:  # the quantizer has the values of large networks behind the flatbuffer
+            item.data = np.frombuffer(content, np.uint8, item.size, item.offset)
+            item.offset = item.size = 0
+    for graph in model.subgraphs:
+        for i, tensor in enumerate(graph.tensors):
+            tensor.name = f"t{i}"  # a fiftieth of a network in int8 would be names; pictures and logits have theirs
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = list(_metadata(channels))
+    buffer.data = np.frombuffer(_metadata(channels), np.uint8)
     entry.name, entry.buffer = _BUFFER, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]

@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class OnnxFile(Format):
     name = "onnx"
     suffix = ".onnx"
     extra = "onnx"
-    packages = {kind: ("onnxruntime", "onnx", "tf2onnx") for kind in ("none", "float16", "int8")}
+    packages: ClassVar = dict.fromkeys(("none", "float16", "int8"), ("onnxruntime", "onnx", "tf2onnx"))
 
     def write(self, source: Source, path: pathlib.Path) -> None:
         import onnx

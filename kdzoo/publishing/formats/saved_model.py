@@ -1,7 +1,7 @@
-"""SavedModel, as `apps.publish` writes it: each weight once, and signatures for pictures of any size and encoded ones."""
+"""SavedModel, as `apps.publish` writes it: each weight once, with signatures for pictures of any size too."""
 
 import pathlib
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from kdzoo.publishing.picture_graph import PictureGraph
 
 
 class SavedModel(Format):
-    """A directory, run by TensorFlow. With float16 the weights are stored in half the bytes, and computed in float32."""
+    """A directory, run by TensorFlow. float16 is how weights are stored: the graph casts them to float32."""
 
     name = "saved_model"
     suffix = ""
-    packages = {"none": ("tensorflow",), "float16": ("tensorflow",)}
+    packages: ClassVar = {"none": ("tensorflow",), "float16": ("tensorflow",)}
 
     def write(self, source: Source, path: pathlib.Path) -> None:
         self._write(source, path, "float32")
