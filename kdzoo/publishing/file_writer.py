@@ -94,7 +94,7 @@ def _read(directory: str, scratch: pathlib.Path) -> base.Source:
     dataset: dict[str, Any] = record["dataset"]
     calibration = scratch / CALIBRATION
     return base.Source(
-        model=standalone.from_pixels(network, mean=dataset["mean"], std=dataset["std"]),
+        model=standalone.from_pixels(network, dataset["image_shape"], mean=dataset["mean"], std=dataset["std"]),
         network=network,
         record=record,
         class_names=names_of(dataset),

@@ -66,7 +66,7 @@ def test_the_standardisation_inside_is_that_of_the_data_to_the_bit():
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
     for mean, std in (((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), ((0.0,) * 3, (1 / 255,) * 3)):
         same = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Identity()])
-        outputs = standalone.from_pixels(same, mean=mean, std=std)(images)
+        outputs = standalone.from_pixels(same, (8, 8, 3), mean=mean, std=std)(images)
         np.testing.assert_array_equal(outputs, augmentation.standardise(images, mean=mean, std=std))
     np.testing.assert_array_equal(outputs, images.astype(np.float32))
 

@@ -3,15 +3,16 @@
 import json
 import pathlib
 import zipfile
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from kdzoo.publishing import standalone
 from kdzoo.publishing.formats.base import Format, Run, Source
 from kdzoo.publishing.formats.saved_model import set_threads
 
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can hold
+# Classes of the zoo -> modules of those of the same name in Keras.
+_MODULES = {"kdzoo>BatchNormalization": "keras.layers", "kdzoo>HeNormal": "keras.initializers"}
 
 
 class KerasFile(Format):
@@ -22,10 +23,8 @@ class KerasFile(Format):
     packages: ClassVar = {"none": ("keras", "tensorflow")}
 
     def write(self, source: Source, path: pathlib.Path) -> None:
-        dataset = source.record["dataset"]
-        network = standalone.with_plain_layers(source.network)
-        standalone.from_pixels(network, mean=dataset["mean"], std=dataset["std"]).save(path)
-        _drop_date(path)
+        source.model.save(path)
+        _edit(path)
 
     def load(self, path: pathlib.Path, *, batch: int, threads: int) -> Run:
         import keras
@@ -41,12 +40,22 @@ class KerasFile(Format):
         return run
 
 
-def _drop_date(path: pathlib.Path) -> None:
-    """Replaces the dates that Keras and the zip file keep by a constant: the same network gives the same bytes."""
+def _edit(path: pathlib.Path) -> None:
+    """Has Keras's own classes in place of the zoo's, which compute the same up to rounding, and constant dates.
+
+    So Keras loads the file without kdzoo, and the same network gives the same bytes.
+    """
     with zipfile.ZipFile(path) as file:
         entries = {name: file.read(name) for name in file.namelist()}
     metadata = json.loads(entries["metadata.json"])
     entries["metadata.json"] = json.dumps(metadata | {"date_saved": "1980-01-01@00:00:00"}).encode()
+    entries["config.json"] = json.dumps(json.loads(entries["config.json"], object_hook=_own)).encode()
     with zipfile.ZipFile(path, "w") as file:
         for name, content in entries.items():
             file.writestr(zipfile.ZipInfo(name, _DATE), content)
+
+
+def _own(fields: dict[str, Any]) -> dict[str, Any]:
+    """A part of a configuration; that of a layer or initializer of the zoo as Keras's own."""
+    module = _MODULES.get(fields.get("registered_name"))
+    return fields if module is None else fields | {"module": module, "registered_name": None}
