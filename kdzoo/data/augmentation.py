@@ -75,12 +75,6 @@ def of_pixels(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return (0.0,) * channels, (1 / 255,) * channels
 
 
-def coefficients(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns factors and offsets, float32 [c]: `standardise` computes `image * factor - offset` per channel."""
-    means, stds = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-    return (1 / (255 * stds)).astype(np.float32), means / stds
-
-
 def standardise(images: np.ndarray, *, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """Maps uint8 images [n, h, w, c] to float32, `(image / 255 - mean) / std` per channel."""
     factors, offsets = coefficients(mean, std)
@@ -95,3 +89,9 @@ def standardise(images: np.ndarray, *, mean: Sequence[float], std: Sequence[floa
         np.multiply(image, factors, out=result, dtype=np.float32)
         result -= offsets
     return standardised
+
+
+def coefficients(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns factors and offsets, float32 [c]: `standardise` computes `image * factor - offset` per channel."""
+    means, stds = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    return (1 / (255 * stds)).astype(np.float32), means / stds
