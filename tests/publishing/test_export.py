@@ -14,12 +14,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from conftest import ROOT, run_python, start_python
+from conftest import run_python, start_python
 from kdzoo import files
+from kdzoo.data.dataset import Split
 from kdzoo.hub import models
-from kdzoo.publishing import exporter, standalone
+from kdzoo.publishing import exporter, file_runner, standalone
 from kdzoo.publishing.exporter import Export, export_model
-from kdzoo.publishing.formats import base, registry
+from kdzoo.publishing.formats import registry
 from kdzoo.runs import records
 from zoo import InputError
 
@@ -168,8 +169,8 @@ def test_any_number_of_pictures_may_be_given(teacher_run, tmp_path, name):
     out = tmp_path / f"file{kind.suffix}"
     export_model(Export(str(teacher_run), name, out=str(out), examples=10))
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
-    together = kind.load(out, batch=3, threads=1)(images)
-    alone = np.concatenate([kind.load(out, batch=1, threads=1)(image[None]) for image in images])
+    split = Split(images, np.zeros(3, np.int32), np.arange(3))
+    together, alone = (file_runner.run(kind, out, split, batch=batch, threads=1)[0] for batch in (3, 1))
     np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
@@ -263,13 +264,6 @@ def test_a_full_disk_is_one_line_and_the_file_that_was_there_stays(teacher_run, 
 
 
 @pytest.mark.slow
-def test_int8_of_an_operation_without_support_is_one_line(tmp_path):
-    """The writer's process fails: its exception is the reason."""
-    skip_without("litert", "int8")
-    assert base.QUANTIZE == ("none", "float16", "int8")
-
-
-@pytest.mark.slow
 @pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set: no CIFAR-10")
 def test_a_published_wrn16_1_in_int8_has_under_a_third_of_the_bytes(tmp_path):
     skip_without("litert", "int8")
@@ -277,4 +271,3 @@ def test_a_published_wrn16_1_in_int8_has_under_a_third_of_the_bytes(tmp_path):
     assert record["bytes"] <= 0.30 * record["float32_bytes"]
     assert record["test_error"] <= record["test_error_network"] + 0.5
     assert models.resolve("wrn16-1_10-35").digest() == record["weights_sha256"]
-    assert ROOT

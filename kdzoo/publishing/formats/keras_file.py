@@ -41,21 +41,24 @@ class KerasFile(Format):
 
 
 def _edit(path: pathlib.Path) -> None:
-    """Has Keras's own classes in place of the zoo's, which compute the same up to rounding, and constant dates.
+    """Has Keras's own classes in place of the zoo's, which compute the same up to rounding: it loads without kdzoo.
 
-    So Keras loads the file without kdzoo, and the same network gives the same bytes.
+    Dates become constant, and addresses in memory, by which Keras knows objects that are shared, numbers: the same
+    network gives the same bytes.
     """
+    shared: dict[int, int] = {}
+
+    def own(fields: dict[str, Any]) -> dict[str, Any]:
+        if (address := fields.get("shared_object_id")) is not None:
+            fields["shared_object_id"] = shared.setdefault(address, len(shared))
+        module = _MODULES.get(fields.get("registered_name") or "")
+        return fields if module is None else fields | {"module": module, "registered_name": None}
+
     with zipfile.ZipFile(path) as file:
         entries = {name: file.read(name) for name in file.namelist()}
     metadata = json.loads(entries["metadata.json"])
     entries["metadata.json"] = json.dumps(metadata | {"date_saved": "1980-01-01@00:00:00"}).encode()
-    entries["config.json"] = json.dumps(json.loads(entries["config.json"], object_hook=_own)).encode()
+    entries["config.json"] = json.dumps(json.loads(entries["config.json"], object_hook=own)).encode()
     with zipfile.ZipFile(path, "w") as file:
         for name, content in entries.items():
             file.writestr(zipfile.ZipInfo(name, _DATE), content)
-
-
-def _own(fields: dict[str, Any]) -> dict[str, Any]:
-    """A part of a configuration; that of a layer or initializer of the zoo as Keras's own."""
-    module = _MODULES.get(fields.get("registered_name"))
-    return fields if module is None else fields | {"module": module, "registered_name": None}
