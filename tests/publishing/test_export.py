@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from conftest import run_python, start_python
+from conftest import ROOT, run_python, start_python
 from kdzoo import files
 from kdzoo.data.dataset import Split
 from kdzoo.hub import models
@@ -261,6 +261,23 @@ def test_a_full_disk_is_one_line_and_the_file_that_was_there_stays(teacher_run, 
     assert "Received: " in errors
     assert digest(out) == {".": b"before"}
     assert names_in(tmp_path) == ["file.keras"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "quantize"), [("litert", "none"), ("litert", "int8"), ("onnx", "int8")])
+def test_an_operation_that_a_format_lacks_is_named_in_one_line(npz, tmp_path, monkeypatch, name, quantize):
+    from kdzoo.runs.config import RunConfig
+    from kdzoo.training import train
+
+    skip_without(name, quantize)
+    monkeypatch.syspath_prepend(ROOT)
+    model = "tests.publishing.odd_networks:erfinv"
+    train.run(RunConfig(model, "1-1", dataset=f"npz:{npz}", batch_size=32, lr=0.001), tmp_path / "run")
+    out = tmp_path / f"file{registry.FORMATS[name].suffix}"
+    with pytest.raises(InputError, match=f"format={name}.* can hold. Received: .*(?i:erfinv)") as caught:
+        export_model(Export(str(tmp_path / "run"), name, quantize, out=str(out), **LOOSE))
+    assert "\n" not in str(caught.value)
+    assert names_in(tmp_path) == ["run"]
 
 
 @pytest.mark.slow
