@@ -1,5 +1,6 @@
 """Optimizers, warm-up, averaged weights, mixed images and frozen layers in whole runs: exact, on either backend."""
 
+import contextlib
 import dataclasses
 import logging
 
@@ -7,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 
+from kdzoo.data import augmentation
+from kdzoo.data.batches import Batches
 from kdzoo.runs import records, weights
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers.output_cache import Cache
@@ -104,22 +107,15 @@ def mixed(npz, teacher_run) -> RunConfig:
 def test_a_teacher_sees_the_very_pixels_that_its_student_sees(mixed, teacher_run, tmp_path):
     config = dataclasses.replace(mixed, augment="crop_flip")
     inputs = prepare_inputs(config, tmp_path, restart=False, deadline=60.0, workers=0)
-    outputs = TeacherOutputs(inputs.ensemble, inputs.dataset, inputs.splits["train"], config)
+    train_split, dataset = inputs.splits["train"], inputs.dataset
     teacher = weights.load_model(teacher_run)
-    for step in ((0, 0), (0, 1), (1, 3), (2, 0)):
-        images = np.concatenate([outputs._epoch(step[0])[step[1]][0]] * 4)  # 128, as in a call
-        received = outputs(step)["teacher_logits"]
-        np.testing.assert_allclose(received, teacher.predict(images, verbose=0)[:32], atol=1e-4)
-    np.testing.assert_allclose(
-        outputs.test_logits(),
-        TeacherOutputs(
-            inputs.ensemble,
-            inputs.dataset,
-            inputs.splits["train"],
-            dataclasses.replace(config, mixup_alpha=0, cutmix_alpha=0),
-        ).test_logits(),
-    )
-    outputs.close()
+    with contextlib.closing(TeacherOutputs(inputs.ensemble, dataset, train_split, config)) as outputs:
+        for epoch, step in ((0, 0), (0, 1), (1, 3), (2, 0)):
+            images, _ = Batches(train_split, dataset, epoch=epoch, **config.batch_options)[step]
+            received = outputs((epoch, step))["teacher_logits"]
+            np.testing.assert_allclose(received, teacher.predict(images, verbose=0), atol=1e-4)
+        test_images = augmentation.standardise(dataset.test.array, mean=dataset.mean, std=dataset.std)
+        np.testing.assert_allclose(outputs.test_logits(), teacher.predict(test_images, verbose=0), atol=1e-4)
 
 
 @pytest.mark.slow
