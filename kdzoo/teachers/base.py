@@ -28,7 +28,8 @@ class Teacher(abc.ABC):
         max_calls_ahead: how many calls of `compute` may run while the student trains. 0 for a teacher on the student's
             cores, where a call ahead would only slow the steps down.
         test_logits: [n, classes] of the test set, if the checks computed them.
-        statistics: mean and standard deviation by which images are standardised for it; known once it was checked.
+        statistics: mean and standard deviation by which images are standardised for it, known once it was checked;
+            empty: those of the data set.
         image_size: height and width to which images are resized for it; 0: it takes them as they are.
     """
 
@@ -37,7 +38,7 @@ class Teacher(abc.ABC):
     record: dict[str, Any]
     max_calls_ahead: int = 0
     test_logits: np.ndarray | None = None
-    statistics: dict[str, tuple[float, ...]]
+    statistics: Mapping[str, tuple[float, ...]] = {}
     image_size: int = 0
 
     @abc.abstractmethod
@@ -72,7 +73,8 @@ class Teacher(abc.ABC):
 
     def key(self, dataset: Dataset) -> dict[str, Any]:
         """All that its outputs for a data set depend on, except for the machine: see `output_cache.computed_by`."""
-        key: dict[str, Any] = {"teacher": self.digest, "dataset": dataset.fingerprint, **self.statistics}
+        statistics = self.statistics or {"mean": dataset.mean, "std": dataset.std}
+        key: dict[str, Any] = {"teacher": self.digest, "dataset": dataset.fingerprint, **statistics}
         if dataset.unlabelled:
             key["unlabelled"] = dataset.unlabelled_fingerprint
         if self.image_size:

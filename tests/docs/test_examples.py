@@ -31,6 +31,12 @@ FAST = {
     "docs/explanation/numerics.md",
     "docs/reference/formats.md",
 }
+# Page -> modules that it needs, each with its extra.
+EXTRAS = {
+    "docs/guides/export.md": {"ai_edge_litert": "litert", "ai_edge_quantizer": "litert"},
+    "docs/guides/phone.md": {"ai_edge_litert": "litert", "ai_edge_quantizer": "litert"},
+    "docs/guides/teachers-from-pytorch.md": {"onnxruntime": "onnx"},
+}
 SKIP = re.compile(r"<!-- skip: (.+) -->\n\Z")
 MOST_SKIPPED = 0.15
 SECONDS = 600
@@ -110,6 +116,8 @@ def folder(tmp_path, monkeypatch) -> pathlib.Path:
 )
 def test_blocks_of_a_page_run(page, folder):
     pytest.importorskip("tensorflow")
+    for module, extra in EXTRAS.get(page, {}).items():
+        pytest.importorskip(module, reason=f"needs the extra {extra}")
     for example in PAGES[page].examples():
         if reason(example) is None:
             example.evaluate()
