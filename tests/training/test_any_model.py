@@ -169,7 +169,7 @@ def test_each_family_of_keras_learns_and_teaches(name, config, colours, tmp_path
     record = training.run(config, tmp_path / "teacher")
     assert record["parameters"] > 1e5
     student = dataclasses.replace(config, teachers=(str(tmp_path / "teacher"),), **METHODS["kd"])
-    assert training.run(student, tmp_path / "student")["history"][0]["kd"] >= 0
+    assert training.run(student, tmp_path / "student")["history"][0]["kd"] > -1e-5  # 0 but for rounding
 
 
 def test_pixels_are_the_values_themselves():
