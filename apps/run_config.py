@@ -26,12 +26,13 @@ _OF_DISTILLATION = (
 def from_flags(**given: Any) -> RunConfig:
     """Returns the configuration that the flags set; `given` fields replace those of flags.
 
-    Raises InputError if a value breaks a rule or a teacher is missing, as far as that shows without TensorFlow.
+    Raises InputError if a value breaks a rule, or a teacher or `init` is missing, as far as that shows without
+    TensorFlow.
     """
     config = RunConfig(**fields_from_flags() | given)
     config.check()
-    for teacher in config.teachers:
-        resolve.check_exists(teacher)
+    for spec in filter(None, (*config.teachers, config.init)):
+        resolve.check_exists(spec)
     return config
 
 

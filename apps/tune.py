@@ -37,6 +37,7 @@ from kdzoo.experiments import machine_share, outcomes, recommendation, roles, se
 from kdzoo.runs import machine
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.settings import RANGES
+from kdzoo.teachers import resolve
 
 flags.DEFINE_string(
     "student", None, "Architecture of the student. Example: wrn16-1. Required, unless --students names several."
@@ -216,6 +217,8 @@ def search_from_flags() -> search_space.Search:
         **{name: flags.FLAGS[name].value for name in search_space.LIMITS},
     )
     search.check()
+    for spec in filter(None, (search.teacher_init, search.student.init)):
+        resolve.check_exists(spec)
     return search
 
 

@@ -92,6 +92,13 @@ def _name(text: str) -> str:
     return text
 
 
+def _none(text: str) -> str:
+    """Nothing: a zoo model has its own name and takes no arguments, and no weights are there to begin with."""
+    if text:
+        raise ValueError(text)
+    return text
+
+
 def _list(text: str) -> list[str]:
     """Words separated by commas, as absl reads them; "" is none."""
     try:
@@ -127,13 +134,14 @@ OPTIMISER |= _settings("optimizer", "warmup_epochs", "clip_norm", "ema_momentum"
 OPTIMISER |= _settings("label_smoothing", "mixup_alpha", "cutmix_alpha")
 RECIPE = {"recipe": _one_of(*formats.RECIPES)}
 CACHE: dict[str, Check] = {"teacher_cache": str, "cache_gb": _real(lambda x: x > 0)}
-TERMS = _settings("temperature", "at_mode")
+TERMS = _settings("temperature", "at_mode", "student_stages", "teacher_stages")
+MODEL: dict[str, Check] = dict.fromkeys(("model_args", "name", "init"), _none)
 TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "teacher_dtype", "teacher_store") | CACHE
-TEACHERS |= _settings("teacher_layout", "teacher_mean", "teacher_std")
+TEACHERS |= _settings("teacher_layout", "teacher_mean", "teacher_std", "teacher_image_size")
 TEACHERS |= {"teacher_deadline": _real(lambda x: x > 0)}
 UNLABELLED = _settings("unlabelled", "unlabelled_share")
 WEIGHTS = ("ce_weight", "kd_weight", "at_weight")
-RUN = DATA | OPTIMISER | RECIPE | CHECKPOINT | _settings("seed", "strategy", "fused_steps")
+RUN = DATA | MODEL | OPTIMISER | RECIPE | CHECKPOINT | _settings("seed", "strategy", "fused_steps")
 RUN |= {"schedule": str, "workdir": _directory, "restart": as_bool, "progress": _one_of("auto", "bar", "lines", "json")}
 MANY = CHECKPOINT | CACHE | {"jobs": _count(lambda n: n >= 1), "budget_minutes": _real(lambda x: x >= 0)}
 MANY |= {"dry_run": as_bool}
@@ -177,6 +185,7 @@ FLAGS: dict[str, dict[str, Check]] = {
         "workdir": _directory,
     },
     "tune": DATA
+    | MODEL
     | OPTIMISER
     | RECIPE
     | CHECKPOINT
@@ -184,6 +193,7 @@ FLAGS: dict[str, dict[str, Check]] = {
     | {
         "student": str,
         "students": _list,
+        "teacher_init": _none,
         **dict.fromkeys(("max_mflops", "max_mb", "max_latency_ms"), _real(lambda x: x > 0)),
         "schedule": str,
         "teachers": _list,

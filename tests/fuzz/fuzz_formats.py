@@ -24,6 +24,7 @@ WHOLE = {
     "val_examples": lambda n: n >= 0,
     "fused_steps": lambda n: n >= 0,
     "image_size": lambda n: 0 <= n <= 4096,
+    "teacher_image_size": lambda n: 0 <= n <= 4096,
     "views": lambda n: 0 <= n <= 2**20,
 }
 REAL = {
@@ -61,6 +62,7 @@ ONE_OF = {
 BOOLEAN = ("nesterov",)
 ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits", "background")
 ANY_TEXT += ("class_names", "train_split", "test_split", "unlabelled", "freeze", "teacher_mean", "teacher_std")
+ANY_TEXT += ("student_stages", "teacher_stages")
 COLOURS = ("white", "black", "red", "#ff8000")  # of all that there are
 # Setting -> the sources that have it.
 OF_SOURCES = {"test_share": "folder:", "class_names": "folder:", "train_split": "tfds:", "test_split": "tfds:"}
