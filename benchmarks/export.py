@@ -9,8 +9,11 @@ are those of a machine that does nothing else.
 
 import argparse
 import json
+import os
 import pathlib
 import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 COLUMNS = ("network", "format", "weights", "bytes", "share", "error (%)", "agreement (%)", "logits ±", "ms", "p95")
 

@@ -41,7 +41,8 @@ def write(trained: models.Trained, scratch: pathlib.Path, name: str, kind: base.
         OSError: if the file cannot be written.
     """
     command = [sys.executable, "-m", __name__, kind.name, quantize, str(trained.directory), str(scratch), name]
-    environment = own_process.environment() | {"PYTHONHASHSEED": "0"}  # the converters have sets of names
+    # The converters have sets of names, and leave temporary files if they fail.
+    environment = own_process.environment() | {"PYTHONHASHSEED": "0", "TMPDIR": str(scratch)}
     with open(scratch / "log.txt", "wb") as log:
         done = subprocess.run(command, env=environment, stdout=log, stderr=log)
     if done.returncode:
