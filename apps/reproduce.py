@@ -75,7 +75,7 @@ flags.DEFINE_list(
 flag_values.define_directory("workdir", "runs/paper", "Directory of the runs, with one folder for each data set.")
 run_flags.define_data_flags()
 run_flags.define_optimiser_flags()
-run_flags.define_recipe_flag(None)
+run_flags.define_recipe_flag("imagenet for table 4 and the figure, cifar for the other tables")
 run_flags.define_term_flags()
 many_runs.define_flags()
 for module in (run_flags, many_runs):

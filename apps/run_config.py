@@ -8,7 +8,8 @@ from typing import Any
 from absl import flags
 
 from kdzoo.runs import identity, settings
-from kdzoo.runs.config import METHODS, RECIPES, STAGES, RunConfig
+from kdzoo.runs.config import METHODS, STAGES, RunConfig
+from kdzoo.runs.recipes import RECIPES, default_recipe
 from kdzoo.teachers import resolve
 
 FLAGS = flags.FLAGS
@@ -29,21 +30,23 @@ def from_flags(**given: Any) -> RunConfig:
     Raises InputError if a value breaks a rule, or a teacher or `init` is missing, as far as that shows without
     TensorFlow.
     """
-    config = RunConfig(**fields_from_flags() | given)
+    config = RunConfig(**fields_from_flags(model=given.get("model", "")) | given)
     config.check()
     for spec in filter(None, (*config.teachers, config.init)):
         resolve.check_exists(spec)
     return config
 
 
-def fields_from_flags(recipe: str = "") -> dict[str, Any]:
+def fields_from_flags(recipe: str = "", model: str = "") -> dict[str, Any]:
     """Returns the fields of `RunConfig` that flags set: as given, else as the recipe sets them, else their defaults.
 
     Args:
         recipe: a key of `RECIPES`; "": that of --recipe.
+        model: spec of the network to train, whose recipe is taken if --recipe is not given; "": a zoo network.
     """
     fields = {name: FLAGS[name].value for name in RunConfig.__dataclass_fields__ if name in FLAGS}
-    of_recipe = RECIPES[recipe or (FLAGS.recipe if "recipe" in FLAGS else "cifar")]
+    recipe = recipe or (FLAGS.recipe if "recipe" in FLAGS else "") or (default_recipe(model) if model else "cifar")
+    of_recipe = RECIPES[recipe]
     return fields | {name: of_recipe[name] for name in of_recipe if name not in FLAGS or not FLAGS[name].present}
 
 
@@ -54,7 +57,12 @@ def options_from_flags() -> dict[str, Any]:
 
 def command_line(config: RunConfig, workdir: str | os.PathLike[str]) -> list[str]:
     """Returns the words after `python -m` that make this run: the command, and flags that differ from defaults."""
-    changed = {field.name for field in dataclasses.fields(RunConfig) if getattr(config, field.name) != field.default}
+    of_recipe = RECIPES[default_recipe(config.model)]
+    changed = {
+        field.name
+        for field in dataclasses.fields(RunConfig)
+        if getattr(config, field.name) != of_recipe.get(field.name, field.default)
+    }
     distils = bool(config.teachers) or not changed.isdisjoint(_OF_DISTILLATION)
     app, model = ("distill", "student") if distils else ("train", "model")
     command = [f"apps.{app}", f"--{model}={config.model}"]

@@ -13,12 +13,12 @@ from kdzoo.runs.config import (
     AUGMENTATIONS,
     DTYPE_POLICIES,
     METHODS,
-    RECIPES,
     STRATEGIES,
     TEACHER_DTYPES,
     TEACHER_STORES,
     RunConfig,
 )
+from kdzoo.runs.recipes import RECIPES
 from kdzoo.runs.settings import to_text
 from kdzoo.teachers import base, output_cache
 
@@ -86,21 +86,18 @@ def require_schedule() -> None:
     """Makes --schedule a required flag, unless the recipe sets it."""
     flags.register_validator(
         "schedule",
-        lambda schedule: schedule is not None or "schedule" in RECIPES[flags.FLAGS["recipe"].value],
+        lambda schedule: schedule is not None or "schedule" in RECIPES[flags.FLAGS["recipe"].value or "cifar"],
         "Flag --schedule must have a value other than None, for example 20-65, unless --recipe sets it.",
     )
 
 
-def define_recipe_flag(default: str | None = "cifar") -> None:
-    """Defines the recipe, which sets flags that are not given."""
+def define_recipe_flag(default: str = "cifar for networks of the zoo, adamw for all others") -> None:
+    """Defines the recipe, which sets flags that are not given; `default` describes its default."""
     described = "Values of flags that are not given. cifar has the defaults"
     for name, fields in RECIPES.items():
         if fields:
             described += f"; {name} has {' '.join(f'--{field}={to_text(value)}' for field, value in fields.items())}"
-    described += "."
-    if default is None:
-        described += " Default: imagenet for table 4 and the figure, cifar for the other tables."
-    flags.DEFINE_enum("recipe", default, list(RECIPES), described)
+    flags.DEFINE_enum("recipe", None, list(RECIPES), f"{described}. Default: {default}.")
 
 
 def define_optimiser_flags() -> None:

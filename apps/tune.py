@@ -34,10 +34,11 @@ from absl import flags
 from apps import command, flag_values, model_flags, run_config, run_flags, signals
 from kdzoo import parent_process
 from kdzoo.experiments import machine_share, outcomes, recommendation, roles, search_space
-from kdzoo.runs import machine
+from kdzoo.runs import machine, recipes
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.settings import RANGES
 from kdzoo.teachers import resolve
+from zoo import InputError
 
 flags.DEFINE_string(
     "student", None, "Architecture of the student. Example: wrn16-1. Required, unless --students names several."
@@ -200,8 +201,13 @@ def search_from_flags() -> search_space.Search:
     Raises InputError if a value breaks a rule, as far as that shows without TensorFlow.
     """
     args = flags.FLAGS
-    fields = run_config.fields_from_flags()
     students = ([args.student] if args.student else []) + args.students
+    if not args.recipe and len({recipes.default_recipe(student) for student in students}) > 1:
+        raise InputError(
+            "Students of the zoo and others have different recipes; all are trained by one, for example --recipe=adamw."
+            f" Received: {', '.join(students)} without --recipe"
+        )
+    fields = run_config.fields_from_flags(model=students[0])
     search = search_space.Search(
         RunConfig(students[0], **{name: fields[name] for name in fields if name not in ("teachers", "kd_until")}),
         teachers=tuple(args.teachers),

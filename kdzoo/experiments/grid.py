@@ -10,7 +10,8 @@ from typing import Any
 
 from kdzoo import files
 from kdzoo.runs import settings
-from kdzoo.runs.config import METHODS, RECIPES, RunConfig
+from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.runs.recipes import RECIPES, default_recipe
 from kdzoo.teachers import resolve
 from kdzoo.teachers.onnx_files import ONNX
 from zoo import InputError
@@ -104,22 +105,25 @@ def make_run(
     flags = dict(flags)
     if unknown := sorted(flags.keys() - _FIELDS - {"student", "teacher", "method", "recipe"}):
         raise InputError(f"A run's flags must be those of apps.train or apps.distill. Received: {', '.join(unknown)}")
-    for flag in ("teacher", "method", "recipe"):
+    for flag in ("teacher", "method", "recipe", "model", "student"):
         if not isinstance(flags.get(flag, ""), str):
             raise InputError(f"{flag} must be a text, or a list of texts. Received: {repr(flags[flag])[:100]}")
     named = [*varied, *(flag for flag in _NAMED_IF_SET if flag in flags and flag not in varied)]
     extra = [f"{flag}{settings.to_text(flags[flag]).replace('/', '-')}" for flag in named]
-    recipe = flags.pop("recipe", "cifar")
-    if recipe not in RECIPES:
+    received = json.dumps(flags)[:200]
+    recipe = flags.pop("recipe", None)
+    if recipe not in (None, *RECIPES):
         raise InputError(f"recipe must be one of {', '.join(RECIPES)}. Received: {recipe}")
-    flags = RECIPES[recipe] | flags
-    if ("model" in flags) == ("student" in flags) or "schedule" not in flags:
-        raise InputError(f"{_RULE}. Received: {json.dumps(flags)[:200]}")
+    if ("model" in flags) == ("student" in flags):
+        raise InputError(f"{_RULE}. Received: {received}")
+    model = flags.pop("student") if "student" in flags else flags.pop("model")
+    flags = RECIPES[recipe or default_recipe(model)] | flags
+    if "schedule" not in flags:
+        raise InputError(f"{_RULE}. Received: {received}")
     teachers = [teacher for teacher in flags.pop("teacher", "").split(",") if teacher]
     method = flags.pop("method", "kd" if teachers else "none")
     if method not in METHODS or (method != "none") != bool(teachers):
         raise InputError(f"method must be one of {', '.join(METHODS)}, none without a teacher. Received: {method}")
-    model = flags.pop("student") if "student" in flags else flags.pop("model")
     config = RunConfig(model=model, teachers=_teacher_specs(teachers, root, earlier), **{**METHODS[method], **flags})
     config.check()
     parts = [

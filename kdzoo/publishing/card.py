@@ -59,7 +59,7 @@ def describe(
         "depth": parsed.depth,
         "width": parsed.width,
         "schedule": str(parsed.schedule),
-        **{key: record[key] for key in ("network",) if key in record},
+        **{key: record[key] for key in ("network", "multiply_adds", "peak_activation_bytes") if key in record},
         "parameters": record["parameters"],
         "dataset": record["dataset"],
         "method": record["method"],

@@ -21,22 +21,6 @@ METHODS = {
     "at": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 1000.0},
     "at+kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 1000.0},
 }
-# Recipe -> the fields that it sets. The others have the usual values for CIFAR. adamw is for other than zoo networks.
-RECIPES: dict[str, dict[str, Any]] = {
-    "cifar": {},
-    "imagenet": {
-        "image_size": 224,
-        "views": 0,
-        "schedule": "30-90",
-        "batch_size": 256,
-        "lr": 0.1,
-        "lr_decay": 0.1,
-        "momentum": 0.9,
-        "nesterov": False,
-        "weight_decay": 1e-4,
-    },
-    "adamw": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.05, "warmup_epochs": 1.0},
-}
 AUGMENTATIONS = ("auto", *augmentation.AUGMENTATIONS)
 STRATEGIES = ("none", "mirrored")
 TEACHER_INPUTS = ("auto", "raw", "unit", "standardised", "imagenet")

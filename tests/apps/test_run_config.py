@@ -93,6 +93,29 @@ def test_a_setting_that_train_lacks_makes_it_one_of_distill(changed: dict) -> No
     assert (flags["kd_weight"], flags["at_weight"]) == (0, 0)
 
 
+ROUND_TRIP = """
+from absl import flags
+from apps import run_config, train
+from kdzoo.runs.config import METHODS, RunConfig
+for changes in ({}, {"optimizer": "adamw"}, {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.05}):
+    config = RunConfig("keras:MobileNetV2", "1-2", **changes)
+    flags.FLAGS.unparse_flags()
+    flags.FLAGS(run_config.command_line(config, "runs/a"))
+    assert run_config.from_flags(model=config.model, **METHODS["none"]) == config, changes
+"""
+
+
+def test_the_command_of_another_network_sets_what_its_recipe_has_not() -> None:
+    done = run_python("-c", ROUND_TRIP)
+    assert done.returncode == 0, done.stderr
+
+
+def test_students_of_two_recipes_need_one() -> None:
+    words = ["--students=wrn10-1,keras:MobileNetV2", "--teachers=none", "--schedule=1-2", "--workdir=runs/a"]
+    done = run_python("-m", "apps.tune", *words)
+    assert (done.returncode, "have different recipes" in done.stderr.splitlines()[-1]) == (2, True)
+
+
 @pytest.mark.parametrize("teachers", [["runs,1/wrn10-2_1-2_seed0"], [" runs/a", 'runs/b"'], ["a b/c", "grpc://h:1/n"]])
 def test_teachers_may_have_commas_quotes_and_spaces(teachers: list[str]) -> None:
     command, flags = parse(teachers=teachers, **METHODS["kd"])

@@ -63,6 +63,13 @@ def test_a_recipe_sets_the_flags_that_are_not_given():
     assert runs[0].config == RunConfig("wrn10-1", "1-2")
 
 
+def test_networks_other_than_the_zoo_have_adamw_by_default():
+    flags = {"model": ["wrn10-1", "keras:MobileNetV2"], "schedule": "1-2"}
+    configs = [run.config for run in expand({"runs": [flags, flags | {"recipe": "cifar", "seed": 1}]})]
+    expected = [("sgd", 0.1), ("adamw", 0.001), ("sgd", 0.1), ("sgd", 0.1)]
+    assert [(config.optimizer, config.lr) for config in configs] == expected
+
+
 def test_a_student_waits_for_its_teachers(teacher_run):
     teacher = "wrn10-2_1-2_seed0"
     grid = {

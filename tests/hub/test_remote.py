@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import threading
 
+import numpy as np
 import pytest
 
 from kdzoo.hub import cards, models, remote
@@ -106,6 +107,23 @@ def test_hugging_face_addresses_each_file_of_a_repository(published, cache, monk
         assert models.find(f"hf://somebody/models@v2/{NAME}").record["name"] == NAME
         with pytest.raises(InputError, match="404"):
             models.find(f"hf://somebody/models/{NAME}")
+
+
+def test_training_begins_with_weights_from_a_server(published, cache, npz, monkeypatch, tmp_path):
+    from kdzoo import training
+    from kdzoo.runs.config import RunConfig
+
+    shutil.copytree(published / NAME, tmp_path / "site" / "somebody" / "models" / "resolve" / "main" / NAME)
+    with serve(tmp_path / "site") as (base, _):
+        monkeypatch.setenv("HF_ENDPOINT", base)
+        config = RunConfig("wrn10-1", "1-1", dataset=f"npz:{npz}", batch_size=32, lr=1e-12, init=f"hf://somebody/models/{NAME}")
+        record = training.run(config, tmp_path / "run")
+    assert record["network"]["init"]["name"] == NAME
+    trained = models.find(NAME, path=published)
+    assert record["test_error_last"] == pytest.approx(trained.record["test_error"], abs=5)
+    network = models.resolve(tmp_path / "run").build()
+    for ours, theirs in zip(network.trainable_weights, trained.build().trainable_weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_an_interrupted_download_resumes(published, cache):
