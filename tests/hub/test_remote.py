@@ -116,7 +116,9 @@ def test_training_begins_with_weights_from_a_server(published, cache, npz, monke
     shutil.copytree(published / NAME, tmp_path / "site" / "somebody" / "models" / "resolve" / "main" / NAME)
     with serve(tmp_path / "site") as (base, _):
         monkeypatch.setenv("HF_ENDPOINT", base)
-        config = RunConfig("wrn10-1", "1-1", dataset=f"npz:{npz}", batch_size=32, lr=1e-12, init=f"hf://somebody/models/{NAME}")
+        config = RunConfig(
+            "wrn10-1", "1-1", dataset=f"npz:{npz}", batch_size=32, lr=1e-12, init=f"hf://somebody/models/{NAME}"
+        )
         record = training.run(config, tmp_path / "run")
     assert record["network"]["init"]["name"] == NAME
     trained = models.find(NAME, path=published)
