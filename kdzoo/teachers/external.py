@@ -46,7 +46,8 @@ class ExternalTeacher(Teacher):
         self.image_size = config.teacher_image_size
         self._own_statistics = config.teacher_statistics
         self._logits = logits_of(signature, config, spec)
-        self._stages = stages_of(signature) if config.at_weight else []
+        self._stages = stages_of(signature, config, spec)
+        self._named_stages = bool(self._stages and config.teacher_stages)
         if signature.dtype == "string":
             raise InputError(
                 f"A teacher must take images as numbers [n, height, width, channels]. Received: strings, of {spec}"
@@ -117,7 +118,13 @@ class ExternalTeacher(Teacher):
         }
 
     def key(self, dataset: Dataset) -> dict[str, Any]:
-        return super().key(dataset) | {"signature": self._signature.name, "output": self._logits, "input": self._input}
+        stages = {"stages": self._stages} if self._named_stages else {}
+        return super().key(dataset) | {
+            "signature": self._signature.name,
+            "output": self._logits,
+            "input": self._input,
+            **stages,
+        }
 
     def compute(self, images: np.ndarray) -> dict[str, Any]:
         images = self.resize(images)

@@ -56,7 +56,7 @@ class OnnxModel:
         channels_last = (*shape[1:], shape[0]) if self.layout == "nchw" else shape
         outputs = {output.name: _inner(output.shape) for output in self._session.get_outputs()}
         self.signature = choose_outputs(Signature("graph", self._input, dtype, channels_last, outputs), config, spec)
-        self._stages = stages_of(self.signature) if config.at_weight else []
+        self._stages = stages_of(self.signature, config, spec)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """The outputs by name, for images of the signature's dtype [n, h, w, c].

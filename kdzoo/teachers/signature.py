@@ -50,13 +50,7 @@ def choose_outputs(signature: Signature, config: RunConfig, spec: str) -> Signat
     Raises:
         InputError: if it lacks the logits or, for attention transfer, the stages.
     """
-    logits = logits_of(signature, config, spec)
-    if config.at_weight and "stage1" not in signature.outputs:
-        raise InputError(
-            "For attention transfer a teacher's signature must have outputs stage1, stage2..., as features of a"
-            f" published model has. Received: {', '.join(sorted(signature.outputs))} of {signature.name} of {spec}"
-        )
-    wanted = {logits, *(stages_of(signature) if config.at_weight else ())}
+    wanted = {logits_of(signature, config, spec), *stages_of(signature, config, spec)}
     return dataclasses.replace(signature, outputs={key: signature.outputs[key] for key in wanted})
 
 
@@ -76,10 +70,23 @@ def logits_of(signature: Signature, config: RunConfig, spec: str) -> str:
     return name
 
 
-def stages_of(signature: Signature) -> list[str]:
-    """Names of the stage outputs, first to last."""
-    stages = [f"stage{i + 1}" for i in range(len(signature.outputs))]
-    return [stage for stage in stages if stage in signature.outputs]
+def stages_of(signature: Signature, config: RunConfig, spec: str) -> list[str]:
+    """Names of the outputs that attention transfer compares, first to last; none if the configuration has none of it.
+
+    Raises:
+        InputError: if there is no such output.
+    """
+    if not config.at_weight:
+        return []
+    numbered = [f"stage{i + 1}" for i in range(len(signature.outputs))]
+    stages = list(config.loss_options["teacher_stages"]) or [name for name in numbered if name in signature.outputs]
+    if not stages or not signature.outputs.keys() >= set(stages):
+        raise InputError(
+            "For attention transfer a teacher's signature must have outputs stage1, stage2..., as features of a"
+            " published model has, or those that teacher_stages names."
+            f" Received: {', '.join(sorted(signature.outputs))} of {signature.name} of {spec}"
+        )
+    return stages
 
 
 def inner_shape(shape: Any) -> tuple[int | None, ...] | None:

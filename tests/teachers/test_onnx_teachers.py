@@ -205,6 +205,18 @@ def test_attention_maps_are_those_of_the_stages_in_either_layout(config, dataset
             np.testing.assert_array_equal(stage, first)
 
 
+def test_stages_may_have_names_of_their_own(config, dataset, tmp_path):
+    outputs = {"logits": "scaled", "stage1": "plain1", "early": "plain2", "late": "plain3"}
+    spec = write_quarters(tmp_path / "model.onnx", outputs=outputs)
+    named, numbered = (find(spec, config, dataset, at_weight=1.0, teacher_stages=names) for names in ("early,late", ""))
+    assert [stage.shape[1] for stage in named.compute(dataset.train.array[:2])["maps"]] == [8, 4]
+    assert [stage.shape[1] for stage in numbered.compute(dataset.train.array[:2])["maps"]] == [16]
+    assert named.key(dataset)["stages"] == ["early", "late"]
+    assert "stages" not in numbered.key(dataset)
+    with pytest.raises(InputError, match="teacher_stages names. Received: early, late, logits, stage1 of graph of"):
+        find(spec, config, dataset, at_weight=1.0, teacher_stages="early,last")
+
+
 @pytest.mark.parametrize(
     ("stage", "image", "layout", "expected"),
     [
