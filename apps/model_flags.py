@@ -35,5 +35,6 @@ def define_stage_flags() -> None:
             name,
             getattr(RunConfig, name),
             f"With attention transfer: names of the layers of {of} whose outputs are compared, separated by commas;"
-            " of an external teacher the names of its outputs. Empty: stage1, stage2 and so on. After a wrong name the error lists some. Example: stage2,stage3.",
+            " of an external teacher the names of its outputs. Empty: stage1, stage2 and so on. After a"
+            " wrong name the error lists some. Example: stage2,stage3.",
         )

@@ -213,7 +213,7 @@ def test_stages_may_have_names_of_their_own(config, dataset, tmp_path):
     assert [stage.shape[1] for stage in numbered.compute(dataset.train.array[:2])["maps"]] == [16]
     assert named.key(dataset)["stages"] == ["early", "late"]
     assert "stages" not in numbered.key(dataset)
-    with pytest.raises(InputError, match="teacher_stages names. Received: early, late, logits, stage1 of graph of"):
+    with pytest.raises(InputError, match=r"teacher_stages names\. Received: early, late, logits, stage1 of graph of"):
         find(spec, config, dataset, at_weight=1.0, teacher_stages="early,last")
 
 
