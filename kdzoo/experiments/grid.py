@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdzoo import files
+from kdzoo.models import specs
 from kdzoo.runs import settings
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.recipes import RECIPES, default_recipe
@@ -138,6 +139,8 @@ def make_run(
 
 def _name_teacher(spec: str) -> str:
     """Returns what a teacher's spec adds to the name of a run: the last part of its path."""
+    if specs.is_network(spec) and not spec.startswith(ONNX):
+        return specs.parse(spec).slug
     return pathlib.Path(spec.removeprefix(ONNX)).name
 
 

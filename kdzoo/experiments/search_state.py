@@ -130,6 +130,6 @@ def _digest(spec: str, search: Search, dataset: Dataset, deadline: float) -> str
     if not spec.startswith(resolve.GRPC):
         return resolve.describe(spec)["digest"]
     config = student_config(search, {"teacher": spec, "method": search.methods[0]}, spec)
-    ensemble = resolve.Ensemble(config, deadline=deadline)
+    ensemble = resolve.Ensemble(config, dataset, deadline=deadline)
     ensemble.check(dataset)
     return ensemble.teachers[0].digest

@@ -123,6 +123,14 @@ def digest(spec: Spec) -> str:
         ) from None
 
 
+def is_network(text: str) -> bool:
+    """Whether a text is a spec of a network other than the zoo's."""
+    try:
+        return parse(text).kind != ZOO
+    except InputError:
+        return text.startswith((f"{KERAS}:", f"{HUB}:"))
+
+
 def without_path(text: str) -> str:
     """A spec without the folders of its file, whose content has a digest."""
     if text.partition("?")[0].endswith(".keras"):

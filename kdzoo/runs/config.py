@@ -41,8 +41,8 @@ class RunConfig:
         schedule: its learning-rate schedule, for example 20-65 or cos-65.
         dataset, dataset_name: see `kdzoo.data.load`.
         seed: of the initial weights, the order and the augmentation.
-        teachers: directories of finished runs, published models, SavedModels, onnx:FILE or grpc://HOST:PORT/NAME;
-            several form an ensemble.
+        teachers: directories of finished runs, published models, SavedModels, onnx:FILE, FILE.keras or
+            grpc://HOST:PORT/NAME; several form an ensemble.
         ce_weight, kd_weight, at_weight, temperature, at_mode: see `kdzoo.Distiller`.
         kd_until: share of the epochs with distillation; the remaining epochs fine-tune on labels, with cross-entropy of
             weight 1 alone: early-stopped distillation (ESKD), not to be confused with early-stopped teachers.

@@ -71,7 +71,7 @@ def _fill(
             "mixup_alpha and cutmix_alpha must be 0 for teacher outputs computed ahead, since each step mixes other"
             f" images. Received: {config.mixup_alpha} and {config.cutmix_alpha}"
         )
-    ensemble = Ensemble(config, deadline=deadline)
+    ensemble = Ensemble(config, dataset, deadline=deadline)
     ensemble.check(dataset)
     cache = dataclasses.replace(cache, required=True)
     present = added = 0

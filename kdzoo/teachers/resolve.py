@@ -1,9 +1,10 @@
-"""From teacher specs to teachers: runs, published models, SavedModels, ONNX models, and models behind a gRPC server."""
+"""From teacher specs to teachers: runs, published models, Keras networks, SavedModels, ONNX models, gRPC servers."""
 
 from typing import Any
 
 from kdzoo.data.dataset import Dataset
 from kdzoo.hub import models
+from kdzoo.models import specs
 from kdzoo.runs import identity
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.base import DEADLINE, Teacher
@@ -12,6 +13,7 @@ from kdzoo.teachers.onnx_files import ONNX, ModelFiles, find_file
 from kdzoo.teachers.saved_model import digest_saved_model, find_saved_model, load_saved_model
 from kdzoo.teachers.signature import choose_signature
 from kdzoo.teachers.zoo_teacher import ZooTeacher, describe_model
+from zoo import InputError
 
 GRPC = "grpc://"
 
@@ -21,6 +23,7 @@ class Ensemble:
 
     Args:
         config: the run's.
+        dataset: the run's data set.
         deadline: seconds in which a server must respond.
 
     Attributes:
@@ -31,8 +34,8 @@ class Ensemble:
         InputError: see `find`.
     """
 
-    def __init__(self, config: RunConfig, *, deadline: float = DEADLINE):
-        self.teachers = [find(spec, config, deadline=deadline) for spec in config.teachers]
+    def __init__(self, config: RunConfig, dataset: Dataset, *, deadline: float = DEADLINE):
+        self.teachers = [find(spec, config, dataset, deadline=deadline) for spec in config.teachers]
         self.has_external = any(isinstance(teacher, ExternalTeacher) for teacher in self.teachers)
 
     def check(self, dataset: Dataset) -> None:
@@ -44,13 +47,14 @@ class Ensemble:
         identity.check_teachers_differ((teacher.spec, teacher.digest) for teacher in self.teachers)
 
 
-def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher:
+def find(spec: str, config: RunConfig, dataset: Dataset, *, deadline: float = DEADLINE) -> Teacher:
     """The teacher that a spec names.
 
     Args:
-        spec: one of `config.teachers`: directory of a run, published model or SavedModel; onnx:FILE; published name;
-            address https://..., hf://... or grpc://HOST:PORT/NAME.
+        spec: one of `config.teachers`: directory of a run, published model or SavedModel; onnx:FILE; FILE.keras or
+            another network's spec; published name; address https://..., hf://... or grpc://HOST:PORT/NAME.
         config: the run's.
+        dataset: the run's data set.
         deadline: seconds in which a server must respond.
 
     Raises:
@@ -65,6 +69,10 @@ def find(spec: str, config: RunConfig, *, deadline: float = DEADLINE) -> Teacher
         from kdzoo.teachers.onnx_model import OnnxTeacher
 
         return OnnxTeacher(spec, config)
+    if specs.is_network(spec):
+        from kdzoo.teachers import keras_network
+
+        return keras_network.find_teacher(spec, config, dataset)
     saved_model = find_saved_model(spec)
     if saved_model is None:
         stages = config.loss_options["teacher_stages"]
@@ -88,10 +96,14 @@ def describe(spec: str) -> dict[str, Any]:
     """Returns what a student's record keeps of a local teacher, as far as that shows without its data.
 
     Raises:
-        InputError: if the spec names no local teacher.
+        InputError: if the spec names no local teacher, or one whose weights are known only once it is built.
     """
     if spec.startswith(ONNX):
         return {"digest": ModelFiles(spec).digest}
+    if specs.is_network(spec):
+        if digest := specs.digest(specs.parse(spec)):
+            return {"digest": digest}
+        raise InputError(f"A teacher's file of weights must be known. Received: {spec}")
     saved_model = find_saved_model(spec)
     return {"digest": digest_saved_model(saved_model)} if saved_model else describe_model(models.resolve(spec))
 
@@ -100,5 +112,7 @@ def check_exists(spec: str) -> None:
     """Raises InputError if a local spec names no teacher. Needs no network and no TensorFlow: skips addresses."""
     if spec.startswith(ONNX):
         find_file(spec)
+    elif specs.is_network(spec):
+        specs.digest(specs.parse(spec))
     elif not spec.startswith((GRPC, *models.REMOTES)) and find_saved_model(spec) is None:
         models.resolve(spec)

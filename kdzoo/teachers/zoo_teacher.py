@@ -174,6 +174,19 @@ def compile_program(model: "keras.Model", *, attention: bool, stages: Sequence[s
         logits = model.get_layer("logits")(_average(outputs["outputs"])) if pooled else outputs["outputs"]
         return keras.ops.cast(logits, "float32"), [losses.compact_map(stage) for stage in outputs["stages"]]
 
+    return compile_forward(forward, model)
+
+
+def compile_forward(forward: Callable[[Any], Any], model: "keras.Model") -> Callable[[Any], Any]:
+    """Compiles a function of images, which calls a network, for the current backend.
+
+    Args:
+        forward: from images float32 [n, h, w, c] to tensors.
+        model: the network.
+    """
+    import keras
+
+    on_tensorflow = keras.backend.backend() == "tensorflow"
     return _compile_for_tensorflow(forward, model) if on_tensorflow else _compile_for_jax(forward, model)
 
 
@@ -187,7 +200,7 @@ def _average(features: Any) -> Any:
     return tf.squeeze(tf.nn.avg_pool2d(features, features.shape[1:3], 1, "VALID"), (1, 2))
 
 
-def _compile_for_tensorflow(forward: Program, model: "keras.Model") -> Program:
+def _compile_for_tensorflow(forward: Callable[[Any], Any], model: "keras.Model") -> Callable[[Any], Any]:
     import tensorflow as tf
 
     return tf.function(
@@ -198,14 +211,14 @@ def _compile_for_tensorflow(forward: Program, model: "keras.Model") -> Program:
     )
 
 
-def _compile_for_jax(forward: Program, model: "keras.Model") -> Program:
+def _compile_for_jax(forward: Callable[[Any], Any], model: "keras.Model") -> Callable[[Any], Any]:
     import jax
     import keras
 
     variables = model.variables
 
     @jax.jit
-    def call(values: list[Any], images: Any) -> tuple[Any, list[Any]]:
+    def call(values: list[Any], images: Any) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return forward(images)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from kdzoo.data import sources
 from kdzoo.hub import cards
+from kdzoo.models.specs import is_network
 from kdzoo.runs import identity, records, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import resolve
@@ -76,7 +77,7 @@ def _describe_teacher(spec: str) -> dict[str, Any]:
         return {}
     paths = [path for name in ("", records.RECORD, cards.CARD) if os.path.exists(path := os.path.join(spec, name))]
     try:
-        if spec.startswith(ONNX):  # not kept: its weights may change in another file, which the model names
+        if spec.startswith(ONNX) or is_network(spec):  # not kept: weights may change in another file
             return resolve.describe(spec)
         return _read_teacher(spec, tuple(os.stat(path).st_mtime_ns for path in paths))
     except (OSError, InputError):

@@ -98,7 +98,7 @@ def _find_inputs(
         of_network = dataclasses.replace(dataset, mean=mean, std=std)
     config = _resolve(config, of_network, None if restart else workdir)
     init = models.resolve(config.init) if config.init else None
-    ensemble = Ensemble(config, deadline=deadline)
+    ensemble = Ensemble(config, dataset, deadline=deadline)
     for teacher in ensemble.teachers:
         if isinstance(teacher, ZooTeacher) and workdir.resolve() == teacher.directory.resolve():
             raise InputError(f"workdir must not be the teacher's own directory. Received: {workdir}")

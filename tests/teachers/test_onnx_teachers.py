@@ -125,7 +125,7 @@ def find(spec: str, config: RunConfig, dataset: Dataset, **changes):
     """The teacher of this spec, checked and measured."""
     config = dataclasses.replace(config, teachers=(spec,), **changes)
     config.check()
-    ensemble = resolve.Ensemble(config)
+    ensemble = resolve.Ensemble(config, dataset)
     ensemble.check(dataset)
     return ensemble.teachers[0]
 

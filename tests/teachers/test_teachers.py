@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
+from kdzoo.data import sources
 from kdzoo.experiments.grid import expand
 from kdzoo.hub import cards
 from kdzoo.runs import records, weights
@@ -200,7 +201,7 @@ def test_a_broken_savedmodel_is_refused(config, published, tmp_path):
 )
 def test_a_missing_teacher_is_reported_in_one_line(config, spec, message):
     with pytest.raises(InputError, match=message) as refused:
-        resolve.find(spec, config)
+        resolve.find(spec, config, sources.load(config.data))
     assert "\n" not in str(refused.value)
 
 

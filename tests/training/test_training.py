@@ -191,8 +191,8 @@ def test_a_network_gets_images_standardised_as_it_learnt_them(config, teacher_ru
     result = evaluation.evaluate_run(teacher_run, dark)
     assert result["test_ce"] == evaluation.evaluate_run(teacher_run)["test_ce"]
     student = dataclasses.replace(config, dataset=dark, teachers=(str(teacher_run),), **KD)
-    (teacher,) = resolve.Ensemble(student).teachers
     dataset = sources.load(student.data)
+    (teacher,) = resolve.Ensemble(student, dataset).teachers
     teacher.check(dataset)
     images = dataset.test.read(np.arange(16))
     statistics = records.read(teacher_run)["dataset"]
