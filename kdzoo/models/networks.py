@@ -22,6 +22,7 @@ from zoo.layers import HeNormal
 _log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
+_IMAGENET_CLASSES = 1000  # of the weights of `keras.applications`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +145,9 @@ def _of_keras(spec: Spec, num_classes: int, input_shape: Shape, pretrained: bool
     weights = arguments.pop("weights", None)
     inputs = keras.Input(input_shape, name="image")
     arguments["input_tensor"] = _preprocess(function, inputs)
-    if weights is None:
-        options: dict[str, Any] = {"weights": None, "classes": num_classes, "classifier_activation": None}
+    if weights is None or num_classes == _IMAGENET_CLASSES:
+        options: dict[str, Any] = {"classes": num_classes, "classifier_activation": None}
+        options["weights"] = weights if pretrained else None
         return Network(_call(spec, function, **options, **arguments))
     if spec.file is None:
         options = {"weights": weights if pretrained else None, "include_top": False, "pooling": "avg"}
@@ -154,7 +156,7 @@ def _of_keras(spec: Spec, num_classes: int, input_shape: Shape, pretrained: bool
         body = _call(spec, function, weights=None, include_top=False, pooling="avg", **arguments)
         if pretrained:
             _load_body(spec, function, body, arguments)
-    return Network(keras.Model(inputs, _new_head(body.output, num_classes), name=body.name), replaced_head=1000)
+    return Network(keras.Model(inputs, _new_head(body.output, num_classes), name=body.name), replaced_head=_IMAGENET_CLASSES)
 
 
 def _load_body(spec: Spec, function: Callable[..., Any], body: keras.Model, arguments: dict[str, Any]) -> None:

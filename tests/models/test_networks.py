@@ -78,6 +78,10 @@ def test_weights_of_a_file_get_a_new_head(tmp_path):
     network = build(f"keras:MobileNetV2?alpha=0.35&weights={tmp_path}/whole.weights.h5", classes=7)
     for ours, theirs in zip(network.model.get_weights()[:-2], whole.get_weights()[:-2], strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    own = build(f"keras:MobileNetV2?alpha=0.35&weights={tmp_path}/whole.weights.h5", classes=1000)
+    assert own.replaced_head is None
+    for ours, theirs in zip(own.model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     again = build(f"keras:MobileNetV2?alpha=0.35&weights={tmp_path}/gone.h5", classes=7, pretrained=False)
     assert [v.path for v in again.model.variables] == [v.path for v in network.model.variables]
 
