@@ -5,13 +5,15 @@ import os
 import pytest
 
 from conftest import ROOT, run_python
+from test_networks import SMALLEST
 
 TEST = f"{ROOT}/tests/training/test_any_model.py::test_each_family_of_keras_learns_and_teaches"
 
 
 @pytest.mark.slow
-def test_each_family_of_keras_learns_and_teaches_on_jax():
+@pytest.mark.parametrize("name", SMALLEST)
+def test_each_family_of_keras_learns_and_teaches_on_jax(name):
     pytest.importorskip("jax")
-    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", TEST)
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", f"{TEST}[{name}]")
     done = run_python(*words, env={**os.environ, "KERAS_BACKEND": "jax"})
     assert done.returncode == 0, done.stdout[-5000:]
