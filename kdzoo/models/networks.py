@@ -156,7 +156,9 @@ def _of_keras(spec: Spec, num_classes: int, input_shape: Shape, pretrained: bool
         body = _call(spec, function, weights=None, include_top=False, pooling="avg", **arguments)
         if pretrained:
             _load_body(spec, function, body, arguments)
-    return Network(keras.Model(inputs, _new_head(body.output, num_classes), name=body.name), replaced_head=_IMAGENET_CLASSES)
+    return Network(
+        keras.Model(inputs, _new_head(body.output, num_classes), name=body.name), replaced_head=_IMAGENET_CLASSES
+    )
 
 
 def _load_body(spec: Spec, function: Callable[..., Any], body: keras.Model, arguments: dict[str, Any]) -> None:
