@@ -58,6 +58,7 @@ def check_common(value: dict[str, Any]) -> None:
     config, dataset, teachers = value["config"], value["dataset"], value["teachers"]
     check_config(config)
     check_dataset(dataset)
+    check_network(value.get("network", {}))
     expect(isinstance(teachers, list) and len(teachers) == len(config["teachers"]), "teachers")
     for teacher in teachers:
         check_teacher(teacher)
@@ -66,6 +67,16 @@ def check_common(value: dict[str, Any]) -> None:
     expect(is_whole(value["seed"]) and value["seed"] == config["seed"], "seed")
     expect(is_count(value["parameters"], 1), "parameters")
     expect(is_percent(value["test_error_last"]), "test_error_last")
+
+
+def check_network(network: Any) -> None:
+    """Of a model that is no zoo model, or that began with trained weights."""
+    expect(isinstance(network, dict), "network")
+    expect(all(isinstance(network.get(key, ""), str) for key in ("kind", "architecture")), "network's texts")
+    expect(is_digest(network.get("sha256", "0" * 64)), "network.sha256")
+    init = network.get("init", {"name": "", "sha256": "0" * 64})
+    expect(isinstance(init, dict) and init.keys() >= {"name", "sha256"}, "network.init")
+    expect(isinstance(init["name"], str) and is_digest(init["sha256"]), "network.init")
 
 
 def check_config(config: Any) -> None:

@@ -17,6 +17,8 @@ from kdzoo.runs.config import RunConfig
 from kdzoo.training import finished
 
 PATHS = [ROOT / "tests/fixtures/run/record.json", *sorted(ROOT.glob("results/**/record.json"))]
+# Of zoo networks: what is right is decided here by a second reading of the rules, which has theirs alone.
+PATHS = [path for path in PATHS if ":" not in json.loads(path.read_text())["config"]["model"]]
 RECORDS = [json.loads(path.read_text()) for path in PATHS]
 # One of a hundred classes, as later versions write it.
 RECORDS.append(copy.deepcopy(RECORDS[0]))
