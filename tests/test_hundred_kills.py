@@ -4,6 +4,7 @@ KDZOO_KILLS sets their number, KDZOO_KILL_SEED the seed of the moments; a failur
 """
 
 import concurrent.futures
+import csv
 import dataclasses
 import json
 import os
@@ -102,7 +103,17 @@ def read(path: pathlib.Path, root: pathlib.Path) -> Any:
         return None
     if path.suffix == ".json":
         return compared_keys(json.loads(path.read_text().replace(str(root), "ROOT")))
+    if path.stem == "compare":
+        return without_latencies(path)
     return path.read_bytes().replace(str(root).encode(), b"ROOT")
+
+
+def without_latencies(path: pathlib.Path) -> list[list[str]]:
+    """The cells of a comparison, but for its column of latencies: a clock measured them."""
+    lines = path.read_text().splitlines()
+    rows = [line.split("|") for line in lines] if path.suffix == ".md" else list(csv.reader(lines))
+    (column,) = {i for row in rows for i, cell in enumerate(row) if cell.strip().startswith("latency")}
+    return [row[:column] + row[column + 1 :] for row in rows]
 
 
 def compared_keys(value: Any) -> Any:
