@@ -59,15 +59,17 @@ setup(
         "jax": ["jax>=0.10,<0.12"],
         # PredictionService's messages, and gRPC's health checks
         "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio-health-checking>=1.80,<2"],
+        "s3": ["obstore>=0.8,<1"],  # S3 by its own protocol, with conditional writes; one wheel without dependencies
         "hub": ["keras-hub>=0.25"],  # networks of its presets; without it `kerashub:` is refused
         "docs": ["furo>=2025.9", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "test": [
-            "kdzoo[docs,jax,onnx,serving]",
+            "kdzoo[docs,jax,onnx,s3,serving]",
             "check-jsonschema>=0.35",  # of the workflow
             "codespell>=2.4",
             "coverage>=7.10",  # the first that follows subprocesses by itself
             "hypothesis>=6.100,<7",  # draws the cases of tests/fuzz
             "import-linter>=2.6",
+            "moto[server]>=5.1,<6",  # a server of S3 for tests
             "mypy>=2.4,<3",
             "pytest>=8",
             "pytest-xdist>=3.6",

@@ -39,6 +39,30 @@ def write_atomically(path: pathlib.Path, content: bytes | memoryview) -> None:
         file.write(content)
 
 
+def create_atomically(path: pathlib.Path, content: bytes) -> bool:
+    """Writes a file that does not exist yet: it appears whole. Of many writers on any number of machines one succeeds.
+
+    Takes hard links, as local file systems, NFS and Lustre have.
+
+    Returns:
+        Whether this call made it; False if the file exists.
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with open(partial, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink(missing_ok=True)
+    with _opened(path.parent) as directory:
+        os.fsync(directory)
+    return True
+
+
 @contextlib.contextmanager
 def open_atomically(path: pathlib.Path) -> Iterator[BinaryIO]:
     """Opens a file to write part by part. It appears whole when the block ends, or not at all if that raises."""
