@@ -1,11 +1,15 @@
-"""Directories in a store: published whole, taken over from dead owners, whose last words do no harm."""
+"""Directories in a store: published whole, taken over from dead owners, whose late writes change nothing."""
 
 import contextlib
 import pathlib
+import random
+import signal
+import subprocess
 import time
 
 import pytest
 
+from conftest import start_python
 from kdzoo import stores
 from kdzoo.stores import directories
 from zoo import InputError
@@ -149,3 +153,53 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"A folder to copy to must be one that can be written. Received: "):
         directories.download(store, "run", tmp_path / "file")
+
+
+# Publishes two files that always hold the same number, the next one as soon as the last is published.
+MACHINE = """
+import pathlib, sys
+from kdzoo import stores
+from kdzoo.stores import directories
+directory = pathlib.Path(sys.argv[2])
+with directories.working_copy(stores.open_store(sys.argv[1]), "run", directory, seconds=1e6) as copy:
+    number = int((directory / "a").read_text().lstrip("0") if (directory / "a").exists() else 0)
+    print("ready", flush=True)
+    while number < 10**6:
+        number += 1
+        for name in ("a", "b/c"):
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(f"{number:030000d}")
+        copy.save()
+        print(number, flush=True)
+"""
+
+
+def kill_while_publishing(store: stores.Store, tmp_path: pathlib.Path, *, kills: int) -> None:
+    """What a machine has published when it is killed, the next one has; each file is whole and of one save."""
+    moments, published = random.Random(0), 0
+    for turn in range(kills):
+        machine = start_python("-c", MACHINE, store.uri, str(tmp_path / f"scratch{turn}"))
+        assert machine.stdout.readline() == "ready\n", machine.communicate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            machine.wait(timeout=moments.uniform(0, 0.3))
+        machine.send_signal(signal.SIGKILL)
+        lines, _ = machine.communicate()
+        seen = [int(line) for line in lines.split() if line.isdecimal()]
+        directories.download(store, "run", tmp_path / f"copy{turn}")
+        contents = read(tmp_path / f"copy{turn}")
+        numbers = {name: int(content.lstrip(b"0")) for name, content in contents.items()}
+        assert len(set(numbers.values())) <= 1
+        assert max([published, *seen]) <= max([0, *numbers.values()]) <= max([published, *seen]) + 1
+        published = max([0, *numbers.values()])
+    assert published > 0
+    directories.WorkingCopy(store, "run", tmp_path / "new")
+    assert len(store.below("run").list_objects()) == 1  # both files have one content: nothing else is left
+
+
+def test_a_killed_machine_leaves_what_it_published(store, tmp_path):
+    kill_while_publishing(store, tmp_path, kills=2)
+
+
+@pytest.mark.slow
+def test_ten_kills_while_a_directory_is_published(store, tmp_path):
+    kill_while_publishing(store, tmp_path, kills=10)
