@@ -8,7 +8,6 @@ processes may fill one cache at once. Exit code: 0 once every output is cached, 
 SIGTERM or Ctrl-C.
 """
 
-import os
 import sys
 
 from absl import flags
@@ -59,7 +58,7 @@ def main() -> int:
     )
     cache = output_cache.find(args.teacher_cache, args.cache_gb)
     if cache is None:
-        rule = "teacher_cache must be auto or a folder, which keeps the outputs for later runs"
+        rule = "teacher_cache must be auto, a folder or s3://BUCKET/PREFIX, which keep the outputs for later runs"
         raise InputError(f"{rule}. Received: {args.teacher_cache}")
     if config.dtype_policy == "auto":
         rule = "dtype_policy must be that of the later runs, for example float32, since each run measures auto anew"
@@ -87,7 +86,7 @@ def main() -> int:
                 progress=show,
                 stopping=lambda: bool(received),
             )
-    print(f"{added:,} rows added to {there:,} that were there: {os.path.abspath(cache.folder)}")
+    print(f"{added:,} rows added to {there:,} that were there: {cache.name}")
     return 128 + received[0] if received else 0
 
 

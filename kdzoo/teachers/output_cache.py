@@ -70,7 +70,7 @@ class Cache:
     @property
     def name(self) -> str:
         """The store or folder that holds the tables."""
-        return self.store.uri if self.store else str(self.folder)
+        return self.store.uri if self.store else os.path.abspath(self.folder)
 
     def shared_store(self, key: Mapping[str, Any]) -> Store:
         """The store of the table of this key that many machines fill."""

@@ -5,8 +5,7 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import shard_filling
 from kdzoo.teachers import shards as shard_tables
-from kdzoo.teachers.base import DEADLINE, Teacher
+from kdzoo.teachers.base import DEADLINE
 from kdzoo.teachers.cached_teacher import CALL_IMAGES, CachedTeacher, count_rows, table_keys
 from kdzoo.teachers.output_cache import Cache
 from kdzoo.teachers.resolve import Ensemble
@@ -41,7 +40,8 @@ def precompute(
         config: of the run, or of one that differs in student, temperature or loss weights only.
         cache: holds the tables. One with a store elsewhere is filled in shards.
         seeds: only the rows that runs of the configuration with these seeds will need; None: all rows.
-        shards: fills only these, counted from 0 to `count_shards`, of tables that many machines fill; None: all.
+        shards: fills only these, counted from 0 to `count_shards`, of tables that many machines fill; None: all, of
+            such tables if the cache has a store.
         deadline: seconds in which a server must respond.
         workers: see `kdzoo.data.load`.
         progress: called with the number of rows done so far and the number of all rows.
@@ -53,36 +53,15 @@ def precompute(
     Raises:
         InputError: if the configuration is invalid, or the tables cannot be created.
     """
+    if shards is not None or cache.store:
+        with contextlib.closing(
+            ShardedTeachers(config, cache, seeds=seeds, deadline=deadline, workers=workers)
+        ) as teachers:
+            return teachers.fill(shards, progress=progress, stopping=stopping)
     with contextlib.closing(sources.load(config.data, workers=workers)) as dataset:
         config = _resolve(config, dataset)
-        if shards is not None or cache.store:
-            shards = _check_shards(shards, shard_tables.count_shards(count_rows(dataset, config)))
-        ensemble = Ensemble(config, dataset, deadline=deadline)
-        ensemble.check(dataset)
-        of = len(ensemble.teachers)
         cache = dataclasses.replace(cache, required=True)
-        present = added = 0
-        stopped = False
-
-        def stop() -> bool:
-            nonlocal stopped
-            stopped = stopped or stopping()
-            return stopped
-
-        for teacher in ensemble.teachers:
-
-            def show(done: int, rows: int, before: int = present + added) -> None:
-                progress(before + done, rows * of)
-
-            options: dict[str, Any] = {"seeds": seeds, "progress": show, "stopping": stop}
-            if shards is None:
-                there, new = _fill_table(teacher, config, dataset, cache, **options)
-            else:
-                there, new = _fill_shards(teacher, config, dataset, cache, shards, **options)
-            present, added = present + there, added + new
-            if stopped:
-                break
-        return present, added
+        return _fill(config, dataset, cache, seeds=seeds, deadline=deadline, progress=progress, stopping=stopping)
 
 
 def count_shards(config: RunConfig, *, workers: int = 0) -> int:
@@ -91,12 +70,91 @@ def count_shards(config: RunConfig, *, workers: int = 0) -> int:
         return shard_tables.count_shards(count_rows(dataset, _resolve(config, dataset)))
 
 
-def _check_shards(shards: Sequence[int] | None, count: int) -> Sequence[int]:
-    """These shards, or all of so many. Raises InputError if there are fewer."""
-    for shard in shards or ():
-        if not 0 <= shard < count:
-            raise InputError(f"shards must be at least 0 and below {count} for this data set. Received: {shard}")
-    return range(count) if shards is None else shards
+class ShardedTeachers:
+    """The teachers of a configuration, opened to fill shards of their tables in several calls.
+
+    Args, Raises: see `precompute`.
+
+    Attributes:
+        names: of the tables. Machines whose outputs may differ in their last bits have other tables.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        cache: Cache,
+        *,
+        seeds: Sequence[int] | None = None,
+        deadline: float = DEADLINE,
+        workers: int = 0,
+    ):
+        with contextlib.ExitStack() as opened:
+            dataset = opened.enter_context(contextlib.closing(sources.load(config.data, workers=workers)))
+            self._open(_resolve(config, dataset), dataset, cache, seeds, deadline)
+            self._opened = opened.pop_all()
+
+    def _open(
+        self, config: RunConfig, dataset: Dataset, cache: Cache, seeds: Sequence[int] | None, deadline: float
+    ) -> None:
+        ensemble = Ensemble(config, dataset, deadline=deadline)
+        ensemble.check(dataset)
+        self._tables: list[tuple[CachedTeacher, dict[str, shard_tables.ShardedTable]]] = []
+        names = []
+        for teacher in ensemble.teachers:
+            cached, tables = CachedTeacher(teacher, dataset, config), {}
+            for kind, key in table_keys(teacher, dataset, config).items():
+                store, describe = cache.shared_store(key), functools.partial(cached.describe, kind)
+                tables[kind] = shard_tables.create_table(store, key, cached.rows, describe)
+                names.append(store.uri.rpartition("/")[2])
+            self._tables.append((cached, tables))
+        self.names = tuple(names)
+        self._count = shard_tables.count_shards(cached.rows)
+        self._rows = None if seeds is None else _needed(cached, dataset, config, seeds)
+
+    def fill(
+        self,
+        shards: Sequence[int] | None = None,
+        *,
+        progress: Callable[[int, int], None] = lambda done, of: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> tuple[int, int]:
+        """Fills these shards of the tables, beginning at any of them; None: all. See `precompute`."""
+        shards = range(self._count) if shards is None else shards
+        for shard in shards:
+            if not 0 <= shard < self._count:
+                raise InputError(f"shards must be at least 0 and below {self._count}. Received: {shard}")
+        begin = int.from_bytes(os.urandom(4)) % max(1, len(shards))
+        of = sum(len(self._select(tables, shard)) for _, tables in self._tables for shard in shards)
+        present = added = 0
+        for cached, tables in self._tables:
+            before = present + added
+
+            def show(done: int, before: int = before) -> None:
+                progress(before + done, of)
+
+            filler = shard_filling.ShardFiller(cached, tables, progress=show, stopping=stopping)
+            for shard in (*shards[begin:], *shards[:begin]):
+                filler.fill(shard, self._select(tables, shard))
+                if filler.stopped:
+                    break
+            filler.finish()
+            present, added = present + filler.present, added + filler.added
+            show(filler.present + filler.added)
+            if filler.stopped:
+                break
+        return present, added
+
+    def close(self) -> None:
+        """Closes the data set."""
+        self._opened.close()
+
+    def _select(self, tables: Mapping[str, shard_tables.ShardedTable], shard: int) -> np.ndarray:
+        """The rows of a shard that are to be filled."""
+        own = next(iter(tables.values())).rows_of(shard)
+        if self._rows is None:
+            return own
+        first, end = np.searchsorted(self._rows, [own[0], own[-1] + 1])
+        return self._rows[first:end]
 
 
 def _resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
@@ -113,69 +171,39 @@ def _resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
     return config
 
 
-def _fill_table(
-    teacher: Teacher,
+def _fill(
     config: RunConfig,
     dataset: Dataset,
     cache: Cache,
     *,
     seeds: Sequence[int] | None,
+    deadline: float,
     progress: Callable[[int, int], None],
     stopping: Callable[[], bool],
 ) -> tuple[int, int]:
-    """Fills the tables of one teacher on this machine."""
+    """Fills the tables on this machine, for a data set that has been loaded."""
+    ensemble = Ensemble(config, dataset, deadline=deadline)
+    ensemble.check(dataset)
     present = added = 0
-    with contextlib.closing(CachedTeacher(teacher, dataset, config, cache)) as cached:
-        rows = np.arange(cached.rows) if seeds is None else _needed(cached, dataset, config, seeds)
-        rows = np.roll(rows, int.from_bytes(os.urandom(4)) % len(rows))
-        backlog: list[int] = []
-        for first in range(0, len(rows), CALL_IMAGES):
-            part = rows[first : first + CALL_IMAGES]
-            missing = part[cached.look_up(part)[1]]
-            present += len(part) - len(missing)
-            backlog.extend(missing.tolist())
-            last = first + CALL_IMAGES >= len(rows)
-            while len(backlog) >= CALL_IMAGES or (last and backlog):
-                if stopping():
-                    return present, added
-                cached.compute(np.array(backlog[:CALL_IMAGES]))
-                added += len(backlog[:CALL_IMAGES])
-                del backlog[:CALL_IMAGES]
-            progress(present + added, len(rows))
+    for teacher in ensemble.teachers:
+        with contextlib.closing(CachedTeacher(teacher, dataset, config, cache)) as cached:
+            rows = np.arange(cached.rows) if seeds is None else _needed(cached, dataset, config, seeds)
+            rows = np.roll(rows, int.from_bytes(os.urandom(4)) % len(rows))
+            backlog: list[int] = []
+            for first in range(0, len(rows), CALL_IMAGES):
+                part = rows[first : first + CALL_IMAGES]
+                missing = part[cached.look_up(part)[1]]
+                present += len(part) - len(missing)
+                backlog.extend(missing.tolist())
+                last = first + CALL_IMAGES >= len(rows)
+                while len(backlog) >= CALL_IMAGES or (last and backlog):
+                    if stopping():
+                        return present, added
+                    cached.compute(np.array(backlog[:CALL_IMAGES]))
+                    added += len(backlog[:CALL_IMAGES])
+                    del backlog[:CALL_IMAGES]
+                progress(present + added, len(rows) * len(ensemble.teachers))
     return present, added
-
-
-def _fill_shards(
-    teacher: Teacher,
-    config: RunConfig,
-    dataset: Dataset,
-    cache: Cache,
-    shards: Sequence[int],
-    *,
-    seeds: Sequence[int] | None,
-    progress: Callable[[int, int], None],
-    stopping: Callable[[], bool],
-) -> tuple[int, int]:
-    """Fills these shards of the tables of one teacher, beginning at any of them."""
-    cached = CachedTeacher(teacher, dataset, config)
-    tables = {
-        kind: shard_tables.create_table(
-            cache.shared_store(key), key, cached.rows, functools.partial(cached.describe, kind)
-        )
-        for kind, key in table_keys(teacher, dataset, config).items()
-    }
-    rows = None if seeds is None else _needed(cached, dataset, config, seeds)
-    table, *_ = tables.values()
-    of = sum(len(shard_filling.select(rows, table, shard)) for shard in shards)
-    filler = shard_filling.ShardFiller(cached, tables, progress=lambda done: progress(done, of), stopping=stopping)
-    begin = int.from_bytes(os.urandom(4)) % max(1, len(shards))
-    for shard in (*shards[begin:], *shards[:begin]):
-        filler.fill(shard, shard_filling.select(rows, table, shard))
-        if filler.stopped:
-            break
-    filler.finish()
-    progress(filler.present + filler.added, of)
-    return filler.present, filler.added
 
 
 def _needed(teacher: CachedTeacher, dataset: Dataset, config: RunConfig, seeds: Sequence[int]) -> np.ndarray:

@@ -83,12 +83,3 @@ class ShardFiller:
             rows = np.array([row for row, _ in computed])
             for kind, table in self._tables.items():
                 table.add(shard, rows, np.stack([outputs[kind] for _, outputs in computed]))
-
-
-def select(rows: np.ndarray | None, table: ShardedTable, shard: int) -> np.ndarray:
-    """The rows of a shard among these sorted ones [n]; None: all of them."""
-    own = table.rows_of(shard)
-    if rows is None:
-        return own
-    first, end = np.searchsorted(rows, [own[0], own[-1] + 1])
-    return rows[first:end]

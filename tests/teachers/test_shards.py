@@ -16,7 +16,7 @@ from kdzoo.teachers import shards
 from kdzoo.teachers.layered_table import LayeredTable
 from kdzoo.teachers.output_cache import Cache
 from kdzoo.teachers.row_format import RowType
-from kdzoo.teachers.shard_filling import ShardFiller, select
+from kdzoo.teachers.shard_filling import ShardFiller
 from kdzoo.teachers.shards import ShardedTable, create_table, open_table
 from zoo import InputError
 
@@ -256,7 +256,7 @@ def test_a_filler_computes_missing_rows_in_full_calls(folder):
     filler, tables = filler_of(folder, teacher)
     wanted = np.arange(0, ROWS, 7)
     for shard in (2, 0, 1):
-        filler.fill(shard, select(wanted, tables["logits"], shard))
+        filler.fill(shard, wanted[wanted // 1024 == shard])
     filler.finish()
     assert (filler.present, filler.added) == (0, len(wanted))
     assert sorted(teacher.calls) == wanted.tolist()
@@ -264,7 +264,7 @@ def test_a_filler_computes_missing_rows_in_full_calls(folder):
         check(table, wanted)
     again, tables = filler_of(folder, teacher)
     for shard in range(3):
-        again.fill(shard, select(None, tables["logits"], shard))
+        again.fill(shard, tables["logits"].rows_of(shard))
     again.finish()
     assert (again.present, again.added) == (len(wanted), ROWS - len(wanted))
     assert sorted(teacher.calls) == list(range(ROWS))
