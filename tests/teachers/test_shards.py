@@ -293,7 +293,7 @@ from kdzoo import stores
 from kdzoo.teachers.shards import open_table
 table = open_table(stores.open_store(sys.argv[1]), {"name": "a", "mean": (0.5, 0.25)}, 2500)
 print("ready", flush=True)
-for rows in np.random.default_rng(int(sys.argv[2])).permutation(np.split(np.arange(2496), 39)):
+for rows in np.random.default_rng(int(sys.argv[2])).permutation(np.split(np.arange(2496), 13)):
     values = np.sin(np.add.outer(rows, np.arange(4))).astype("f4")
     for shard in range(3):
         own = rows // 1024 == shard
