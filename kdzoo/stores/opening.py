@@ -6,11 +6,6 @@ from kdzoo.stores import base, folder, s3
 from zoo import InputError
 
 
-def is_remote(uri: str | os.PathLike[str]) -> bool:
-    """Whether a URI names a store that is no folder."""
-    return os.fspath(uri).startswith(s3.SCHEME)
-
-
 def open_store(uri: str | os.PathLike[str]) -> base.Store:
     """Opens a store: a folder, or s3://BUCKET/PREFIX.
 
@@ -18,7 +13,7 @@ def open_store(uri: str | os.PathLike[str]) -> base.Store:
         InputError: if the URI is neither, or the bucket cannot be listed.
     """
     text = os.fspath(uri)
-    if is_remote(text):
+    if text.startswith(s3.SCHEME):
         return s3.S3Store(text)
     if "://" in text:
         raise InputError(

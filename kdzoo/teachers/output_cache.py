@@ -23,7 +23,7 @@ import numpy as np
 from kdzoo import files
 from kdzoo.hub import folders
 from kdzoo.runs import machine
-from kdzoo.stores import Store, opening
+from kdzoo.stores import Store, open_store
 from kdzoo.stores.folder import FolderStore
 from kdzoo.teachers import layered_table, shards
 from kdzoo.teachers.layered_table import OutputTable
@@ -286,8 +286,8 @@ def find(source: str, gigabytes: float = CACHE_GB) -> Cache | None:
     if source == "off":
         return None
     own = folders.cache_folder() / "teachers"
-    if opening.is_remote(source):
-        return Cache(own, gigabytes, store=opening.open_store(source))
+    if "://" in source:
+        return Cache(own, gigabytes, store=open_store(source))
     folder = own if source == "auto" else pathlib.Path(source)
     if not source or (folder.exists() and not folder.is_dir()):
         raise InputError(f"teacher_cache must be auto, off, a folder or s3://BUCKET/PREFIX. Received: {source}")

@@ -325,8 +325,8 @@ def kill_machines(store: stores.Store, *, turns: int) -> None:
     assert held[-1] == 2496
 
 
-def test_killed_machines_leave_no_wrong_row_and_no_row_twice(store):
-    kill_machines(store, turns=2)
+def test_killed_machines_leave_no_wrong_row_and_no_row_twice(folder):
+    kill_machines(folder, turns=2)
 
 
 @pytest.mark.slow
