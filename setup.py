@@ -55,6 +55,7 @@ setup(
         "litert": ["ai-edge-litert>=2.1,<3", "ai-edge-quantizer>=0.10,<1"],
         "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.22,<2", "tf2onnx>=1.17,<2"],  # Keras exports by tf2onnx
         "openvino": ["openvino>=2025.2", "nncf>=2.18"],
+        "cluster": ["ray[default]>=2.50,<3"],  # many runs, and tables of teacher outputs, on many machines
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax>=0.10,<0.12"],
         # PredictionService's messages, and gRPC's health checks
