@@ -94,7 +94,7 @@ class RayTasks:
         self, directory: pathlib.Path, resources: Resources, *, jobs: int | None = None, store: str = ""
     ) -> None:
         self._resources, self._jobs, self._store = resources, jobs, store
-        self._mailbox = Mailbox(directory)
+        self._mailbox = Mailbox(store or os.path.abspath(directory))
         self._runs: dict[str, RayRun] = {}
 
     def refresh(self) -> None:

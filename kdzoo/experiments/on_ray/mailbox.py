@@ -1,8 +1,6 @@
 """The mailbox of a command on Ray: an actor beside it, to which its tasks send news."""
 
 import dataclasses
-import os
-import pathlib
 import time
 from typing import Any
 
@@ -54,7 +52,7 @@ class Mailbox:
     """Starts the mailbox of a directory. Its name keeps other commands on this cluster out of the directory.
 
     Args:
-        directory: that the command works in.
+        directory: that the command works in; an absolute path, or the URI of a store.
 
     Attributes:
         actor: of `Letters`, on this node.
@@ -63,12 +61,12 @@ class Mailbox:
         InputError: if another command has the directory.
     """
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: str) -> None:
         give_up = time.monotonic() + FREE_SECONDS
         options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": cluster.on_this_node()}
         while True:
             try:
-                self.actor: Any = _Actor.options(name=os.path.abspath(directory), **options).remote()
+                self.actor: Any = _Actor.options(name=directory, **options).remote()
                 return
             except ValueError:  # the name is taken
                 if time.monotonic() > give_up:

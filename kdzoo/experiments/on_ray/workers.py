@@ -38,7 +38,7 @@ class RayWorkers:
         port: int,
     ) -> None:
         self._log, self._stop_signals = log, process_stop.StopSignals()
-        self._mailbox = Mailbox(directory)
+        self._mailbox = Mailbox(os.path.abspath(directory))
         directory.mkdir(parents=True, exist_ok=True)
         self._logs = directory.absolute() / LOGS
         self._tasks = {}
