@@ -54,9 +54,9 @@ def test_twelve_runs_while_a_node_is_removed_and_one_added(nodes, tmp_path):
 
 def test_ctrl_c_saves_all_and_the_same_command_resumes(nodes, tmp_path):
     root = tmp_path / "sweep"
-    write_grid(root, [{"model": "wrn10-1", "schedule": "20-40", "seed": [0, 1]}])
+    write_grid(root, [{"model": "wrn10-1", "schedule": "50-150", "seed": [0, 1]}])
     process = start_sweep(root, f"--ray={nodes.address}")
-    wait_for(lambda: len(list(root.glob("runs/*/checkpoints/*.npz"))) >= 2, process, root)
+    wait_for(lambda: len({path.parent for path in root.glob("runs/*/checkpoints/*.npz")}) == 2, process, root)
     process.send_signal(signal.SIGINT)
     assert process.wait(300) == 75, output(root)
     assert "0 of 2 runs finished, 2 stopped" in output(root)
@@ -68,7 +68,7 @@ def test_ctrl_c_saves_all_and_the_same_command_resumes(nodes, tmp_path):
 
 def test_two_commands_do_not_share_a_directory(nodes, tmp_path):
     root = tmp_path / "sweep"
-    write_grid(root, [{"model": "wrn10-1", "schedule": "20-60"}])
+    write_grid(root, [{"model": "wrn10-1", "schedule": "50-150"}])
     first = start_sweep(root, f"--ray={nodes.address}")
     wait_for(lambda: (root / "runs" / "logs").exists(), first, root)
     second = run_python("-m", "apps.sweep", f"--grid={root / 'grid.json'}", f"--ray={nodes.address}")
