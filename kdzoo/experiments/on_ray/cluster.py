@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import os
-import re
+import socket
 from typing import Any
 
 from zoo import InputError
@@ -19,6 +19,7 @@ except ImportError:
 
 AUTO = "auto"
 NAMESPACE = "kdzoo"
+CONNECT_SECONDS = 30.0
 RETRIES = 20  # of a task whose node or worker died
 # Settings of the command that its tasks share, wherever they are executed. They are arguments of the tasks and not part
 # of a runtime environment, which Ray's dashboard shows with all secrets.
@@ -60,8 +61,8 @@ def connect(address: str) -> str:
     # Ray prints each death of a node in a hundred lines. Its logs hold them too; the states of runs show the effect.
     ray_worker.print_to_stdstream = lambda *_, **__: None
     rule = "ray must be auto or the HOST:PORT of a running cluster, for example 10.0.0.1:6379. Received"
-    if address != AUTO and not re.fullmatch(r"[^/\s]+:[0-9]+", address):
-        raise InputError(f"{rule}: {address}")
+    if address != AUTO:
+        _check_address(address, rule)
     try:
         context = ray.init(
             None if address == AUTO else address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR
@@ -76,6 +77,17 @@ def connect(address: str) -> str:
         f"Ray at {context.address_info['gcs_address']}: {nodes} node{'s'[: nodes > 1]}, {have.get('CPU', 0):g} CPUs,"
         f" {have.get('GPU', 0):g} GPUs{dashboard}"
     )
+
+
+def _check_address(address: str, rule: str) -> None:
+    """Raises InputError unless something listens at HOST:PORT: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise InputError(f"{rule}: {address}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"{rule}: {address}: {error}") from None
 
 
 def describe_error(error: Exception) -> str:
