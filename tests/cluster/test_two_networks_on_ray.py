@@ -73,7 +73,8 @@ class RayStart:
         self._process.wait()
 
 
-def test_a_node_of_another_network_dies_and_comes_back(tmp_path):
+def test_a_node_of_another_network_dies_and_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     root = tmp_path / "sweep"
     write_grid(root, RUNS)
     with two_networks() as ((first, head), (second, other)), contextlib.ExitStack() as nodes:
