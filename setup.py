@@ -55,19 +55,22 @@ setup(
         "litert": ["ai-edge-litert>=2.1,<3", "ai-edge-quantizer>=0.10,<1"],
         "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.22,<2", "tf2onnx>=1.17,<2"],  # Keras exports by tf2onnx
         "openvino": ["openvino>=2025.2", "nncf>=2.18"],
+        "cluster": ["ray[default]>=2.50,<3"],  # many runs, and tables of teacher outputs, on many machines
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax>=0.10,<0.12"],
         # PredictionService's messages, and gRPC's health checks
         "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio-health-checking>=1.80,<2"],
+        "s3": ["obstore>=0.8,<1"],  # S3 by its own protocol, with conditional writes; one wheel without dependencies
         "hub": ["keras-hub>=0.25"],  # networks of its presets; without it `kerashub:` is refused
         "docs": ["furo>=2025.9", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "test": [
-            "kdzoo[docs,jax,onnx,serving]",
+            "kdzoo[docs,jax,onnx,s3,serving]",
             "check-jsonschema>=0.35",  # of the workflow
             "codespell>=2.4",
             "coverage>=7.10",  # the first that follows subprocesses by itself
             "hypothesis>=6.100,<7",  # draws the cases of tests/fuzz
             "import-linter>=2.6",
+            "moto[server]>=5.1,<6",  # a server of S3 for tests
             "mypy>=2.4,<3",
             "pytest>=8",
             "pytest-xdist>=3.6",

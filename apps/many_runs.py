@@ -1,20 +1,37 @@
 """Makes many runs, each in a process of its own: the common part of `apps.sweep` and `apps.reproduce`."""
 
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from apps import flag_values, run_config, run_flags, runs_display, signals
+from apps import flag_values, ray_flags, run_config, run_flags, runs_display, signals
 from kdzoo import parent_process
-from kdzoo.experiments import local_scheduler
+from kdzoo.experiments import grid, scheduler, stored_records
+from kdzoo.experiments.executors import Executor
 from kdzoo.experiments.grid import Run
+from zoo import InputError
 
 
 def define_flags() -> None:
     """Defines the flags of how the runs are executed."""
-    flags.DEFINE_integer("jobs", 1, "Number of runs at a time, each with its share of the machine.", lower_bound=1)
+    flags.DEFINE_integer(
+        "jobs",
+        1,
+        "Number of runs at a time, each with its share of the machine. With --ray the most at a time; default: as many"
+        " as the cluster has resources for.",
+        lower_bound=1,
+    )
+    ray_flags.define_flags("run")
+    flags.DEFINE_string(
+        "store",
+        "",
+        "s3://BUCKET/PREFIX, or a folder, that holds the runs for all nodes of --ray. Each run then works in scratch"
+        " of its node, and the directory of the runs on this machine has their records only. Paths of data must be"
+        " absolute, and exist on each node. Empty: all nodes share the directory of the runs.",
+    )
     flag_values.define_number(
         "budget_minutes",
         None,
@@ -34,6 +51,8 @@ def run_all(runs: Sequence[Run], finished: Callable[[Run], None] = lambda run: N
         finished: called once with every finished run, earlier ones among them.
     """
     args = flags.FLAGS
+    if args.store and not args.ray:
+        raise InputError(f"store is for the nodes of --ray, for example --ray=auto. Received: {args.store}")
     budget = None if args.budget_minutes is None else 60 * args.budget_minutes
     display = runs_display.Display(budget)
     reported: set[str] = set()
@@ -46,11 +65,13 @@ def run_all(runs: Sequence[Run], finished: Callable[[Run], None] = lambda run: N
                 finished(run)
 
     os.environ.update(parent_process.environment())
+    executor = make_executor(runs)
     with signals.stop_signals() as received:
-        local_scheduler.run_all(
+        scheduler.run_all(
             runs,
             command=command,
             jobs=args.jobs,
+            executor=executor,
             budget_seconds=budget,
             checkpoint_seconds=60 * args.checkpoint_minutes,
             show=show,
@@ -59,9 +80,25 @@ def run_all(runs: Sequence[Run], finished: Callable[[Run], None] = lambda run: N
     return runs_display.summarise(runs)
 
 
+def make_executor(runs: Sequence[Run]) -> Executor | None:
+    """Returns what executes the runs, None for processes on this machine. Connects to the cluster of --ray."""
+    resources = ray_flags.connect()
+    if not resources:
+        return None
+    from kdzoo.experiments.on_ray.executor import RayTasks
+
+    jobs = flags.FLAGS.jobs if flags.FLAGS["jobs"].present else None
+    root = runs[0].workdir.parent
+    if flags.FLAGS.store:
+        stored_records.fetch(flags.FLAGS.store, runs)
+    return RayTasks(root, resources, jobs=jobs, store=flags.FLAGS.store)
+
+
 def command(run: Run) -> list[str]:
-    """Returns the command that makes this run."""
+    """Returns the command that makes this run. With --store its paths are those of the scratch of any node."""
     args = flags.FLAGS
+    if args.store:
+        run = grid.relocate(run, pathlib.Path(stored_records.SCRATCH))
     cache = [f"--{name}={args[name].value}" for name in ("teacher_cache", "cache_gb") if args[name].present]
     return [
         sys.executable,

@@ -210,7 +210,7 @@ def define_cache_flags() -> None:
         "teacher_cache",
         "auto",
         "Folder in which teacher outputs are cached for all runs. auto is $KDZOO_CACHE, or kdzoo in the user's cache"
-        " folder; off computes them anew in every epoch.",
+        " folder; off computes them anew in every epoch; s3://BUCKET/PREFIX reads those that apps.precompute wrote.",
     )
     flag_values.define_number(
         "cache_gb",

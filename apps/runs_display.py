@@ -65,5 +65,7 @@ def summarise(runs: Sequence[Run]) -> int:
 
 
 def _counts(counts: Mapping[str, int], total: int) -> str:
-    states = [f"{counts[state]} {state}" for state in ("running", "waiting", "stopped", "failed") if counts[state]]
+    states = [
+        f"{counts[state]} {state}" for state in ("running", "queued", "waiting", "stopped", "failed") if counts[state]
+    ]
     return ", ".join([f"{counts['finished']} of {total} runs finished", *states])

@@ -12,7 +12,8 @@ compared on examples held out of training, never on the test set; their curves a
 --logdir=WORKDIR/trials. At the end the command prints the best trials and the commands that train with none held out,
 and writes them to WORKDIR/recommendation.md and .json. The same command resumes the search after any interruption.
 
-Several processes on this machine: --workers=2. On several machines that share WORKDIR, set KerasTuner's environment
+Several processes on this machine: --workers=2; on a Ray cluster whose nodes share WORKDIR: --workers=8 --ray=auto. On
+several machines without Ray, set KerasTuner's environment
 variables and run the same command once for each, in any order:
 
   KERASTUNER_TUNER_ID=chief   KERASTUNER_ORACLE_IP=HOST KERASTUNER_ORACLE_PORT=8000 python -m apps.tune ...
@@ -22,16 +23,18 @@ variables and run the same command once for each, in any order:
 Exit code: 0 once the search is finished, 1 if no trial was completed, 75 if the budget or a signal left it unfinished.
 """
 
+import functools
 import logging
 import os
 import pathlib
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from apps import command, flag_values, model_flags, run_config, run_flags, signals
+from apps import command, flag_values, model_flags, ray_flags, run_config, run_flags, signals
 from kdzoo import parent_process
 from kdzoo.experiments import machine_share, outcomes, recommendation, roles, search_space
 from kdzoo.runs import machine, recipes
@@ -39,6 +42,9 @@ from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.settings import RANGES
 from kdzoo.teachers import resolve
 from zoo import InputError
+
+if TYPE_CHECKING:
+    from kdzoo.experiments.on_ray.cluster import Resources
 
 flags.DEFINE_string(
     "student", None, "Architecture of the student. Example: wrn16-1. Required, unless --students names several."
@@ -141,8 +147,12 @@ flag_values.define_number(
     "Time after which the current trial saves a checkpoint and the search stops, in minutes. Default: no limit.",
 )
 flags.DEFINE_integer(
-    "workers", 1, "Number of processes on this machine, each with its share of cores or GPUs.", lower_bound=1
+    "workers",
+    1,
+    "Number of processes on this machine, each with its share of cores or GPUs; with --ray on the cluster.",
+    lower_bound=1,
 )
+ray_flags.define_flags("worker")
 flag_values.define_directory(
     "workdir", None, "Directory of the search, with its trials and trained teachers. Required.", required=True
 )
@@ -173,9 +183,13 @@ def main() -> int:
     options = run_config.options_from_flags()
     began = time.monotonic()
     budget = float("inf") if args.budget_minutes is None else 60 * args.budget_minutes
+    role = roles.role()
+    resources = ray_flags.connect() if role != "worker" else None
+    if resources and role == "chief":
+        raise InputError(f"ray starts the workers itself, without {', '.join(roles.VARIABLES)}. Received: {args.ray}")
     with signals.stop_signals() as received:
         devices = machine_share.gpus()
-        if roles.role() == "chief" or (roles.role() == "single" and args.workers > 1):
+        if role == "chief" or (role == "single" and (args.workers > 1 or resources)):
             os.environ.update(parent_process.environment())
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a chief trains nothing, so all GPU memory is for its workers
         machine.check_backend()
@@ -188,11 +202,24 @@ def main() -> int:
             workers=args.workers,
             worker_command=[sys.executable, "-m", "apps.tune", *sys.argv[1:]],
             devices=devices,
+            **_workers_on(resources),
             stopping=lambda: bool(received) or time.monotonic() - began > budget,
             log=lambda line: print(line, flush=True),
             **options,
         )
     return 0 if found is None else _recommend(*found)
+
+
+def _workers_on(resources: "Resources | None") -> dict[str, Any]:
+    """Returns the arguments of `run_search.run` by which the workers of a search run on Ray; none without Ray."""
+    if not resources:
+        return {}
+    from kdzoo.experiments.on_ray import cluster, workers
+
+    directory, command = pathlib.Path(flags.FLAGS.workdir), [sys.executable, "-m", "apps.tune", *sys.argv[1:]]
+    log = functools.partial(print, flush=True)
+    start = functools.partial(workers.RayWorkers, directory, command, flags.FLAGS.workers, resources, log)
+    return {"start_workers": start, "host": cluster.host()}
 
 
 def search_from_flags() -> search_space.Search:

@@ -39,6 +39,30 @@ def write_atomically(path: pathlib.Path, content: bytes | memoryview) -> None:
         file.write(content)
 
 
+def create_atomically(path: pathlib.Path, content: bytes) -> bool:
+    """Writes a file that does not exist yet: it appears whole. Of many writers on any number of machines one succeeds.
+
+    Takes hard links, as local file systems, NFS and Lustre have.
+
+    Returns:
+        Whether this call made it; False if the file exists.
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with open(partial, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink(missing_ok=True)
+    with _opened(path.parent) as directory:
+        os.fsync(directory)
+    return True
+
+
 @contextlib.contextmanager
 def open_atomically(path: pathlib.Path) -> Iterator[BinaryIO]:
     """Opens a file to write part by part. It appears whole when the block ends, or not at all if that raises."""
@@ -52,14 +76,19 @@ def open_atomically(path: pathlib.Path) -> Iterator[BinaryIO]:
             os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    _remove_abandoned(path)
+    remove_abandoned(path.parent, glob.escape(path.name))
     with _opened(path.parent) as directory:
         os.fsync(directory)  # else a power failure may lose the new name
 
 
-def _remove_abandoned(path: pathlib.Path) -> None:
-    """Removes what killed processes left of a file: a writer holds a lock from before the first byte to the end."""
-    for partial in path.parent.glob(f"{glob.escape(path.name)}.????????.partial"):
+def remove_abandoned(directory: pathlib.Path, names: str = "*") -> None:
+    """Removes what killed processes left of files: a writer holds a lock from before the first byte to the end.
+
+    Args:
+        directory: of the files.
+        names: pattern of their names.
+    """
+    for partial in directory.glob(f"{names}.????????.partial"):
         with contextlib.suppress(OSError), open(partial, "r+b") as file:
             if os.fstat(file.fileno()).st_size and _try_lock(file):
                 partial.unlink()
@@ -86,8 +115,8 @@ def scratch_beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY)
+def _opened(path: pathlib.Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+    descriptor = os.open(path, flags)
     try:
         yield descriptor
     finally:
@@ -112,22 +141,24 @@ def _try_lock(file: BinaryIO | int) -> bool:
 
 
 @contextlib.contextmanager
-def locked(directory: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
-    """Holds an exclusive lock on a directory. The lock ends with the block, or with the process.
+def locked(path: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
+    """Holds an exclusive lock on a directory or file. The lock ends with the block, or with the process.
+
+    On NFS the lock of a directory is known on one machine, that of a file on all.
 
     Args:
-        directory: an existing directory.
+        path: an existing directory or file.
         wait: whether to wait while another process holds a lock.
 
     Raises:
         InputError: if another process holds a lock and `wait` is false.
     """
-    with _opened(directory) as descriptor:
+    with _opened(path, os.O_RDONLY if path.is_dir() else os.O_RDWR) as descriptor:
         if HAS_LOCKS:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
-                raise InputError(f"workdir must not be in use by another process. Received: {directory}") from None
+                raise InputError(f"workdir must not be in use by another process. Received: {path}") from None
         yield
 
 

@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kdzoo does, should TensorFlow be imported before it
 
 import atexit
+import secrets
 import shutil
 import tempfile
 import time
@@ -121,3 +122,24 @@ def published(teacher_run, tmp_path_factory) -> pathlib.Path:
     root = tmp_path_factory.mktemp("models")
     publisher.publish([teacher_run], root, name="quarters/wrn10-1_2-3", licence="Apache-2.0")
     return root
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> str:
+    """The address of moto's server of S3."""
+    pytest.importorskip("obstore", reason="needs the extra s3")
+    pytest.importorskip("moto", reason="needs moto[server]")
+    import s3_server
+
+    with s3_server.serve() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3_address, monkeypatch) -> str:
+    """The URI of an empty store on moto's server, which the environment names."""
+    import s3_server
+
+    for name, value in s3_server.environment(s3_address).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.BUCKET}/{secrets.token_hex(8)}"

@@ -1,5 +1,6 @@
 """Writes of files: several processes and threads write at once."""
 
+import concurrent.futures
 import os
 import pathlib
 import signal
@@ -76,3 +77,14 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path):
         files.write_atomically(path, "no bytes")
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"old"
+
+
+def test_of_many_writers_that_create_a_file_one_succeeds(tmp_path):
+    path = tmp_path / "000000001"
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda i: files.create_atomically(path, bytes([i]) * 1000), range(32)))
+    assert sum(created) == 1
+    assert path.read_bytes() == bytes([created.index(True)]) * 1000
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileNotFoundError):
+        files.create_atomically(tmp_path / "none" / "file", b"")

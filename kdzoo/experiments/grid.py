@@ -35,7 +35,7 @@ class Run:
         workdir: its directory.
         config: its configuration.
         needs: names of the runs that must finish first, its teachers.
-        state: waiting, running, finished, failed or stopped.
+        state: waiting, queued (on a cluster), running, finished, failed or stopped.
         detail: its progress, or the cause of a failure.
     """
 
@@ -135,6 +135,14 @@ def make_run(
     name = "_".join([*parts, *extra, f"seed{config.seed}"])
     files.check_name(f"{name}.txt", what="The name of a run, and of its log,")
     return Run(name, root / name, config, tuple(teacher for teacher in teachers if teacher in earlier))
+
+
+def relocate(run: Run, root: pathlib.Path) -> Run:
+    """Returns a run and its teachers of the same sweep as they are in another directory of the sweep."""
+    before = run.workdir.parent
+    specs = {str(before / name): str(root / name) for name in run.needs}
+    teachers = tuple(specs.get(teacher, teacher) for teacher in run.config.teachers)
+    return dataclasses.replace(run, workdir=root / run.name, config=dataclasses.replace(run.config, teachers=teachers))
 
 
 def _name_teacher(spec: str) -> str:

@@ -118,7 +118,7 @@ class ResumableOracle(kt.Oracle):
 
     def is_held(self, trial: str) -> bool:
         """Whether a process trains the trial."""
-        return locks.is_locked(search_directory.lock_directory(self._workdir, trial))
+        return locks.is_held(search_directory.lock_directory(self._workdir, trial))
 
     # The end of the search space.
 

@@ -29,6 +29,6 @@ def chief_address() -> str:
     return ":".join(os.environ[name] for name in VARIABLES[1:])
 
 
-def worker_environment(worker: int, port: int) -> dict[str, str]:
-    """Returns the environment variables of a worker whose chief is on this machine."""
-    return dict(zip(VARIABLES, (f"worker{worker}", "127.0.0.1", str(port)), strict=True))
+def worker_environment(worker: int, port: int, host: str = "127.0.0.1") -> dict[str, str]:
+    """Returns the environment variables of a worker whose chief listens at this port of this host."""
+    return dict(zip(VARIABLES, (f"worker{worker}", host, str(port)), strict=True))

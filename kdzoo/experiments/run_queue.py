@@ -1,7 +1,7 @@
 """Which run of a sweep can start next: it is not finished, its teachers are, and the time suffices."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kdzoo.experiments import locks
@@ -27,6 +27,8 @@ class RunQueue:
 
     def __init__(self, runs: Sequence[Run], *, budget_seconds: float | None, checkpoint_seconds: float) -> None:
         self._runs = runs
+        self._named = {run.name: run for run in runs}
+        self._looked_up: set[str] = set()
         self._deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
         self._longest = START_SECONDS + checkpoint_seconds
         self._first_checkpoint: dict[tuple[Any, ...], float] = {}
@@ -39,25 +41,30 @@ class RunQueue:
         """Records how long a run took to its first checkpoint; similar runs are taken to need as long."""
         self._first_checkpoint[_kind(run)] = min(seconds, self._longest)
 
-    def next(self) -> Run | None:
-        """Returns the first run that can start now, or None. Marks runs that finished before."""
-        states = {run.name: run.state for run in self._runs}
+    def ready(self) -> Iterator[Run]:
+        """Yields the runs that can start now, in order; each must be started at once. Marks runs that finished before.
+
+        A run's directory is looked up at first, and again once its teachers are finished: a look may cross a network.
+        """
         for run in self._runs:
             if run.state != "waiting":
                 continue
+            unfinished = [name for name in run.needs if self._named[name].state != "finished"]
+            if unfinished and run.name in self._looked_up:
+                run.detail = f"needs {', '.join(unfinished)}"
+                continue
+            self._looked_up.add(run.name)
             seconds = self._first_checkpoint.get(_kind(run), self._longest)
             if (run.workdir / records.RECORD).exists() and not _has_server(run):
                 mark_finished(run)
-                states[run.name] = run.state
-            elif unfinished := [name for name in run.needs if states[name] != "finished"]:
+            elif unfinished:
                 run.detail = f"needs {', '.join(unfinished)}"
             elif self._deadline is not None and time.monotonic() + seconds > self._deadline:
                 run.detail = f"to its first checkpoint it may take {seconds / 60:.1f} minutes"
             elif locks.is_locked(run.workdir):
                 run.detail = IN_USE
             else:
-                return run
-        return None
+                yield run
 
     def waits_for_others(self) -> bool:
         """Whether another process alone keeps some run from starting."""

@@ -3,6 +3,7 @@
 A search killed at any moment resumes by the same call, and ends with the same trials.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -20,7 +21,7 @@ from kdzoo.experiments.outcomes import Outcome
 from kdzoo.experiments.resumable_oracle import ResumableOracle
 from kdzoo.experiments.search_space import Search
 from kdzoo.experiments.tuner import Tuner
-from kdzoo.experiments.workers import Workers
+from kdzoo.experiments.workers import LocalWorkers, Workers
 from kdzoo.teachers import base
 from zoo import InputError
 
@@ -34,6 +35,8 @@ def run(
     workers: int = 1,
     worker_command: Sequence[str] = (),
     devices: Sequence[str] | None = None,
+    start_workers: Callable[[int], Workers] | None = None,
+    host: str = "127.0.0.1",
     stopping: Callable[[], bool] = lambda: False,
     log: Callable[[str], None] = print,
     **options: Any,
@@ -46,6 +49,9 @@ def run(
         workers: processes at a time. From 2 on this process is the chief, and starts each worker by `worker_command`.
         worker_command: starts a worker, which calls this function with the same search and workdir.
         devices: the GPUs of workers, as CUDA_VISIBLE_DEVICES names them; None for those that this process may use.
+        start_workers: starts workers elsewhere, which find this process at the port that it is called with; None:
+            `workers` on this machine.
+        host: address of this machine, at which the workers find it.
         stopping: whether to stop; called often.
         log: receives a line at each trial's start and end.
         **options: arguments of `kdzoo.training.run`.
@@ -76,9 +82,10 @@ def run(
         if role == "chief":
             log(f"chief at {roles.chief_address()}: waiting for workers")
             Chief(oracle, roles.chief_address()).serve(stopping=stopping)
-        elif workers > 1:
-            chief = Chief(oracle, "127.0.0.1:0")
-            processes = Workers(worker_command, workers, chief.port, devices)
+        elif workers > 1 or start_workers:
+            chief = Chief(oracle, f"{host}:0")
+            local = functools.partial(LocalWorkers, worker_command, workers, devices=devices)
+            processes = (start_workers or local)(chief.port)
             try:
                 chief.serve(working=lambda: processes.working(stopping()), stopping=stopping)
             finally:  # after a failure or an interrupt some still run

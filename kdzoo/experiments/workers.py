@@ -1,13 +1,24 @@
-"""The workers of a search on this machine: processes that run trials for a chief."""
+"""The workers of a search: processes that run trials for a chief, on this machine or others."""
 
 import contextlib
 import subprocess
 from collections.abc import Sequence
+from typing import Protocol
 
 from kdzoo.experiments import machine_share, process_stop, roles
 
 
-class Workers:
+class Workers(Protocol):
+    """Workers, wherever they run."""
+
+    def working(self, stop: bool) -> bool:
+        """Whether some workers run. Call it repeatedly; once `stop` is true it stops them."""
+
+    def end(self) -> None:
+        """Ends the workers that still run, and waits for them."""
+
+
+class LocalWorkers:
     """Starts worker processes, each with its share of the machine.
 
     Args:

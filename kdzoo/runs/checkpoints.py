@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.files import write_atomically
+from kdzoo.files import remove_abandoned, write_atomically
 from zoo import InputError
 
 _log = logging.getLogger(__name__)
@@ -47,10 +47,11 @@ def save(workdir: pathlib.Path, *, step: int, arrays: Mapping[str, np.ndarray], 
         directory.mkdir(exist_ok=True)
         own = directory / f"{step:09d}-{hashlib.sha256(content).hexdigest()}.npz"
         write_atomically(own, content)
+        remove_abandoned(directory)
         # A checkpoint of this step or a later one was damaged: otherwise the run would have resumed from it.
         before = [path for path in _newest_first(workdir) if path.name < own.name[:9]]
-        for path in {*_newest_first(workdir), *directory.glob("*.partial")} - {own, *before[: KEEP - 1]}:
-            path.unlink()
+        for path in set(_newest_first(workdir)) - {own, *before[: KEEP - 1]}:
+            path.unlink(missing_ok=True)  # a process on a node that was thought dead may do the same
     except OSError as error:
         raise InputError(f"workdir must have room for checkpoints. Received: {error}") from None
 

@@ -70,6 +70,14 @@ def json_lines() -> Callable[[Progress], None]:
     return show
 
 
+def parse(line: str) -> Progress | None:
+    """Returns the progress in a line that `json_lines` printed; None for any other line."""
+    try:
+        return Progress(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
 def _epoch_line(progress: Progress, row: Mapping[str, float]) -> str:
     parts = [f"epoch {progress.epoch}/{progress.epochs}: loss {row['loss']:.4f}"]
     errors = {split: row.get(f"{split}_error") for split in ("train", "val", "test")}

@@ -15,6 +15,8 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import output_cache
 from kdzoo.teachers.base import Teacher
+from kdzoo.teachers.layered_table import OutputTable
+from kdzoo.teachers.row_format import RowType
 
 CALL_IMAGES = 128
 
@@ -45,22 +47,13 @@ class CachedTeacher:
     ):
         self.teacher, self._dataset, self._views = teacher, dataset, config.num_views
         self._store = config.teacher_store
-        trained = len(dataset.train) + (len(dataset.unlabelled) if dataset.unlabelled else 0)
-        self.rows = trained * self._views + len(dataset.test)
-        self.tables: dict[str, output_cache.Table] = {}
+        self.rows = count_rows(dataset, config)
+        self.tables: dict[str, OutputTable] = {}
         self._map_sizes: list[tuple[int, int]] = []  # (height, width) of each stage
         if not cache or self._views == augmentation.ENDLESS:
             return
-        # With maps a network is another program, whose logits may differ in their last bits.
-        call = {"augment": config.augment, "together": CALL_IMAGES, "maps": bool(config.at_weight)}
-        key = teacher.key(dataset) | call | {"by": output_cache.computed_by()}
-        if config.augment == "inception":
-            key["views"] = self._views
-        if self._store != "float32":
-            key["store"] = self._store
-        for kind in ("logits", "maps") if config.at_weight else ("logits",):
-            describe = functools.partial(self._describe, kind)
-            table = cache.table(key | {"says": kind}, rows=self.rows, describe=describe)
+        for kind, key in table_keys(teacher, dataset, config).items():
+            table = cache.open(key, rows=self.rows, describe=functools.partial(self.describe, kind))
             if table is None:  # without one table the teacher must run anyway
                 self.close()
                 break
@@ -146,7 +139,25 @@ class CachedTeacher:
             flat["maps"] = np.concatenate([stage.reshape(len(stage), -1) for stage in outputs["maps"]], axis=1)
         return flat
 
-    def _describe(self, kind: str) -> output_cache.RowType:
+    def describe(self, kind: str) -> RowType:
         """The type of a table's rows, from one call of the teacher."""
         values = self._flat(self.teacher.compute(self._images(np.resize(self.test_rows, CALL_IMAGES))))[kind]
-        return output_cache.RowType(values.shape[1:], values.dtype.name, self._map_sizes or None)
+        return RowType(values.shape[1:], values.dtype.name, self._map_sizes or None)
+
+
+def count_rows(dataset: Dataset, config: RunConfig) -> int:
+    """Number of rows of a full table of any teacher's outputs for a data set, in the views of a configuration."""
+    trained = len(dataset.train) + (len(dataset.unlabelled) if dataset.unlabelled else 0)
+    return trained * config.num_views + len(dataset.test)
+
+
+def table_keys(teacher: Teacher, dataset: Dataset, config: RunConfig) -> dict[str, dict[str, Any]]:
+    """The key of each table of a teacher's outputs on this machine, by kind: all that its values depend on."""
+    # With maps a network is another program, whose logits may differ in their last bits.
+    call = {"augment": config.augment, "together": CALL_IMAGES, "maps": bool(config.at_weight)}
+    key = teacher.key(dataset) | call | {"by": output_cache.computed_by()}
+    if config.augment == "inception":
+        key["views"] = config.num_views
+    if config.teacher_store != "float32":
+        key["store"] = config.teacher_store
+    return {kind: key | {"says": kind} for kind in (("logits", "maps") if config.at_weight else ("logits",))}

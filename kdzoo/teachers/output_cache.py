@@ -2,9 +2,9 @@
 
 Pad-4 crop and flip make 162 views of an image and no more, so a teacher's outputs for a data set are a finite table.
 A row is written when it is first needed, and read by every later epoch, seed, student, temperature and loss weight.
-It holds a checksum of its values and its row number: a row that is torn, damaged or not yet written does not match its
-checksum and counts as missing. The tables are read and written at offsets and not mapped into memory: a full disk or a
-truncated file then raises an error that can be handled, and the process does not grow by what it has read.
+The tables are read and written at offsets and not mapped into memory: a full disk or a truncated file then raises an
+error that can be handled, and the process does not grow by what it has read. Where many machines have filled a table in
+a store (`shards`), it is read first.
 """
 
 import contextlib
@@ -23,13 +23,18 @@ import numpy as np
 from kdzoo import files
 from kdzoo.hub import folders
 from kdzoo.runs import machine
+from kdzoo.stores import Store, open_store
+from kdzoo.stores.folder import FolderStore
+from kdzoo.teachers import layered_table, shards
+from kdzoo.teachers.layered_table import OutputTable
+from kdzoo.teachers.row_format import FORMAT, RowType
 from zoo import InputError
 
 _log = logging.getLogger(__name__)
 
 CACHE_GB = 10.0
-FORMAT = 1
 CARD, ROWS = "card.json", "rows"
+SHARDS = "shards"  # folder of the tables that many machines fill, unless a store elsewhere holds them
 # Settings in the environment that change the last bits of a network's outputs, or more of them. Each is part of a
 # table's key if it is set. docs/guides/caching.md lists what was measured.
 NUMERIC_SETTINGS = (
@@ -53,14 +58,45 @@ class Cache:
         folder: holds one directory for each table.
         gigabytes: largest size of all tables together, in 10^9 bytes. The least recently used tables are evicted.
         required: whether a table that can be neither opened nor created is an error.
+        store: elsewhere, holds tables that many machines fill; None: those are in the folder too. `gigabytes` does not
+            limit them.
     """
 
     folder: pathlib.Path
     gigabytes: float = CACHE_GB
     required: bool = False
+    store: Store | None = None
 
-    def table(self, key: Mapping[str, Any], *, rows: int, describe: Callable[[], "RowType"]) -> "Table | None":
-        """The table of this key, created if there is none; None, with a warning, if that fails.
+    @property
+    def name(self) -> str:
+        """The store or folder that holds the tables."""
+        return self.store.uri if self.store else os.path.abspath(self.folder)
+
+    def shared_store(self, key: Mapping[str, Any]) -> Store:
+        """The store of the table of this key that many machines fill."""
+        return (self.store or FolderStore(self.folder / SHARDS)).below(_digest(key))
+
+    def open(self, key: Mapping[str, Any], *, rows: int, describe: Callable[[], RowType]) -> OutputTable | None:
+        """The table of this key: this machine's, over the one that many machines filled if there is one.
+
+        Args, Raises: see `table`. None, with a warning, if there can be neither.
+        """
+        try:
+            shared = shards.open_table(self.shared_store(key), key, rows)
+        except InputError as error:
+            shared = None
+            _log.warning("Teacher outputs are not read from shards: %s", error)
+        if shared is None:
+            return self.table(key, rows=rows, describe=describe)
+        local = None
+        try:
+            local = self._make(key, rows, lambda: shared.row)
+        except (OSError, InputError) as error:
+            self._report(error, "Teacher outputs that the shards lack are not kept")
+        return layered_table.LayeredTable(shared, local, keep=self.store is not None)
+
+    def table(self, key: Mapping[str, Any], *, rows: int, describe: Callable[[], RowType]) -> "Table | None":
+        """This machine's table of this key, created if there is none; None, with a warning, if that fails.
 
         Args:
             key: all that its values depend on, as JSON values. Its digest names the table's directory.
@@ -70,28 +106,33 @@ class Cache:
         Raises:
             InputError: if it fails and is `required`.
         """
-        directory = self.folder / _digest(key)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with files.locked(self.folder, wait=True):
-                table = self._open(directory, rows)
+            return self._make(key, rows, describe)
+        except (OSError, InputError) as error:
+            self._report(error, "The teacher runs live, since its outputs cannot be cached")
+            return None
+
+    def _report(self, error: Exception, consequence: str) -> None:
+        """Logs why there is no table, or raises InputError if it is required."""
+        if self.required:
+            raise InputError(f"teacher_cache must have room for the tables. Received: {self.folder}: {error}") from None
+        _log.warning("%s: %s", consequence, error)
+
+    def _make(self, key: Mapping[str, Any], rows: int, describe: Callable[[], RowType]) -> "Table | None":
+        directory = self.folder / _digest(key)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with files.locked(self.folder, wait=True):
+            table = self._open(directory, rows)
+        if table:
+            return table
+        row = describe()  # not under the lock: it may run the teacher
+        with files.locked(self.folder, wait=True):
+            table = self._open(directory, rows)  # another process may have created it meanwhile
             if table:
                 return table
-            row = describe()  # not under the lock: it may run the teacher
-            with files.locked(self.folder, wait=True):
-                table = self._open(directory, rows)  # another process may have created it meanwhile
-                if table:
-                    return table
-                self._evict(directory, rows * row.record.itemsize)
-                _create(directory, key, rows, row)
-                return self._open(directory, rows)
-        except (OSError, InputError) as error:
-            if self.required:
-                raise InputError(
-                    f"teacher_cache must have room for the tables. Received: {self.folder}: {error}"
-                ) from None
-            _log.warning("The teacher runs live, since its outputs cannot be cached: %s", error)
-            return None
+            self._evict(directory, rows * row.record.itemsize)
+            _create(directory, key, rows, row)
+            return self._open(directory, rows)
 
     def _open(self, directory: pathlib.Path, rows: int) -> "Table | None":
         """The existing table, if it is undamaged; a damaged one is removed."""
@@ -134,23 +175,6 @@ class Cache:
             raise InputError(f"tables in use leave less than {size / 1e9:.2f} GB of cache_gb {self.gigabytes:g}")
 
 
-@dataclasses.dataclass(frozen=True)
-class RowType:
-    """The type of a row: an array of this shape and dtype.
-
-    `metadata` is any JSON value. The table's card keeps it.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    metadata: Any = None
-
-    @property
-    def record(self) -> np.dtype:
-        """The layout of a row in the file."""
-        return np.dtype([("values", self.dtype, self.shape), ("check", "<u4")])
-
-
 class Table:
     """An open table. Any number of threads and processes may read and write it at once.
 
@@ -165,8 +189,6 @@ class Table:
         self._file = os.open(directory / ROWS, os.O_RDWR)
         self._in_use = files.share(directory)
         self._writable = True
-        words = -(-row.record["values"].itemsize // 4)
-        self._factors = np.random.RandomState(FORMAT).randint(0, 2**64, words + 2, np.uint64)
         os.utime(directory / CARD)
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,15 +198,13 @@ class Table:
             content = os.pread(self._file, size * len(rows), size * int(rows[0])).ljust(size * len(rows), b"\0")
         else:
             content = b"".join(os.pread(self._file, size, size * row).ljust(size, b"\0") for row in rows.tolist())
-        return self._checked(content, rows)
+        return self.row.unpack(content, rows)
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Writes values [n, *shape] of these rows [n]. After a write fails, a warning is logged and none is tried."""
         if not self._writable:
             return
-        records = np.empty(len(rows), self.row.record)
-        records["values"] = values
-        records["check"] = self._checksums(records["values"], rows)
+        records = self.row.pack(rows, values)
         size, content = records.itemsize, records.tobytes()
         try:
             for i, row in enumerate(rows.tolist()):
@@ -200,22 +220,6 @@ class Table:
             os.utime(self.directory / CARD)
         os.close(self._file)
         os.close(self._in_use)
-
-    def _checked(self, content: bytes, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        records = np.frombuffer(content, self.row.record)
-        return np.array(records["values"]), records["check"] == self._checksums(records["values"], rows)
-
-    def _checksums(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """uint32 [n], never 0: multilinear hashing, by which two contents agree by chance once in 2^32.
-
-        Lemire & Kaser, "Strongly universal string hashing is fast", The Computer Journal 57(11), 2014.
-        """
-        content = np.ascontiguousarray(values).view(np.uint8).reshape(len(rows), -1)
-        content = np.pad(content, ((0, 0), (0, -content.shape[1] % 4))).view("<u4")
-        with np.errstate(over="ignore"):
-            total = (content.astype(np.uint64) * self._factors[2:]).sum(axis=1, dtype=np.uint64)
-            total += rows.astype(np.uint64) * self._factors[1] + self._factors[0]
-        return np.maximum(total >> np.uint64(32), 1).astype(np.uint32)
 
 
 def _create(directory: pathlib.Path, key: Mapping[str, Any], rows: int, row: RowType) -> None:
@@ -267,22 +271,26 @@ def _mtime(path: pathlib.Path) -> float:
 
 
 def find(source: str, gigabytes: float = CACHE_GB) -> Cache | None:
-    """The cache that `--teacher_cache` names: auto ($KDZOO_CACHE or the user's cache folder), off (None), or a folder.
+    """The cache that `--teacher_cache` names.
 
     Args:
-        source: auto, off, or the folder's path.
+        source: auto ($KDZOO_CACHE or the user's cache folder), off (None), a folder's path, or s3://BUCKET/PREFIX, from
+            which tables that many machines filled are read into the cache of auto.
         gigabytes: see `Cache`.
 
     Raises:
-        InputError: if the path is no folder, or the size is not positive.
+        InputError: if the path is no folder, the bucket cannot be listed, or the size is not positive.
     """
     if not gigabytes > 0:
         raise InputError(f"cache_gb must be above 0, for example {CACHE_GB:g}. Received: {gigabytes}")
     if source == "off":
         return None
-    folder = folders.cache_folder() / "teachers" if source == "auto" else pathlib.Path(source)
+    own = folders.cache_folder() / "teachers"
+    if "://" in source:
+        return Cache(own, gigabytes, store=open_store(source))
+    folder = own if source == "auto" else pathlib.Path(source)
     if not source or (folder.exists() and not folder.is_dir()):
-        raise InputError(f"teacher_cache must be auto, off or a folder. Received: {source}")
+        raise InputError(f"teacher_cache must be auto, off, a folder or s3://BUCKET/PREFIX. Received: {source}")
     return Cache(folder, gigabytes)
 
 

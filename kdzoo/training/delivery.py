@@ -41,7 +41,7 @@ class Delivery(abc.ABC):
         models: teachers to build as Keras models inside the `Distiller`.
         outputs_given: the `Distiller`'s argument of that name.
         step_outputs: the outputs that `Steps` puts beside the labels of each step; None where the step has its own.
-        cache_folder: folder of the tables, "off" without.
+        cache_folder: folder or store of the tables, "off" without.
     """
 
     models: Sequence[ZooTeacher] = ()
@@ -131,7 +131,7 @@ class FromCache(ComputedAhead):
 
     def __init__(self, outputs: TeacherOutputs, cache: Cache):
         super().__init__(outputs)
-        self.cache_folder = str(cache.folder)
+        self.cache_folder = cache.name
 
 
 def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:

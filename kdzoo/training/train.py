@@ -46,7 +46,7 @@ def run(
         checkpoint_minutes: longest time between checkpoints, above 0; each epoch ends with one in any case.
         teacher_deadline: seconds within which a teacher behind a server must respond; else the run saves and ends.
         teacher_cache: folder for teacher outputs, shared with other runs: auto ($KDZOO_CACHE, or kdzoo in the user's
-            cache folder), off, or a folder. On a CPU the result is the same to the bit.
+            cache folder), off, a folder, or s3://BUCKET/PREFIX. On a CPU the result is the same to the bit.
         cache_gb: most disk space of the cache, in 10^9 bytes, above 0.
         data_workers: processes that decode pictures; 0: this one does, -1: one for each of several cores, at most
             16.

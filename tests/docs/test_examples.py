@@ -34,6 +34,7 @@ FAST = {
 # Page -> modules that it needs, each with its extra.
 EXTRAS = {
     "docs/guides/export.md": {"ai_edge_litert": "litert", "ai_edge_quantizer": "litert"},
+    "docs/guides/many-machines.md": {"ray": "cluster"},
     "docs/guides/phone.md": {"ai_edge_litert": "litert", "ai_edge_quantizer": "litert"},
     "docs/guides/teachers-from-pytorch.md": {"onnxruntime": "onnx"},
 }

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from kdzoo.experiments import cost, local_scheduler, paper_rows, paper_runs
+from kdzoo.experiments import cost, paper_rows, paper_runs, scheduler
 from kdzoo.experiments.grid import Run
 from kdzoo.experiments.paper_runs import Variant
 from kdzoo.paper import printed
@@ -192,5 +192,5 @@ def test_a_directory_of_finished_runs_may_be_moved(tmp_path):
         record["dataset"]["name"] = "digits"
         record["teachers"] = [{"name": teacher, "test_error_last": 6.0} for teacher in was.config.teachers]
         records.write(now.workdir, record | consistency.summarise(record["history"]))
-    local_scheduler.run_all(here.runs(0), command=lambda run: ["false"])
+    scheduler.run_all(here.runs(0), command=lambda run: ["false"])
     assert [(run.state, run.detail) for run in here.runs(0)] == [("finished", "finished before")] * 2

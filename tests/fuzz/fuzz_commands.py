@@ -144,7 +144,7 @@ def _precompute(given: Mapping[str, Any], world: World) -> str | None:
     _data(given)
     expect(*_right(formats.wrong_unlabelled(given, 1, 0, teachers=len(given["teacher"]))))
     cache = given.get("teacher_cache", "auto")
-    expect(cache not in ("off", "") and cache not in world.files, "teacher_cache")
+    expect(cache not in ("off", "") and cache not in world.files and "://" not in cache, "teacher_cache")
     expect(given.get("dtype_policy") != "auto", "dtype_policy")
     return found or (LATER if cache != "auto" else None)
 

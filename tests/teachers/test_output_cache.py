@@ -172,8 +172,10 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path, caplog):
     assert open_table(tmp_path / "file" / "below") is None
     assert "The teacher runs live, since its outputs cannot be cached" in caplog.text
     for source, gigabytes in ((str(tmp_path / "file"), 1), ("", 1), ("auto", 0), ("auto", float("nan"))):
-        with pytest.raises(InputError, match=r"teacher_cache must be auto, off or a folder|cache_gb must be above 0"):
+        with pytest.raises(InputError, match=r"teacher_cache must be auto, off, a folder or|cache_gb must be above 0"):
             output_cache.find(source, gigabytes)
+    with pytest.raises(InputError, match=r"A store must be a folder or s3://BUCKET/PREFIX, .* Received: gs://bucket"):
+        output_cache.find("gs://bucket")
     assert output_cache.find("off") is None
 
 

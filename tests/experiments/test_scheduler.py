@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from conftest import start_python
-from kdzoo.experiments import local_scheduler
+from kdzoo.experiments import scheduler
 from kdzoo.experiments.grid import Run
 from kdzoo.runs.config import RunConfig
 
@@ -28,11 +28,11 @@ PARENT = """
 import pathlib, sys
 sys.path[:0] = ["tests", "tests/experiments"]
 from apps import signals
-from kdzoo.experiments import local_scheduler
-from test_local_scheduler import command, two_runs
+from kdzoo.experiments import scheduler
+from test_scheduler import command, two_runs
 folder = pathlib.Path(sys.argv[1])
 with signals.stop_signals() as received:
-    local_scheduler.run_all(two_runs(folder), command=command("stubborn"), jobs=2, stopping=lambda: bool(received))
+    scheduler.run_all(two_runs(folder), command=command("stubborn"), jobs=2, stopping=lambda: bool(received))
 """
 
 
@@ -63,7 +63,7 @@ def test_no_process_is_left_when_the_scheduler_fails(tmp_path):
             raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        local_scheduler.run_all(two_runs(tmp_path), command=command("obedient"), jobs=2, show=show, poll_seconds=0.02)
+        scheduler.run_all(two_runs(tmp_path), command=command("obedient"), jobs=2, show=show, poll_seconds=0.02)
     assert not any(map(is_alive, pids(tmp_path)))
 
 

@@ -1,4 +1,4 @@
-"""Schedules runs as processes on this machine, several at a time.
+"""Schedules runs: a run after its teachers, as many at a time as an executor has room for.
 
 The runs' own directories hold all state. So the same command resumes a sweep that was killed, and several sweeps can
 share a grid.
@@ -7,9 +7,10 @@ share a grid.
 import time
 from collections.abc import Callable, Sequence
 
-from kdzoo.experiments import machine_share, process_stop
+from kdzoo.experiments import process_stop
+from kdzoo.experiments.executors import Execution, Executor
 from kdzoo.experiments.grid import Run
-from kdzoo.experiments.run_process import RunProcess
+from kdzoo.experiments.local_processes import LocalProcesses
 from kdzoo.experiments.run_queue import RunQueue
 
 
@@ -18,6 +19,7 @@ def run_all(
     *,
     command: Callable[[Run], list[str]],
     jobs: int = 1,
+    executor: Executor | None = None,
     budget_seconds: float | None = None,
     checkpoint_seconds: float = 300.0,
     show: Callable[[Sequence[Run]], None] = lambda runs: None,
@@ -35,6 +37,7 @@ def run_all(
         command: returns the command of a run. It prints `kdzoo.runs.progress.json_lines`, resumes, and saves on
             SIGTERM.
         jobs: processes at a time, at least 1. Each has a share of the GPUs, or without a GPU of the cores.
+        executor: executes the runs; None for `jobs` processes on this machine.
         budget_seconds: None for any time. A run that would not reach a checkpoint in time does not start.
         checkpoint_seconds: longest time between a run's checkpoints.
         show: called with the runs every `poll_seconds`.
@@ -42,31 +45,28 @@ def run_all(
         poll_seconds: seconds between two checks of the processes.
     """
     queue = RunQueue(runs, budget_seconds=budget_seconds, checkpoint_seconds=checkpoint_seconds)
-    slots: list[RunProcess | None] = [None] * jobs
+    executor = executor or LocalProcesses(jobs)
+    running: list[Execution] = []
     stop_signals = process_stop.StopSignals()
     try:
         while True:
-            _free_slots(slots, queue)
+            executor.refresh()
+            ended = [execution for execution in running if execution.has_ended()]
+            for execution in running:
+                if execution.first_checkpoint:
+                    queue.note_first_checkpoint(execution.run, execution.first_checkpoint)
+            running = [execution for execution in running if execution not in ended]
             late = stopping() or queue.is_over_budget()
-            for slot in range(jobs):
-                ready = None if late or slots[slot] else queue.next()
-                if ready:
-                    slots[slot] = RunProcess(ready, command(ready), *machine_share.share(slot, jobs=jobs))
-            running = [process for process in slots if process]
+            for ready in () if late or not executor.has_room() else queue.ready():
+                running.append(executor.start(ready, command(ready)))
+                if not executor.has_room():
+                    break
             if late and running and (signal := stop_signals.next()):
-                for process in running:
-                    process.stop(signal)
+                for execution in running:
+                    execution.stop(signal)
             show(runs)
             if not running and (late or not queue.waits_for_others()):
                 return
             time.sleep(poll_seconds)
     finally:  # after a failure or an interrupt some still run
-        process_stop.end([process.process for process in slots if process])
-
-
-def _free_slots(slots: list[RunProcess | None], queue: RunQueue) -> None:
-    for slot, process in enumerate(slots):
-        if process and process.has_ended():
-            slots[slot] = None
-        if process and process.first_checkpoint:
-            queue.note_first_checkpoint(process.run, process.first_checkpoint)
+        executor.end()
