@@ -57,8 +57,12 @@ setup(
         "openvino": ["openvino>=2025.2", "nncf>=2.18"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax>=0.10,<0.12"],
-        # PredictionService's messages, and gRPC's health checks
-        "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio-health-checking>=1.80,<2"],
+        # PredictionService's messages, gRPC's health checks, and the metrics of apps.serve
+        "serving": [
+            "tensorflow-serving-api>=2.21,<2.22",
+            "grpcio-health-checking>=1.80,<2",
+            "prometheus-client>=0.21,<1",
+        ],
         "hub": ["keras-hub>=0.25"],  # networks of its presets; without it `kerashub:` is refused
         "docs": ["furo>=2025.9", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "test": [
