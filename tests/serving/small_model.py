@@ -1,4 +1,4 @@
-"""A small SavedModel whose outputs are exact, and which takes as long as it is made to."""
+"""A small SavedModel whose outputs are exact, and whose calls wait until a test lets them pass."""
 
 import pathlib
 
@@ -12,24 +12,47 @@ NAME = "small"
 SHAPE = (4, 4, 1)
 
 
-def write(directory: pathlib.Path, version: int = 2, *, seconds: float = 0.0, factor: int = 1) -> pathlib.Path:
+class Gate:
+    """What calls of a model wait for. Closed at first; must be in the process of the model."""
+
+    def __init__(self, name: str):
+        self.name, self.is_open = name, False
+
+    def open(self) -> None:
+        self.is_open = True
+        tf.raw_ops.QueueEnqueueV2(handle=_queue(self.name), components=[True])
+
+    def close(self) -> None:
+        self.is_open = False
+        tf.raw_ops.QueueDequeueV2(handle=_queue(self.name), component_types=[tf.bool])
+
+
+def _queue(name: str):
+    return tf.raw_ops.FIFOQueueV2(component_types=[tf.bool], shared_name=name)
+
+
+def write(directory: pathlib.Path, version: int = 2, *, factor: int = 1, gate: Gate | None = None) -> None:
     """Writes a version of the model: the logits of an image are its sum, its first and its last pixel, times `factor`.
 
-    Each call, of however many images, takes so many seconds.
+    Args:
+        directory: of the model.
+        version: number of the folder.
+        factor: of the logits.
+        gate: that every call waits for; None: there is none.
     """
-    spec = tf.TensorSpec([None, *SHAPE], tf.uint8, name="images")
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[tf.TensorSpec([None, *SHAPE], tf.uint8, name="images")])
     def serving_default(images):
-        end = tf.timestamp() + seconds
-        now = tf.while_loop(lambda now: now < end, lambda now: [tf.timestamp()], [tf.constant(0.0, tf.float64)])[0]
-        with tf.control_dependencies([now]):
+        passed = []
+        if gate is not None:  # the queue holds one element, which each call takes out and brings back
+            queue = _queue(gate.name)
+            taken = tf.raw_ops.QueueDequeueV2(handle=queue, component_types=[tf.bool])
+            passed = [tf.raw_ops.QueueEnqueueV2(handle=queue, components=taken)]
+        with tf.control_dependencies(passed):
             pixels = tf.cast(tf.reshape(images, [-1, int(np.prod(SHAPE))]), tf.float32)
         return {"logits": factor * tf.stack([tf.reduce_sum(pixels, 1), pixels[:, 0], pixels[:, -1]], 1)}
 
-    module = tf.Module()
-    tf.saved_model.save(module, str(directory / str(version)), signatures={"serving_default": serving_default})
-    return directory / str(version)
+    tf.saved_model.save(tf.Module(), str(directory / str(version)), signatures={"serving_default": serving_default})
 
 
 def logits(images: np.ndarray, factor: int = 1) -> np.ndarray:

@@ -47,17 +47,45 @@ def serving(model, **options):
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
+    """Directory of a model."""
     directory = tmp_path_factory.mktemp("models") / NAME
     small_model.write(directory)
     return directory
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory):
-    """Takes a quarter of a second for a batch, of whatever size."""
+def gated(tmp_path_factory):
+    """Directory of a model whose calls wait for a gate, and the gate, which is closed."""
     directory = tmp_path_factory.mktemp("models") / NAME
-    small_model.write(directory, seconds=0.25)
-    return directory
+    gate = small_model.Gate(str(directory))
+    small_model.write(directory, gate=gate)
+    return directory, gate
+
+
+def load_gated(gated, **batching):
+    directory, gate = gated
+    gate.open()
+    try:
+        return small_model.load(directory, **batching)  # it computes an image
+    finally:
+        gate.close()
+
+
+@pytest.fixture
+def gate(gated):
+    """The gate, which a test opens, and which is closed after it."""
+    _, gate = gated
+    yield gate
+    if not gate.is_open:
+        gate.open()  # calls of a test that failed
+    gate.close()
+
+
+def wait_until(condition) -> None:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < 60
+        time.sleep(0.02)
 
 
 def send(channel, images: np.ndarray, *, timeout: float = 60, version: int = 0, metadata=()):
@@ -86,12 +114,25 @@ def sizes_of(server) -> dict[str, float]:
     return {key: values[key] for key in ("sum", "count")}
 
 
-def test_calls_at_once_are_computed_together_and_have_the_outputs_of_calls_alone(slow):
-    model = small_model.load(slow, max_batch_size=16)
+def queued(server) -> float:
+    """Number of images that wait or are computed, from the metrics."""
+    return server.metrics.images.collect()[0].samples[0].value
+
+
+def counted(server, code: str) -> float:
+    """Number of Predict requests that ended with a code, from the metrics."""
+    return server.metrics.requests.labels(NAME, "Predict", code)._value.get()
+
+
+def test_calls_at_once_are_computed_together_and_have_the_outputs_of_calls_alone(gated, gate):
+    model = load_gated(gated, max_batch_size=16)
     signature = model.signatures["serving_default"]
     images = [small_model.draw(1 + i % 5, seed=i) for i in range(24)]  # 70 images
     with concurrent.futures.ThreadPoolExecutor(len(images)) as pool:
-        found = list(pool.map(lambda one: model.call_gathered(signature, one), images))
+        pending = [pool.submit(model.call_gathered, signature, one) for one in images]
+        time.sleep(0.3)
+        gate.open()
+        found = [one.result() for one in pending]
     for one, (outputs, _) in zip(images, found, strict=True):
         np.testing.assert_array_equal(outputs["logits"], small_model.logits(one))
         assert SIZE not in outputs
@@ -101,31 +142,33 @@ def test_calls_at_once_are_computed_together_and_have_the_outputs_of_calls_alone
     assert len(sizes) < 12
 
 
-def test_single_images_are_gathered_unless_their_client_wants_them_alone(slow):
+def test_single_images_are_gathered_unless_their_client_wants_them_alone(gated, gate):
     images = small_model.draw(40)
-    with serving(small_model.load(slow)) as (server, channel, _):
+    with serving(load_gated(gated)) as (server, channel, _):
         pending = [send(channel, image[None]) for image in images]
+        wait_until(lambda: queued(server) == 40)
+        gate.open()
         np.testing.assert_array_equal(np.concatenate(list(map(logits_of, pending))), small_model.logits(images))
         together = sizes_of(server)
         assert together["sum"] == 40
-        assert together["count"] <= 20
+        assert together["count"] <= 10
         pending = [send(channel, image[None], metadata=[("kdzoo-batching", "off")]) for image in images[:4]]
         np.testing.assert_array_equal(np.concatenate(list(map(logits_of, pending))), small_model.logits(images[:4]))
         assert sizes_of(server) == {"sum": 44, "count": together["count"] + 4}
 
 
-def test_a_full_queue_refuses_with_a_time_to_try_again_and_health_checks_pass(slow):
+def test_a_full_queue_refuses_with_a_time_to_try_again_and_health_checks_pass(gated, gate):
     images = small_model.draw(12)
-    with serving(small_model.load(slow), max_queue=6) as (_, channel, _):
+    with serving(load_gated(gated), max_queue=6) as (server, channel, _):
         pending = [send(channel, image[None]) for image in images]
+        wait_until(lambda: sum(future.done() for future in pending) == 6)
+        assert queued(server) == 6
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
         assert health.status == health_pb2.HealthCheckResponse.SERVING
-        assert not all(future.done() for future in pending)
+        gate.open()
         codes = list(map(code_of, pending))
-        accepted = [i for i, code in enumerate(codes) if code == "OK"]
-        assert 6 <= len(accepted) < 12
-        assert set(codes) == {"OK", "RESOURCE_EXHAUSTED"}
-        for i in accepted:
+        assert sorted(codes) == ["OK"] * 6 + ["RESOURCE_EXHAUSTED"] * 6
+        for i in [i for i, code in enumerate(codes) if code == "OK"]:
             np.testing.assert_array_equal(logits_of(pending[i]), small_model.logits(images[i : i + 1]))
         refused = pending[codes.index("RESOURCE_EXHAUSTED")]
         assert refused.details() == "The queue of the server must have room for the images. Received: a full queue"
@@ -133,55 +176,54 @@ def test_a_full_queue_refuses_with_a_time_to_try_again_and_health_checks_pass(sl
         assert logits_of(send(channel, images)).shape == (12, 3)  # more than the queue holds, but alone
 
 
-def test_a_teacher_waits_for_a_full_queue(slow):
+def test_a_teacher_waits_for_a_full_queue(gated, gate):
     images = small_model.draw(3)
-    model = small_model.load(slow)
-    with serving(model, max_queue=4) as (server, channel, target):
+    with serving(load_gated(gated), max_queue=4) as (server, channel, target):
         pending = [send(channel, image[None]) for image in np.concatenate([images, images[:1]])]
-        time.sleep(0.05)
-        client = Client(target, NAME, deadline=30)
-        outputs = client.predict(client.signatures()["serving_default"], images)
-        np.testing.assert_array_equal(outputs["logits"], small_model.logits(images))
+        wait_until(lambda: queued(server) == 4)
+        client = Client(target, NAME, deadline=60)
+        signature = client.signatures()["serving_default"]
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            outputs = pool.submit(client.predict, signature, images)
+            wait_until(lambda: counted(server, "RESOURCE_EXHAUSTED") >= 1)
+            gate.open()
+            np.testing.assert_array_equal(outputs.result()["logits"], small_model.logits(images))
         assert [code_of(future) for future in pending] == ["OK"] * 4
-        counted = {
-            sample.labels["code"]: sample.value
-            for sample in server.metrics.requests.collect()[0].samples
-            if sample.name.endswith("_total") and sample.labels["method"] == "Predict"
-        }
-        assert counted["RESOURCE_EXHAUSTED"] >= 1
 
 
-def test_a_request_whose_deadline_passes_in_the_queue_is_not_computed(slow):
+def test_a_request_whose_deadline_passes_in_the_queue_is_not_computed(gated, gate):
     images = small_model.draw(12)
-    with serving(small_model.load(slow, max_batch_size=2, timeout_ms=50)) as (server, channel, _):
-        pending = [send(channel, image[None], timeout=0.4) for image in images]  # two a quarter of a second
-        codes = list(map(code_of, pending))
-        assert codes.count("DEADLINE_EXCEEDED") >= 6
-        assert logits_of(send(channel, images[:1])).shape == (1, 3)  # after those that were waiting
-        # Four requests wait in TensorFlow's queue, and are computed; the others wait before it.
-        assert sizes_of(server)["sum"] <= 8
-        assert server.metrics.images.collect()[0].samples[0].value == 0
+    with serving(load_gated(gated, max_batch_size=2)) as (server, channel, _):
+        pending = [send(channel, image[None], timeout=1.5) for image in images]
+        assert set(map(code_of, pending)) == {"DEADLINE_EXCEEDED"}
+        wait_until(lambda: queued(server) <= 4)  # those in TensorFlow's own queue
+        gate.open()
+        wait_until(lambda: queued(server) == 0)
+        assert logits_of(send(channel, images[:1])).shape == (1, 3)
+        assert sizes_of(server)["sum"] <= 4 + 1
 
 
-def test_requests_under_way_end_when_the_server_stops(slow):
+def test_requests_under_way_end_when_the_server_stops(gated, gate):
     images = small_model.draw(8)
-    with serving(small_model.load(slow, max_batch_size=2)) as (server, channel, _):
+    with serving(load_gated(gated, max_batch_size=2)) as (server, channel, target):
         pending = [send(channel, image[None]) for image in images]
-        time.sleep(0.1)
-        ended = server.stop(grace=30)
-        time.sleep(0.1)
-        assert code_of(send(channel, images[:1], timeout=5)) == "UNAVAILABLE"
+        wait_until(lambda: queued(server) == 8)
+        ended = server.stop(grace=60)
+        with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
+            assert code_of(send(other, images[:1], timeout=5)) == "UNAVAILABLE"
+        gate.open()
         np.testing.assert_array_equal(np.concatenate(list(map(logits_of, pending))), small_model.logits(images))
         assert ended.wait(10)
 
 
-def test_requests_that_take_longer_than_the_grace_end_with_a_code(slow):
-    with serving(small_model.load(slow, max_batch_size=2)) as (server, channel, _):
-        pending = [send(channel, image[None]) for image in small_model.draw(12)]
-        time.sleep(0.1)
+def test_requests_that_take_longer_than_the_grace_end_with_a_code(gated, gate):
+    with serving(load_gated(gated, max_batch_size=2)) as (server, channel, _):
+        pending = [send(channel, image[None]) for image in small_model.draw(8)]
+        wait_until(lambda: queued(server) == 8)
         assert server.stop(grace=0.1).wait(10)
-        assert {code_of(future) for future in pending} <= {"OK", "CANCELLED", "UNAVAILABLE"}
-        assert "OK" not in {code_of(future) for future in pending[6:]}
+        assert {code_of(future) for future in pending} <= {"CANCELLED", "UNAVAILABLE"}
+        gate.open()
+        wait_until(lambda: queued(server) == 0)
 
 
 def test_metrics_are_served_in_the_format_of_prometheus(quick):
