@@ -144,7 +144,7 @@ class Client:
     def _error(self, error: grpc.RpcError) -> InputError:
         details = " ".join((error.details() or "").split())[:200]
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-            details += f" {TOKEN_FILE} names the file of the token, which is sent to grpcs:// and to this machine alone."
+            details += f" {TOKEN_FILE} names the file of the token, which is sent with TLS or to this machine alone."
         return InputError(
             f"{self} must respond within {self._deadline:g} s (teacher_deadline)."
             f" Received: {error.code().name}: {details}"
