@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import os
 import shutil
+import threading
 import time
 import urllib.request
 
@@ -53,32 +54,12 @@ def quick(tmp_path_factory):
     return directory
 
 
-@pytest.fixture(scope="module")
-def gated(tmp_path_factory):
-    """Directory of a model whose calls wait for a gate, and the gate, which is closed."""
-    directory = tmp_path_factory.mktemp("models") / NAME
-    gate = small_model.Gate(str(directory))
-    small_model.write(directory, gate=gate)
-    return directory, gate
-
-
-def load_gated(gated, **batching):
-    directory, gate = gated
-    gate.open()
-    try:
-        return small_model.load(directory, **batching)  # it computes an image
-    finally:
-        gate.close()
-
-
 @pytest.fixture
-def gate(gated):
-    """The gate, which a test opens, and which is closed after it."""
-    _, gate = gated
+def gate():
+    """What calls of a gated model wait for; closed at first."""
+    gate = threading.Event()
     yield gate
-    if not gate.is_open:
-        gate.open()  # calls of a test that failed
-    gate.close()
+    gate.set()  # calls of a test that failed
 
 
 def wait_until(condition) -> None:
@@ -124,14 +105,14 @@ def counted(server, code: str) -> float:
     return server.metrics.requests.labels(NAME, "Predict", code)._value.get()
 
 
-def test_calls_at_once_are_computed_together_and_have_the_outputs_of_calls_alone(gated, gate):
-    model = load_gated(gated, max_batch_size=16)
+def test_calls_at_once_are_computed_together_and_have_the_outputs_of_calls_alone(gate):
+    model = small_model.gated(gate, max_batch_size=16)
     signature = model.signatures["serving_default"]
     images = [small_model.draw(1 + i % 5, seed=i) for i in range(24)]  # 70 images
     with concurrent.futures.ThreadPoolExecutor(len(images)) as pool:
         pending = [pool.submit(model.call_gathered, signature, one) for one in images]
         time.sleep(0.3)
-        gate.open()
+        gate.set()
         found = [one.result() for one in pending]
     for one, (outputs, _) in zip(images, found, strict=True):
         np.testing.assert_array_equal(outputs["logits"], small_model.logits(one))
@@ -142,12 +123,12 @@ def test_calls_at_once_are_computed_together_and_have_the_outputs_of_calls_alone
     assert len(sizes) < 12
 
 
-def test_single_images_are_gathered_unless_their_client_wants_them_alone(gated, gate):
+def test_single_images_are_gathered_unless_their_client_wants_them_alone(gate):
     images = small_model.draw(40)
-    with serving(load_gated(gated)) as (server, channel, _):
+    with serving(small_model.gated(gate)) as (server, channel, _):
         pending = [send(channel, image[None]) for image in images]
         wait_until(lambda: queued(server) == 40)
-        gate.open()
+        gate.set()
         np.testing.assert_array_equal(np.concatenate(list(map(logits_of, pending))), small_model.logits(images))
         together = sizes_of(server)
         assert together["sum"] == 40
@@ -157,15 +138,15 @@ def test_single_images_are_gathered_unless_their_client_wants_them_alone(gated, 
         assert sizes_of(server) == {"sum": 44, "count": together["count"] + 4}
 
 
-def test_a_full_queue_refuses_with_a_time_to_try_again_and_health_checks_pass(gated, gate):
+def test_a_full_queue_refuses_with_a_time_to_try_again_and_health_checks_pass(gate):
     images = small_model.draw(12)
-    with serving(load_gated(gated), max_queue=6) as (server, channel, _):
+    with serving(small_model.gated(gate), max_queue=6) as (server, channel, _):
         pending = [send(channel, image[None]) for image in images]
         wait_until(lambda: sum(future.done() for future in pending) == 6)
         assert queued(server) == 6
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
         assert health.status == health_pb2.HealthCheckResponse.SERVING
-        gate.open()
+        gate.set()
         codes = list(map(code_of, pending))
         assert sorted(codes) == ["OK"] * 6 + ["RESOURCE_EXHAUSTED"] * 6
         for i in [i for i, code in enumerate(codes) if code == "OK"]:
@@ -176,53 +157,54 @@ def test_a_full_queue_refuses_with_a_time_to_try_again_and_health_checks_pass(ga
         assert logits_of(send(channel, images)).shape == (12, 3)  # more than the queue holds, but alone
 
 
-def test_a_teacher_waits_for_a_full_queue(gated, gate):
+def test_a_teacher_waits_for_a_full_queue(gate):
     images = small_model.draw(3)
-    with serving(load_gated(gated), max_queue=4) as (server, channel, target):
+    model = small_model.gated(gate)
+    with serving(model, max_queue=4) as (server, channel, target):
         pending = [send(channel, image[None]) for image in np.concatenate([images, images[:1]])]
         wait_until(lambda: queued(server) == 4)
         client = Client(target, NAME, deadline=60)
-        signature = client.signatures()["serving_default"]
+        signature = model.signatures["serving_default"]
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             outputs = pool.submit(client.predict, signature, images)
             wait_until(lambda: counted(server, "RESOURCE_EXHAUSTED") >= 1)
-            gate.open()
+            gate.set()
             np.testing.assert_array_equal(outputs.result()["logits"], small_model.logits(images))
         assert [code_of(future) for future in pending] == ["OK"] * 4
 
 
-def test_a_request_whose_deadline_passes_in_the_queue_is_not_computed(gated, gate):
+def test_a_request_whose_deadline_passes_in_the_queue_is_not_computed(gate):
     images = small_model.draw(12)
-    with serving(load_gated(gated, max_batch_size=2)) as (server, channel, _):
+    with serving(small_model.gated(gate, max_batch_size=2)) as (server, channel, _):
         pending = [send(channel, image[None], timeout=1.5) for image in images]
         assert set(map(code_of, pending)) == {"DEADLINE_EXCEEDED"}
         wait_until(lambda: queued(server) <= 4)  # those in TensorFlow's own queue
-        gate.open()
+        gate.set()
         wait_until(lambda: queued(server) == 0)
         assert logits_of(send(channel, images[:1])).shape == (1, 3)
         assert sizes_of(server)["sum"] <= 4 + 1
 
 
-def test_requests_under_way_end_when_the_server_stops(gated, gate):
+def test_requests_under_way_end_when_the_server_stops(gate):
     images = small_model.draw(8)
-    with serving(load_gated(gated, max_batch_size=2)) as (server, channel, target):
+    with serving(small_model.gated(gate, max_batch_size=2)) as (server, channel, target):
         pending = [send(channel, image[None]) for image in images]
         wait_until(lambda: queued(server) == 8)
         ended = server.stop(grace=60)
         with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
             assert code_of(send(other, images[:1], timeout=5)) == "UNAVAILABLE"
-        gate.open()
+        gate.set()
         np.testing.assert_array_equal(np.concatenate(list(map(logits_of, pending))), small_model.logits(images))
         assert ended.wait(10)
 
 
-def test_requests_that_take_longer_than_the_grace_end_with_a_code(gated, gate):
-    with serving(load_gated(gated, max_batch_size=2)) as (server, channel, _):
+def test_requests_that_take_longer_than_the_grace_end_with_a_code(gate):
+    with serving(small_model.gated(gate, max_batch_size=2)) as (server, channel, _):
         pending = [send(channel, image[None]) for image in small_model.draw(8)]
         wait_until(lambda: queued(server) == 8)
         assert server.stop(grace=0.1).wait(10)
         assert {code_of(future) for future in pending} <= {"CANCELLED", "UNAVAILABLE"}
-        gate.open()
+        gate.set()
         wait_until(lambda: queued(server) == 0)
 
 
