@@ -63,23 +63,26 @@ class Queue:
     Args:
         limit: most images at once. One request of more is taken while there is no other.
         gauge: shows their number.
+
+    Attributes:
+        images: their number.
     """
 
     def __init__(self, limit: int, gauge: Any):
-        self._limit, self._gauge, self._images = limit, gauge, 0
+        self._limit, self._gauge, self.images = limit, gauge, 0
         self._lock = threading.Lock()
 
     def enter(self, images: int) -> bool:
         """Takes a request of so many images. Returns False if there is no room for it."""
         with self._lock:
-            if self._images and self._images + images > self._limit:
+            if self.images and self.images + images > self._limit:
                 return False
-            self._images += images
-            self._gauge.set(self._images)
+            self.images += images
+            self._gauge.set(self.images)
             return True
 
     def leave(self, images: int) -> None:
         """Counts a request as done, or given up before it began."""
         with self._lock:
-            self._images -= images
-            self._gauge.set(self._images)
+            self.images -= images
+            self._gauge.set(self.images)

@@ -4,9 +4,9 @@ Needs `pip install kdzoo[serving]`.
 """
 
 import asyncio
-import contextlib
 import functools
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,7 +97,7 @@ class Server:
             await self._health.set(name, status)
 
     def stop(self, grace: float | None) -> threading.Event:
-        """Refuses new requests at once, and ends.
+        """Refuses new requests at once, as UNAVAILABLE, and ends.
 
         Args:
             grace: seconds in which requests under way may end; None: they are cancelled.
@@ -108,9 +108,11 @@ class Server:
         ended = threading.Event()
 
         async def stop() -> None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-                await self._server.stop(grace)
+            until = time.monotonic() + (grace or 0)
+            await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+            if grace:
+                await self._service.drain(grace)
+            await self._server.stop(None if grace is None else max(until - time.monotonic(), 0))
             self._service.close()
             ended.set()
 

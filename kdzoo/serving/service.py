@@ -26,6 +26,7 @@ from kdzoo.teachers.saved_model import CallError
 from kdzoo.teachers.signature import Signature
 
 RETRY_MS = 200
+POLL_SECONDS, QUIET_SECONDS, MOST_REFUSING = 0.02, 0.1, 1.0  # of the drain
 WORKERS = 8  # requests computed at once, each by itself
 
 
@@ -46,6 +47,21 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer, model_servi
         self._models, self._max_bytes, self._queue, self._metrics = models, max_bytes, queue, metrics
         self._pool = concurrent.futures.ThreadPoolExecutor(WORKERS)
         self._gathering_pool = concurrent.futures.ThreadPoolExecutor(waiting)
+        self._draining, self._last_refusal = False, 0.0
+
+    async def drain(self, seconds: float) -> None:
+        """Refuses new requests as UNAVAILABLE, and waits until those under way are done, at most so many seconds.
+
+        gRPC cancels the requests that it received but did not yet hand over when it stops, and clients send a
+        cancelled request to no other server. So it stops once none has come for a moment, or after a second of them.
+        """
+        self._draining, self._last_refusal = True, time.monotonic()
+        until = time.monotonic() + seconds
+        while self._queue.images and time.monotonic() < until:
+            await asyncio.sleep(POLL_SECONDS)
+        until = min(until, time.monotonic() + MOST_REFUSING)
+        while self._last_refusal + QUIET_SECONDS > time.monotonic() < until:
+            await asyncio.sleep(POLL_SECONDS)
 
     def close(self) -> None:
         """Gives up the requests that have not begun."""
@@ -85,6 +101,9 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer, model_servi
             self._metrics.requests.labels(name if name in self._models else "", method, code).inc()
 
     async def _predict(self, request: Any, context: Any) -> Any:
+        if self._draining:
+            self._last_refusal = time.monotonic()
+            raise RefusalError("The server is being stopped.", grpc.StatusCode.UNAVAILABLE)
         model = self._find(request.model_spec)
         signature = select(model, request)
         tensor = request.inputs[signature.input]

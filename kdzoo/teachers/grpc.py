@@ -29,7 +29,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds, before a request that a full s
 REQUEST_IMAGES = 128  # a larger batch is sent as several requests at once
 SERVICE_CONFIG = """{"methodConfig": [{"name": [{}], "retryPolicy": {
     "maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "5s", "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE", "ABORTED"]}}]}"""
+    "retryableStatusCodes": ["UNAVAILABLE", "ABORTED", "CANCELLED"]}}]}"""
 
 
 class Client:

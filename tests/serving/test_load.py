@@ -198,6 +198,15 @@ def test_requests_under_way_end_when_the_server_stops(gate):
         assert ended.wait(10)
 
 
+def test_no_request_is_cancelled_when_the_server_stops_under_load(quick):
+    images = small_model.draw(1)
+    with serving(small_model.load(quick)) as (server, channel, _):
+        pending = [send(channel, images) for _ in range(500)]
+        wait_until(pending[20].done)
+        assert server.stop(grace=60).wait(60)
+        assert {code_of(future) for future in pending} <= {"OK", "UNAVAILABLE"}
+
+
 def test_requests_that_take_longer_than_the_grace_end_with_a_code(gate):
     with serving(small_model.gated(gate, max_batch_size=2)) as (server, channel, _):
         pending = [send(channel, image[None]) for image in small_model.draw(8)]

@@ -20,13 +20,16 @@ from test_serving import NAME  # noqa: E402
 from conftest import start_python  # noqa: E402
 from kdzoo.hub import cards  # noqa: E402
 from kdzoo.teachers import saved_model  # noqa: E402
+from kdzoo.teachers.grpc import SERVICE_CONFIG  # noqa: E402
 
 CLIENTS, REQUESTS, RESTARTS, IMAGES = 200, 10_000, 5, 300
-CODES = {"OK", "UNAVAILABLE", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+CODES = {"OK", "UNAVAILABLE"}
 
 
 class _Clients:
     """200 clients, each with a connection of its own, which send single images one after another.
+
+    They send a lost request again as the client of `kdzoo.teachers.grpc` does.
 
     Attributes:
         codes: how many requests ended with each code.
@@ -51,6 +54,7 @@ class _Clients:
         from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
+        options += [("grpc.service_config", SERVICE_CONFIG)]
         async with grpc.aio.insecure_channel(f"localhost:{self._port}", options=options) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             while next(self._numbers) < REQUESTS:
@@ -83,12 +87,9 @@ async def _restart(process: subprocess.Popen, clients: _Clients, path, port: int
     for restart in range(RESTARTS):
         while clients.done < (restart + 1) * REQUESTS / (RESTARTS + 1):
             await asyncio.sleep(0.01)
-        failed = clients.done - clients.codes["OK"]
         process.send_signal(signal.SIGKILL if restart % 2 else signal.SIGTERM)
         out, err = await asyncio.to_thread(process.communicate)
-        if restart % 2 == 0:  # what it had accepted was computed, and what it had not was sent again by gRPC
-            assert (process.returncode, out, err) == (0, "", "")
-            assert clients.done - clients.codes["OK"] - failed <= CLIENTS
+        assert restart % 2 or (process.returncode, out, err) == (0, "", "")
         process, _ = await asyncio.to_thread(_start, path, port)
     return process
 
