@@ -23,6 +23,7 @@ from kdzoo.teachers import saved_model  # noqa: E402
 from kdzoo.teachers.grpc import SERVICE_CONFIG  # noqa: E402
 
 CLIENTS, REQUESTS, RESTARTS, IMAGES = 200, 10_000, 5, 300
+DEADLINE = 300.0  # seconds; a start takes more than a minute on a busy machine
 CODES = {"OK", "UNAVAILABLE"}
 
 
@@ -63,8 +64,8 @@ class _Clients:
                 request.model_spec.name = NAME
                 request.inputs["images"].CopyFrom(tf.make_tensor_proto(self._images[number][None]))
                 try:
-                    call = stub.Predict(request, timeout=60, wait_for_ready=True)
-                    response = await asyncio.wait_for(call, 70)
+                    call = stub.Predict(request, timeout=DEADLINE, wait_for_ready=True)
+                    response = await asyncio.wait_for(call, DEADLINE + 10)
                 except grpc.RpcError as error:
                     self.codes[error.code().name] += 1
                 except TimeoutError:
