@@ -58,9 +58,13 @@ setup(
         "cluster": ["ray[default]>=2.50,<3"],  # many runs, and tables of teacher outputs, on many machines
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax>=0.10,<0.12"],
-        # PredictionService's messages, and gRPC's health checks
-        "serving": ["tensorflow-serving-api>=2.21,<2.22", "grpcio-health-checking>=1.80,<2"],
         "s3": ["obstore>=0.8,<1"],  # S3 by its own protocol, with conditional writes; one wheel without dependencies
+        # PredictionService's messages, gRPC's health checks, and the metrics of apps.serve
+        "serving": [
+            "tensorflow-serving-api>=2.21,<2.22",
+            "grpcio-health-checking>=1.80,<2",
+            "prometheus-client>=0.21,<1",
+        ],
         "hub": ["keras-hub>=0.25"],  # networks of its presets; without it `kerashub:` is refused
         "docs": ["furo>=2025.9", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "test": [

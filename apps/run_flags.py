@@ -290,8 +290,8 @@ def define_teacher_flags() -> None:
         [],
         "Teacher of the student: the name of a published model (python -m apps.list prints them),"
         " https://HOST/FOLDER/NAME, hf://OWNER/REPO/NAME, the directory of a finished run or of any SavedModel,"
-        " onnx:FILE, FILE.keras or grpc://HOST:PORT/NAME; keras:NAME, kerashub:PRESET or package.module:function, as in"
-        " --student, if it brings weights for the classes. Several, separated by commas, form an ensemble. Example:"
+        " onnx:FILE, FILE.keras or grpc[s]://HOST:PORT/NAME; keras:NAME, kerashub:PRESET or package.module:function, as"
+        " in --student, if it brings weights for the classes. Several, separated by commas, form an ensemble. Example:"
         " wrn16-2_10-35.",
     )
     external_teacher_flags.define_external_teacher_flags()

@@ -97,24 +97,30 @@ def count_bytes(card: dict[str, Any]) -> int:
     return sum(entry["bytes"] for entry in card["files"].values())
 
 
-def verify(directory: pathlib.Path, card: dict[str, Any]) -> dict[str, bytes]:
+def verify(directory: pathlib.Path, card: dict[str, Any], *, version: str = VERSION) -> dict[str, bytes]:
     """Reads every file of a published model and compares it with the card.
 
+    Args:
+        directory: of the published model.
+        card: names the files.
+        version: name of the folder that holds the files.
+
     Returns:
-        The content of each file, by its path within the directory.
+        The content of each file, by its path in the card.
 
     Raises:
         InputError: if a file is missing, or differs from the published one.
     """
     contents = {}
     for name, entry in card["files"].items():
+        path = directory / version / name.removeprefix(f"{VERSION}/")
         try:
-            contents[name] = (directory / name).read_bytes()
+            contents[name] = path.read_bytes()
         except OSError as error:
             raise InputError(
-                f"A published model must hold the files of its card. Received: {directory / name}: {error.strerror}"
+                f"A published model must hold the files of its card. Received: {path}: {error.strerror}"
             ) from None
-        check_content(contents[name], entry, spec=str(directory / name))
+        check_content(contents[name], entry, spec=str(path))
     return contents
 
 

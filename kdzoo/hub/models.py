@@ -77,6 +77,8 @@ def list_cards(pattern: str = "*", *, path: str | os.PathLike[str] | None = None
     for root in model_folders(path):
         for found in (*root.glob(f"*/{CARD}"), *root.glob(f"*/*/{CARD}")):
             name = found.parent.relative_to(root).as_posix()
+            if found.parent.name.isdecimal():  # a further version of the model in the folder above
+                continue
             if not name.startswith(".") and "/." not in name and name not in cards and fnmatch.fnmatch(name, pattern):
                 try:
                     cards[name] = read_card(found.parent, name)

@@ -1,6 +1,6 @@
 """Teachers: zoo models, SavedModels, ONNX models and models behind gRPC, and the cache of their outputs.
 
-In: a teacher spec (a name, a directory, onnx:FILE, grpc://HOST:PORT/NAME) and images.
+In: a teacher spec (a name, a directory, onnx:FILE, grpc[s]://HOST:PORT/NAME) and images.
 Out: teacher logits and attention maps for every training step.
 """
 

@@ -15,7 +15,7 @@ from kdzoo.teachers.signature import choose_signature
 from kdzoo.teachers.zoo_teacher import ZooTeacher, describe_model
 from zoo import InputError
 
-GRPC = "grpc://"
+GRPC = ("grpc://", "grpcs://")
 
 
 class Ensemble:
@@ -52,7 +52,7 @@ def find(spec: str, config: RunConfig, dataset: Dataset, *, deadline: float = DE
 
     Args:
         spec: one of `config.teachers`: directory of a run, published model or SavedModel; onnx:FILE; FILE.keras or
-            another network's spec; published name; address https://..., hf://... or grpc://HOST:PORT/NAME.
+            another network's spec; published name; address https://..., hf://... or grpc[s]://HOST:PORT/NAME.
         config: the run's.
         dataset: the run's data set.
         deadline: seconds in which a server must respond.
@@ -114,5 +114,5 @@ def check_exists(spec: str) -> None:
         find_file(spec)
     elif specs.is_network(spec):
         specs.digest(specs.parse(spec))
-    elif not spec.startswith((GRPC, *models.REMOTES)) and find_saved_model(spec) is None:
+    elif not spec.startswith((*GRPC, *models.REMOTES)) and find_saved_model(spec) is None:
         models.resolve(spec)

@@ -4,7 +4,8 @@ import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -42,10 +43,70 @@ def find_saved_model(spec: str) -> pathlib.Path | None:
     return max(versions, key=lambda version: int(version.name)).resolve() if versions else None
 
 
+class SavedModel:
+    """A loaded SavedModel.
+
+    Args:
+        directory: holds saved_model.pb.
+
+    Attributes:
+        functions: its signatures as TensorFlow's functions, by name.
+        signatures: those that take one tensor, by name.
+
+    Raises:
+        InputError: if it cannot be loaded.
+    """
+
+    def __init__(self, directory: pathlib.Path):
+        try:
+            import tensorflow as tf
+        except ImportError as error:
+            raise InputError(f"A SavedModel as teacher needs TensorFlow. Received: {directory}: {error}") from None
+        try:
+            self._model = tf.saved_model.load(str(directory))
+        except Exception as error:  # TensorFlow has no common class for errors of reading, parsing and graph building
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"A SavedModel must be one that loads. Received: {directory}: {reason}") from None
+        self._directory = directory
+        self.functions: Mapping[str, Callable[..., Mapping[str, Any]]] = self._model.signatures
+        self.signatures = {}
+        for name, function in self._model.signatures.items():
+            _, inputs = function.structured_input_signature
+            if len(inputs) == 1:
+                ((key, image),) = inputs.items()
+                shapes = {output: inner_shape(spec.shape) for output, spec in function.structured_outputs.items()}
+                self.signatures[name] = Signature(name, key, image.dtype.name, inner_shape(image.shape), shapes)
+
+    def call(
+        self, signature: Signature, images: np.ndarray, function: Callable[..., Mapping[str, Any]] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The outputs of a signature, by name, for images [n, h, w, c].
+
+        Args:
+            signature: one of `signatures`, or with only some of its outputs.
+            images: in its dtype.
+            function: to call in place of the signature's own, with the same input.
+
+        Raises:
+            CallError: if the model does not take such images.
+        """
+        import tensorflow as tf
+
+        function = function or self.functions[signature.name]
+        try:
+            outputs = function(**{signature.input: tf.constant(images)})
+        except (tf.errors.OpError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            of_operation = re.search(r"<stack traces unavailable> (.*?) \[\[\{\{node ", reason)
+            reason = (of_operation[1] if of_operation else reason)[:200]
+            raise CallError(signature, images, self._directory, reason) from None
+        return {key: outputs[key].numpy() for key in signature.outputs}
+
+
 def load_saved_model(
     directory: pathlib.Path,
 ) -> tuple[dict[str, Signature], Callable[[Signature, np.ndarray], dict[str, np.ndarray]]]:
-    """Loads a SavedModel.
+    """Loads a SavedModel: see `SavedModel`.
 
     Returns:
         The signatures that take one tensor, by name, and a function that calls one of them on images [n, h, w, c]. It
@@ -54,33 +115,8 @@ def load_saved_model(
     Raises:
         InputError: if it cannot be loaded.
     """
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise InputError(f"A SavedModel as teacher needs TensorFlow. Received: {directory}: {error}") from None
-    try:
-        model = tf.saved_model.load(str(directory))
-    except Exception as error:  # TensorFlow has no common class for errors of reading, parsing and graph building
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"A SavedModel must be one that loads. Received: {directory}: {reason}") from None
-    signatures = {}
-    for name, function in model.signatures.items():
-        _, inputs = function.structured_input_signature
-        if len(inputs) == 1:
-            ((key, image),) = inputs.items()
-            shapes = {output: inner_shape(spec.shape) for output, spec in function.structured_outputs.items()}
-            signatures[name] = Signature(name, key, image.dtype.name, inner_shape(image.shape), shapes)
-
-    def call(signature: Signature, images: np.ndarray) -> dict[str, np.ndarray]:
-        try:
-            outputs = model.signatures[signature.name](**{signature.input: tf.constant(images)})
-        except (tf.errors.OpError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            of_operation = re.search(r"<stack traces unavailable> (.*?) \[\[\{\{node ", reason)
-            raise CallError(signature, images, directory, (of_operation[1] if of_operation else reason)[:200]) from None
-        return {key: outputs[key].numpy() for key in signature.outputs}
-
-    return signatures, call
+    model = SavedModel(directory)
+    return model.signatures, model.call
 
 
 def digest_saved_model(directory: pathlib.Path) -> str:

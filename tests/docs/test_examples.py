@@ -35,7 +35,9 @@ FAST = {
 EXTRAS = {
     "docs/guides/export.md": {"ai_edge_litert": "litert", "ai_edge_quantizer": "litert"},
     "docs/guides/many-machines.md": {"ray": "cluster"},
+    "docs/guides/serve.md": {"prometheus_client": "serving"},
     "docs/guides/phone.md": {"ai_edge_litert": "litert", "ai_edge_quantizer": "litert"},
+    "docs/guides/pictures.md": {"prometheus_client": "serving"},
     "docs/guides/teachers-from-pytorch.md": {"onnxruntime": "onnx"},
 }
 SKIP = re.compile(r"<!-- skip: (.+) -->\n\Z")

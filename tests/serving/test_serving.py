@@ -268,6 +268,22 @@ def test_a_damaged_model_is_reported_once(published, tmp_path, caplog):
         load(found * 2, path=str(tmp_path / "models"))
 
 
+def test_the_newest_version_that_matches_its_card_is_served(published, tmp_path, caplog):
+    shutil.copytree(published, tmp_path / "models")
+    directory = tmp_path / "models" / NAME
+    shutil.copytree(directory / "1", directory / "2")
+    shutil.copy(directory / cards.CARD, directory / "2")
+    (found,) = list_cards(path=tmp_path / "models")  # the card of a version is not that of another model
+    assert [(model.name, model.version) for model in load([found], path=str(tmp_path / "models"))] == [(NAME, 2)]
+    assert caplog.text == ""
+    with open(directory / "2" / cards.VARIABLES.removeprefix("1/"), "ab") as file:
+        file.write(b"x")
+    assert [(model.name, model.version) for model in load([found], path=str(tmp_path / "models"))] == [(NAME, 1)]
+    (warning,) = caplog.records
+    assert "files must match its card" in warning.message
+    assert f"Received: {directory}/2/variables/" in warning.message
+
+
 def test_a_port_belongs_to_one_server(models, server_at):
     with pytest.raises(InputError, match="must be free to listen on"):
         start(models, host="127.0.0.1", port=int(server_at.rpartition(":")[2]))
