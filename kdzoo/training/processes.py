@@ -24,8 +24,11 @@ CONNECT_SECONDS = 110  # for which a process waits for the others when it starts
 SHUTDOWN_SECONDS = 30  # and when it ends
 # JAX has no class of its own for these errors: they come from Gloo, NCCL and its coordination service.
 _LOST = re.compile(r"Gloo|NCCL|coordination|heartbeat|Barrier|barrier|UNAVAILABLE|DEADLINE_EXCEEDED|Socket closed")
-_RULE = "coordinator, num_processes and process_id must be those of all processes of one run, for example"
-_EXAMPLE = "--coordinator=10.0.0.1:1234 --num_processes=2 --process_id=0"
+_ALONE = re.compile("coordinator_address should be defined|before any JAX calls")
+_RULE = (
+    "coordinator, num_processes and process_id must be those of one run, all of whose processes start within"
+    f" {CONNECT_SECONDS} s, for example 10.0.0.1:1234, 2 and 0."
+)
 LOST_RULE = (
     "All processes of a run must last until its end; the same command in each of them resumes from the last checkpoint."
 )
@@ -140,7 +143,8 @@ def join(config: RunConfig, *, coordinator: str = "", num_processes: int = 0, pr
         process_id: number of this one, from 0; -1: found by JAX.
 
     Raises:
-        InputError: if the arguments are impossible, or not all processes are there in time.
+        InputError: if the arguments are impossible.
+        ProcessLost: if not all processes are there in time.
     """
     given = bool(coordinator or num_processes or process_id >= 0)
     received = f"coordinator {coordinator or 'none'}, num_processes {num_processes}, process_id {process_id}"
@@ -158,11 +162,10 @@ def join(config: RunConfig, *, coordinator: str = "", num_processes: int = 0, pr
         try:
             _initialize(coordinator or None, num_processes or None, process_id if process_id >= 0 else None)
         except (ValueError, RuntimeError) as error:
-            if given or not re.search("should be defined|before any JAX", str(error)):
-                reason = " ".join(str(error).split())[:300]
-                raise InputError(
-                    f"{_RULE} {_EXAMPLE}, of which all start within {CONNECT_SECONDS} s. Received: {received}: {reason}"
-                ) from None
+            if given or not _ALONE.search(str(error)):
+                kind = ProcessLost if is_joined() else InputError  # the others may be late
+                reason = f"{received}: {' '.join(str(error).split())[:300]}"
+                raise kind(f"{_RULE} Received: {reason}") from None
     found = dataclasses.replace(here(), devices=jax.device_count())
     if found.devices != found.count * jax.local_device_count():
         raise InputError(

@@ -1,9 +1,16 @@
 """Data-parallel runs of many kinds, on several devices of one process and in several processes."""
 
+import random
+import signal
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
-from test_data_parallel import compare_losses
+from test_data_parallel import Run, compare_losses, flags  # noqa: F401  flags is a fixture
+
+from kdzoo.runs import records
+from test_resume import assert_same
 
 pytestmark = pytest.mark.slow
 OPTIONS = {"optimizer": "adamw", "lr": 0.0002, "warmup_epochs": 0.5, "ema_momentum": 0.5, "label_smoothing": 0.1}
@@ -46,3 +53,26 @@ def test_devices_and_processes_give_the_losses_of_one_device(npz, teacher_run, m
         ],
         ways=["InStep", "FromCache", "InStep", "InStep", "InStep", "InStep", "ComputedAhead"],
     )
+
+
+def test_ten_kills_leave_the_result_as_it_would_have_been(flags, tmp_path):  # noqa: F811
+    """Each kill hits one of the two processes, at any moment: while they connect, compile, train or write."""
+    began = time.monotonic()
+    assert [code for code, _, _ in Run([*flags, f"--workdir={tmp_path}/undisturbed"]).finish()] == [0, 0]
+    seconds = time.monotonic() - began
+    moments = random.Random(0)
+    killed = 0
+    while killed < 10 or not (tmp_path / "run" / records.RECORD).exists():
+        run, victim = Run([*flags, f"--workdir={tmp_path}/run"]), moments.randrange(2)
+        if killed < 10:
+            time.sleep(moments.uniform(0, seconds))
+            run.processes[victim].kill()
+        ended = run.finish(seconds=150)
+        if ended[victim][0] == -signal.SIGKILL:
+            killed += 1
+            code, _, stderr = ended[1 - victim]
+            lines = [line for line in stderr.splitlines() if not line.startswith("Resuming")]
+            assert (code in (75, -signal.SIGABRT) and len(lines) == 1 and lines[0].startswith("error: ")) or not code
+        else:
+            assert [code for code, _, _ in ended] == [0, 0], ended
+    assert_same(tmp_path / "undisturbed", tmp_path / "run")

@@ -30,7 +30,7 @@ from kdzoo.training.processes import join
 cases, *given = json.loads(sys.argv[1])
 for fields in cases:
     cache = fields.pop("cache")
-    config = RunConfig("wrn10-1", "2-5", augment=fields.pop("augment", "crop_flip"), batch_size=32, **{"lr": 0.005, **fields})
+    config = RunConfig("wrn10-1", "2-5", **{"augment": "crop_flip", "batch_size": 32, "lr": 0.005, **fields})
     processes = join(config, **dict(zip(("coordinator", "num_processes", "process_id"), given)))
     found = inputs.prepare_inputs(config, pathlib.Path("none"), processes, restart=False, deadline=60.0, workers=0)
     way = delivery.choose_delivery(found, cache and output_cache.find(cache))
