@@ -148,7 +148,7 @@ def test_if_one_process_is_killed_all_end_and_fewer_resume(flags, victim, tmp_pa
     assert "Resuming with other processes, so maybe not to the bit: 2, now 1" in stderr
     sessions = records.read(tmp_path / "run")["sessions"]
     assert [(session["processes"], session["devices"]) for session in sessions] == [(2, 2), (1, 1)]
-    assert sessions[1]["epoch"] >= 2
+    assert sessions[1]["epoch"] >= 1  # the second epoch may not have been written yet
 
 
 def test_sigterm_in_one_process_saves_the_run_of_all(flags, tmp_path):
