@@ -41,15 +41,16 @@ def test_devices_and_processes_give_the_losses_of_one_device(npz, teacher_run, m
     labelled = {"dataset": f"npz:{npz}", "cache": ""}
     taught = {"teachers": [str(teacher_run)], "ce_weight": 0.1, "kd_weight": 0.9}
     streamed = {"dataset": f"folder:{pictures}", "test_share": 0.25, "image_size": 24, "augment": "inception"}
+    streamed |= {"cache": "", "lr": 0.001}
     compare_losses(
         [
             labelled,
             {**labelled, **taught, "at_weight": 100.0, "cache": str(tmp_path / "cache")},
             {**labelled, **taught, "unlabelled": f"npz:{more}"},
             {**labelled, **taught, **OPTIONS},
-            {**streamed, "cache": ""},
-            {**streamed, "cache": "", "mixup_alpha": 0.5, "cutmix_alpha": 1.0},
-            {**labelled, **taught, "teacher_store": "float16"},
+            streamed,
+            {**streamed, "mixup_alpha": 0.5, "cutmix_alpha": 1.0},
+            {**labelled, **taught, "teacher_store": "float16", "fused_steps": 4},
         ],
         ways=["InStep", "FromCache", "InStep", "InStep", "InStep", "InStep", "ComputedAhead"],
     )

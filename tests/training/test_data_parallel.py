@@ -37,10 +37,11 @@ for fields in cases:
     model = build.build_distiller(found, way)
     steps = backends.make(model, found.dataset, found.splits["train"], found.config, way.step_outputs)
     losses = []
-    for number in range(20):
+    together = config.fused_steps or 1
+    for number in range(0, 20, together):
         epoch, step = divmod(number, steps.per_epoch)
         model.reset_metrics()
-        steps.run(epoch=epoch, begin=step, end=step + 1)
+        steps.run(epoch=epoch, begin=step, end=step + together)
         losses.append(steps.metrics()["loss"])
         steps.state()
     logits = steps.predict(found.dataset.test)
