@@ -1,4 +1,4 @@
-"""Ends a command that is one of several processes of a run: at once, with one line that says why.
+"""Ends a command that is one of several processes of a run: at once, with one line that gives the reason.
 
 JAX ends a process by SIGABRT, after many lines, when another one of the run is gone, and a process that exits waits
 for the others. Here such a process ends as soon as it has an error, and the lines of JAX become one.
