@@ -14,7 +14,10 @@ from kdzoo.teachers import resolve
 
 FLAGS = flags.FLAGS
 # Flags that change how a run proceeds, not its result: arguments of `kdzoo.training.run` beside the configuration.
-OPTIONS = ("restart", "checkpoint_minutes", "teacher_deadline", "teacher_cache", "cache_gb", "data_workers")
+OPTIONS = (
+    *("restart", "checkpoint_minutes", "teacher_deadline", "teacher_cache", "cache_gb", "data_workers"),
+    *("coordinator", "num_processes", "process_id"),
+)
 _OF_DISTILLATION = (
     *METHODS["none"],
     "temperature",

@@ -52,8 +52,10 @@ def define_run_flags() -> None:
         RunConfig.strategy,
         STRATEGIES,
         "Distribution strategy. none uses one device; mirrored uses TensorFlow's MirroredStrategy over all GPUs, or"
-        " over all logical CPUs on a machine without GPUs.",
+        " over all logical CPUs on a machine without GPUs; data_parallel uses all devices of JAX, in one process or"
+        " several.",
     )
+    define_process_flags()
     flag_values.define_number(
         "fused_steps",
         RunConfig.fused_steps,
@@ -70,6 +72,23 @@ def define_run_flags() -> None:
     )
     flags.DEFINE_bool(
         "restart", False, "Whether to delete a finished or unfinished run in --workdir and train from the beginning."
+    )
+
+
+def define_process_flags() -> None:
+    """Defines how the processes of a data-parallel run find each other."""
+    flags.DEFINE_string(
+        "coordinator",
+        "",
+        "With --strategy=data_parallel in several processes: HOST:PORT at which the first of them listens. All of them"
+        " are given the same command, but for --process_id. Empty: they are found as jax.distributed finds them, under"
+        " Slurm, Open MPI, Kubernetes or on Cloud TPU. Example: 10.0.0.1:1234.",
+    )
+    flag_values.define_number(
+        "num_processes", 0, "With --coordinator: number of the run's processes. 0: found by jax.distributed."
+    )
+    flag_values.define_number(
+        "process_id", -1, "With --coordinator: number of this process, from 0. -1: found by jax.distributed."
     )
 
 

@@ -9,16 +9,16 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import os
-import pathlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
+from apps import stderr_filter
+
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # 0: all, 1: no information, 2: no warnings, 3: no errors
 FLUSH_SECONDS = 5.0  # a child that was started meanwhile may hold the descriptor for longer
-PASS_ON = "import sys; sys.path.insert(0, sys.argv[1]); from apps import tensorflow_log; tensorflow_log.pass_on()"
 _MESSAGES = (
     rb"oneDNN custom operations are on\.",
     rb"Could not find cuda drivers on your machine, GPU will not be used\.",
@@ -69,15 +69,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 def _filtered_stderr() -> Iterator[None]:
     stderr = os.dup(2)
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", PASS_ON, str(pathlib.Path(__file__).parents[1])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # signals to the process group do not end it: it ends with the last writer
-        )
-        assert process.stdin  # a pipe, see above
-        os.dup2(process.stdin.fileno(), 2)
-        process.stdin.close()
+        process = stderr_filter.start("tensorflow_log")
         try:
             yield
         finally:

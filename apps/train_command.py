@@ -1,16 +1,20 @@
 """Makes one run as its flags describe it: the common part of `apps.train`, `apps.distill` and `apps.demo`."""
 
+import contextlib
 import os
 import pathlib
+import signal
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
-from apps import run_config, signals
+from apps import process_errors, run_config, signals
 from kdzoo import parent_process, training
 from kdzoo.runs import machine, progress, records
 from kdzoo.runs.config import RunConfig
+from kdzoo.training import processes
 
 FLAGS = flags.FLAGS
 
@@ -25,7 +29,13 @@ def train(model: str, **distillation: Any) -> None:
     parent_process.end_with_parent()
     config = run_config.from_flags(model=model, **distillation)
     finished = (pathlib.Path(FLAGS.workdir) / records.RECORD).exists() and not FLAGS.restart
-    record = run_training(config, FLAGS.workdir, kind=FLAGS.progress, **run_config.options_from_flags())
+    with process_errors.shortened() if config.strategy == "data_parallel" else contextlib.nullcontext():
+        record = run_training(config, FLAGS.workdir, kind=FLAGS.progress, **run_config.options_from_flags())
+    if processes.here().is_first:
+        _print_result(record, finished=finished)
+
+
+def _print_result(record: Mapping[str, Any], *, finished: bool) -> None:
     top5 = f", top-5 error {record['test_top5_error_last']:.2f} %" if "test_top5_error_last" in record else ""
     print(
         f"{'finished before: ' if finished else ''}{record['name']} on {record['dataset']['name']}:"
@@ -59,5 +69,5 @@ def run_training(
             )
         except training.Stopped as stopped:
             print(f"\nstopped {stopped}; saved, so that the same command resumes from there: {workdir}", flush=True)
-            sys.exit(128 + received[0])
+            sys.exit(128 + (received or [signal.SIGTERM])[0])  # the signal may have been another process's
         return record

@@ -29,6 +29,13 @@ class _Part:
     positions: np.ndarray
     views: np.ndarray
 
+    def within(self, share: slice, batch_size: int) -> "_Part":
+        """The examples in a share of the batch. Their places count from its begin."""
+        of_batch = np.arange(batch_size)[self.places]
+        inside = (of_batch >= share.start) & (of_batch < share.stop)
+        places = self.places if isinstance(self.places, slice) else self.places[share]
+        return dataclasses.replace(self, places=places, positions=self.positions[inside], views=self.views[inside])
+
 
 class Batches(keras.utils.PyDataset):
     """The training batches of one epoch: (standardised float32 images [batch, h, w, c], labels).
@@ -53,6 +60,8 @@ class Batches(keras.utils.PyDataset):
         unlabelled: number of unlabelled examples in each batch, from `dataset.unlabelled`.
         mixup_alpha, cutmix_alpha: see `kdzoo.data.mixup`; 0: off.
         label_smoothing: from 0 to below 1.
+        share: places of each batch to read, for one of several processes; None: all. A mixture may need images of
+            other places, so images and labels of a share are not mixed yet: see `mix`.
     """
 
     def __init__(
@@ -69,13 +78,14 @@ class Batches(keras.utils.PyDataset):
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
         label_smoothing: float = 0.0,
+        share: slice | None = None,
     ) -> None:
         super().__init__()
         self.split, self.dataset, self.batch_size = split, dataset, batch_size
         self._unlabelled, self._epoch = unlabelled, epoch
         self._options: dict[str, Any] = {"seed": seed, "augment": augment, "crops": crops}
         self._alphas = {"mixup_alpha": mixup_alpha, "cutmix_alpha": cutmix_alpha}
-        self._smoothing = label_smoothing
+        self._smoothing, self._share = label_smoothing, share
         self.order = sampling.order(seed=seed, epoch=epoch, indices=split.indices)
         self.views = augmentation.views(epoch=epoch, indices=split.indices, **self._options)
 
@@ -91,22 +101,22 @@ class Batches(keras.utils.PyDataset):
         for ahead in range(batch, min(batch + 2, len(self))):
             for part in self._parts(ahead):
                 part.split.prefetch(part.positions, part.views)
-        images, mix = self._read_images(batch), self.mix(batch)
+        images, mix = self._read_images(batch), self._own_mix(batch)
         return images if mix is None else mixup.mix_images(images, mix), self.labels(batch)
 
     def labels(self, batch: int) -> np.ndarray:
         """Returns the labels of a batch. Those of streamed images are known once the images were read."""
-        labels = np.empty(self.batch_size, np.int32)
+        labels = np.empty(self._size, np.int32)
         for part in self._parts(batch):
             labels[part.places] = part.split.read_labels(part.positions)
-        mix = self.mix(batch)
-        if mix is None and not self._smoothing:
+        mix = self._own_mix(batch)
+        if not self._smoothing and not any(self._alphas.values()):
             return labels
         probabilities = mixup.to_probabilities(labels, self.dataset.num_classes, smoothing=self._smoothing)
         return probabilities if mix is None else mixup.mix_labels(probabilities, mix)
 
     def mix(self, batch: int) -> mixup.Mix | None:
-        """Returns how the images of a batch are mixed; None if they are not."""
+        """Returns how the images of a whole batch are mixed; None if they are not."""
         if not any(self._alphas.values()):
             return None
         return mixup.draw(
@@ -127,23 +137,36 @@ class Batches(keras.utils.PyDataset):
         indices = self._join(batch, lambda part: part.split.indices[part.positions])
         return indices, self._join(batch, lambda part: part.views)
 
+    @property
+    def _size(self) -> int:
+        """Number of images that are read of each batch."""
+        return self.batch_size if self._share is None else self._share.stop - self._share.start
+
+    def _own_mix(self, batch: int) -> mixup.Mix | None:
+        """How the images that are read of a batch are mixed here; None if they are not, or not yet."""
+        return self.mix(batch) if self._share is None else None
+
     def _read_images(self, batch: int) -> np.ndarray:
         parts = self._parts(batch)
         if not self._unlabelled:
             return parts[0].split.read(parts[0].positions, parts[0].views)
-        images = np.empty((self.batch_size, *self.dataset.image_shape), np.uint8)
+        images = np.empty((self._size, *self.dataset.image_shape), np.uint8)
         for part in parts:
             images[part.places] = part.split.read(part.positions, part.views)
         return images
 
     def _join(self, batch: int, values: Callable[[_Part], np.ndarray]) -> np.ndarray:
-        joined = np.empty(self.batch_size, np.int64)
+        joined = np.empty(self._size, np.int64)
         for part in self._parts(batch):
             joined[part.places] = values(part)
         return joined
 
     def _parts(self, batch: int) -> list[_Part]:
-        """The labelled examples of a batch, then the unlabelled ones."""
+        """The labelled examples of a batch that are read, then the unlabelled ones."""
+        parts = self._whole_parts(batch)
+        return parts if self._share is None else [part.within(self._share, self.batch_size) for part in parts]
+
+    def _whole_parts(self, batch: int) -> list[_Part]:
         labelled = self.batch_size - self._unlabelled
         positions = self.order[batch * labelled : (batch + 1) * labelled]
         part = _Part(self.split, 0, slice(None), positions, self.views[positions])

@@ -100,9 +100,13 @@ def mix_images(images: np.ndarray, mix: Mix) -> np.ndarray:
 
 def mix_labels(probabilities: np.ndarray, mix: Mix) -> np.ndarray:
     """Returns the labels of the mixed images, float32 [batch, classes]."""
-    share = np.float32(mix.share)
-    mixed: np.ndarray = share * probabilities + (1 - share) * probabilities[mix.partners]
+    mixed: np.ndarray = blend_labels(probabilities, mix.partners, np.float32(mix.share))
     return mixed
+
+
+def blend_labels(probabilities: Any, partners: Any, share: Any) -> Any:
+    """Mixes labels [n, classes] with those of their partners [n]. Works on arrays of NumPy and of JAX."""
+    return share * probabilities + (1 - share) * probabilities[partners]
 
 
 def to_probabilities(labels: np.ndarray, num_classes: int, *, smoothing: float = 0.0) -> np.ndarray:

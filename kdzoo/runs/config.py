@@ -22,7 +22,7 @@ METHODS = {
     "at+kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 1000.0},
 }
 AUGMENTATIONS = ("auto", *augmentation.AUGMENTATIONS)
-STRATEGIES = ("none", "mirrored")
+STRATEGIES = ("none", "mirrored", "data_parallel")
 TEACHER_INPUTS = ("auto", "raw", "unit", "standardised", "imagenet")
 TEACHER_LAYOUTS = ("auto", "nchw", "nhwc")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
@@ -54,7 +54,7 @@ class RunConfig:
         augment: none, crop, crop_flip, resize, inception, or auto: see `kdzoo.data.DataConfig`.
         train_examples: class-balanced subset to train on; 0: all.
         val_examples: class-balanced subset held out of training.
-        strategy: none, or mirrored: TensorFlow's MirroredStrategy over all GPUs or, without one, all logical CPUs.
+        strategy: none; mirrored, TensorFlow's over all GPUs or logical CPUs; data_parallel, over all devices of JAX.
         dtype_policy: Keras's, for student and teachers; auto: the faster of float32 and mixed_bfloat16, measured first.
         teacher_dtype: precision of the teachers, float32 or bfloat16; auto: follows dtype_policy.
         fused_steps: on JAX, the maximum of training steps in one call; 0: 1 on a CPU, 64 elsewhere.

@@ -38,6 +38,8 @@ RANGES = {
     "checkpoint_minutes": Range(above=0, example=5),
     "teacher_deadline": Range(above=0, example=60),
     "cache_gb": Range(above=0, example=10),
+    "num_processes": Range(least=0, most=4096, whole=True, example=2),
+    "process_id": Range(least=-1, most=4095, whole=True, example=0),
     "data_workers": Range(least=-1, most=256, whole=True, example=4),
     # Of many runs.
     "budget_minutes": Range(least=0, example=480),

@@ -28,6 +28,8 @@ class TeacherOutputs:
         train: the split from which the student learns.
         config: the run's, its augmentation and precision resolved.
         cache: holds the tables of outputs; None: no tables.
+        share: places of each batch whose outputs are computed, for one of several processes; None: all. Images must
+            not be mixed then.
 
     Attributes:
         teachers: each with its tables.
@@ -40,9 +42,10 @@ class TeacherOutputs:
         train: Split,
         config: RunConfig,
         cache: Cache | None = None,
+        share: slice | None = None,
     ):
         def epoch_batches(epoch: int) -> Batches:
-            return Batches(train, dataset, epoch=epoch, **config.batch_options)
+            return Batches(train, dataset, epoch=epoch, share=share, **config.batch_options)
 
         self._epoch = functools.lru_cache(maxsize=2)(epoch_batches)
         self._per_epoch = len(train) // config.labelled_per_batch

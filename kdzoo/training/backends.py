@@ -6,6 +6,7 @@ from kdzoo.data.dataset import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.outputs import TeacherOutputs
+from kdzoo.training.data_parallel import DataParallelSteps
 from kdzoo.training.jax_steps import JaxSteps
 from kdzoo.training.steps import Steps
 from kdzoo.training.tensorflow_steps import TensorFlowSteps
@@ -21,4 +22,5 @@ def make(
     teacher_outputs: TeacherOutputs | None = None,
 ) -> Steps:
     """The training steps of a compiled model: see `Steps`."""
-    return _STEPS[keras.backend.backend()](model, dataset, train, config, teacher_outputs)
+    steps = DataParallelSteps if config.strategy == "data_parallel" else _STEPS[keras.backend.backend()]
+    return steps(model, dataset, train, config, teacher_outputs)

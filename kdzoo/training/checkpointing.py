@@ -5,11 +5,11 @@ import dataclasses
 import logging
 import pathlib
 import time
-from typing import Any
 
 from kdzoo.runs import checkpoints, machine
 from kdzoo.runs.identity import changes, of_checkpoint
 from kdzoo.training import divergence
+from kdzoo.training.inputs import RunInputs
 from kdzoo.training.phases import Phases
 from kdzoo.training.state import TrainingState
 from zoo import InputError
@@ -24,9 +24,8 @@ class CheckpointWriter:
         workdir: the run's directory.
         phases: of the run.
         state: of the run; read at each checkpoint.
-        identity: all that the run's result depends on.
+        inputs: of the run; only the first of its processes writes.
         seconds: longest time between two checkpoints.
-        lr: initial learning rate of the run.
     """
 
     def __init__(
@@ -34,14 +33,13 @@ class CheckpointWriter:
         workdir: pathlib.Path,
         phases: Phases,
         state: TrainingState,
-        identity: dict[str, Any],
+        inputs: RunInputs,
         *,
         seconds: float,
-        lr: float,
     ):
-        self._workdir, self._phases, self._state, self._identity = workdir, phases, state, identity
+        self._workdir, self._phases, self._state, self._identity = workdir, phases, state, inputs.identity
         self._seconds, self._saved = seconds, time.monotonic()
-        self._lr = lr
+        self._lr, self._writes = inputs.config.lr, inputs.processes.is_first
         self._saved_at: tuple[int, int] | None = None  # epoch and step
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future[None] | None = None
@@ -70,13 +68,14 @@ class CheckpointWriter:
         steps = self._phases.steps_at(self._state.epoch)
         arrays = steps.state()
         divergence.check_weights(arrays, epoch=self._state.epoch + bool(self._state.step), lr=self._lr)
-        self._pending = self._pool.submit(
-            checkpoints.save,
-            self._workdir,
-            step=self._state.epoch * steps.per_epoch + self._state.step,
-            arrays=arrays,
-            meta={"place": dataclasses.asdict(self._state), "identity": self._identity},
-        )
+        if self._writes:
+            self._pending = self._pool.submit(
+                checkpoints.save,
+                self._workdir,
+                step=self._state.epoch * steps.per_epoch + self._state.step,
+                arrays=arrays,
+                meta={"place": dataclasses.asdict(self._state), "identity": self._identity},
+            )
         self._saved, self._saved_at = time.monotonic(), (self._state.epoch, self._state.step)
 
     def __enter__(self) -> "CheckpointWriter":
@@ -91,22 +90,22 @@ class CheckpointWriter:
             self._pending.result()
 
 
-def resume(workdir: pathlib.Path, phases: Phases, identity: dict[str, Any]) -> TrainingState | None:
+def resume(workdir: pathlib.Path, phases: Phases, inputs: RunInputs) -> TrainingState | None:
     """Restores the newest checkpoint of a run; None if there is none.
 
     Args:
         workdir: the run's directory.
         phases: whose variables are restored.
-        identity: all that the run's result depends on.
+        inputs: of the run.
 
     Raises:
         InputError: if the checkpoint belongs to a run of another configuration, or is damaged.
     """
-    found = checkpoints.load(workdir)
+    found = inputs.processes.from_first(lambda: checkpoints.load(workdir))
     if found is None:
         return None
     arrays, meta = found
-    if changed := changes(of_checkpoint(meta["identity"]), identity):
+    if changed := changes(of_checkpoint(meta["identity"]), inputs.identity):
         raise InputError(
             "workdir must not hold an unfinished run of another configuration, unless restart is set."
             f" Received: {workdir}: {'; '.join(changed)}"
@@ -114,7 +113,8 @@ def resume(workdir: pathlib.Path, phases: Phases, identity: dict[str, Any]) -> T
     state = TrainingState(**meta["place"])
     phases.steps_at(state.epoch).restore(arrays)
     last = state.sessions[-1]
-    for what, now in (("versions", machine.versions()), ("hardware", machine.hardware())):
-        if last[what] != now:
-            _log.warning("Resuming with other %s, so maybe not to the bit: %s, now %s", what, last[what], now)
+    now = {"versions": machine.versions(), "hardware": machine.hardware(), **inputs.processes.describe()}
+    for what in now:
+        if last.get(what) != now[what] and inputs.processes.is_first:
+            _log.warning("Resuming with other %s, so maybe not to the bit: %s, now %s", what, last.get(what), now[what])
     return state

@@ -16,22 +16,24 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.data.dataset import Dataset
+from kdzoo.data.dataset import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.cached_teacher import CALL_IMAGES
 from kdzoo.teachers.output_cache import Cache
 from kdzoo.teachers.outputs import TeacherOutputs
 from kdzoo.teachers.zoo_teacher import ZooTeacher
-from kdzoo.training import strategy
+from kdzoo.training import data_parallel, strategy
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.steps import predict
+from zoo import InputError
 
 _log = logging.getLogger(__name__)
 
 # Activations for one image. A larger teacher's take much memory beside the student's, and its operations leave no core
 # idle that the student's could use.
 IN_STEP_ACTIVATIONS = 2_000_000
+Predict = Callable[[keras.Model, Split, Dataset], np.ndarray]
 
 
 class Delivery(abc.ABC):
@@ -68,13 +70,14 @@ class InStep(Delivery):
 
     Args:
         models: teachers to build inside the `Distiller`; none for a run without teachers.
+        predict: computes the logits of one of them for the images of a split.
     """
 
-    def __init__(self, models: Sequence[ZooTeacher]):
-        self.models = models
+    def __init__(self, models: Sequence[ZooTeacher], predict: Predict):
+        self.models, self._predict = models, predict
 
     def test_logits(self, model: Distiller, dataset: Dataset) -> np.ndarray | None:
-        logits = [predict(teacher, dataset.test, dataset) for teacher in model.teachers]
+        logits = [self._predict(teacher, dataset.test, dataset) for teacher in model.teachers]
         return np.mean(logits, axis=0) if logits else None
 
     def close(self) -> None:
@@ -147,8 +150,16 @@ def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     if not ensemble.teachers or (
         accelerated and not cache and not ensemble.has_external and kept_whole and same_images
     ):
-        return InStep([teacher for teacher in ensemble.teachers if isinstance(teacher, ZooTeacher)])
-    outputs = TeacherOutputs(ensemble, inputs.dataset, inputs.splits["train"], config, cache)
+        models = [teacher for teacher in ensemble.teachers if isinstance(teacher, ZooTeacher)]
+        return InStep(models, data_parallel.predict if config.strategy == "data_parallel" else predict)
+    share = strategy.share(config)
+    if config.mixes and share:
+        raise InputError(
+            "mixup_alpha and cutmix_alpha in several processes need zoo models as teachers, of the student's"
+            " standardisation and image size, and teacher_store=float32: a mixture may need images of other processes."
+            f" Received: {', '.join(config.teachers)}, teacher_store {config.teacher_store}"
+        )
+    outputs = TeacherOutputs(ensemble, inputs.dataset, inputs.splits["train"], config, cache, share)
     if not accelerated and same_images and fits_in_step(outputs, config):
         return InStepProgram(outputs)
     return FromCache(outputs, cache) if cache else ComputedAhead(outputs)

@@ -20,6 +20,7 @@ from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.resolve import Ensemble
 from kdzoo.teachers.zoo_teacher import ZooTeacher
 from kdzoo.training import precision
+from kdzoo.training.processes import ALONE, Processes
 from zoo import InputError
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class RunInputs:
         ensemble: the teachers, checked against the data set.
         init: the trained model whose weights the run's model begins with, None without.
         network: what the record keeps of a model that is no zoo model, and of `init`.
+        processes: of the run.
     """
 
     config: RunConfig
@@ -45,6 +47,7 @@ class RunInputs:
     ensemble: Ensemble
     init: Trained | None = None
     network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    processes: Processes = ALONE
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -61,13 +64,20 @@ class RunInputs:
 
 
 def prepare_inputs(
-    config: RunConfig, workdir: pathlib.Path, *, restart: bool, deadline: float, workers: int
+    config: RunConfig,
+    workdir: pathlib.Path,
+    processes: Processes = ALONE,
+    *,
+    restart: bool,
+    deadline: float,
+    workers: int,
 ) -> RunInputs:
     """Loads the data, resolves the configuration and finds the teachers. Writes nothing. Close the data set afterwards.
 
     Args:
         config: of the run.
         workdir: its directory.
+        processes: of the run.
         restart: whether to ignore an unfinished run there.
         deadline: seconds within which a teacher behind a server must respond.
         workers: see `kdzoo.data.load`.
@@ -77,13 +87,13 @@ def prepare_inputs(
     """
     with contextlib.ExitStack() as on_failure:
         dataset = on_failure.enter_context(contextlib.closing(sources.load(config.data, workers=workers)))
-        inputs = _find_inputs(config, dataset, workdir, restart=restart, deadline=deadline)
+        inputs = _find_inputs(config, dataset, workdir, processes, restart=restart, deadline=deadline)
         on_failure.pop_all()  # the run closes the data set
     return inputs
 
 
 def _find_inputs(
-    config: RunConfig, dataset: Dataset, workdir: pathlib.Path, *, restart: bool, deadline: float
+    config: RunConfig, dataset: Dataset, workdir: pathlib.Path, processes: Processes, *, restart: bool, deadline: float
 ) -> RunInputs:
     train, val = sampling.split_train(
         dataset.train, train_examples=config.train_examples, val_examples=config.val_examples
@@ -96,7 +106,7 @@ def _find_inputs(
     if config.spec.own_standardisation:
         mean, std = augmentation.of_pixels(dataset.image_shape[2])
         of_network = dataclasses.replace(dataset, mean=mean, std=std)
-    config = _resolve(config, of_network, None if restart else workdir)
+    config = _resolve(config, of_network, None if restart else workdir, processes)
     init = models.resolve(config.init) if config.init else None
     ensemble = Ensemble(config, dataset, deadline=deadline)
     for teacher in ensemble.teachers:
@@ -110,7 +120,7 @@ def _find_inputs(
             teacher.compare_with_float32(dataset)
     splits = {"train": train, "val": val, "test": dataset.test}
     splits |= {"unlabelled": dataset.unlabelled} if dataset.unlabelled else {}
-    return RunInputs(config, of_network, splits, ensemble, init, _describe_network(config, init))
+    return RunInputs(config, of_network, splits, ensemble, init, _describe_network(config, init), processes)
 
 
 def _check_stages(config: RunConfig, dataset: Dataset, ensemble: Ensemble) -> None:
@@ -134,7 +144,7 @@ def _describe_network(config: RunConfig, init: Trained | None) -> dict[str, Any]
     return described
 
 
-def _resolve(config: RunConfig, dataset: Dataset, workdir: pathlib.Path | None) -> RunConfig:
+def _resolve(config: RunConfig, dataset: Dataset, workdir: pathlib.Path | None, processes: Processes) -> RunConfig:
     """Replaces "auto" by the data set's augmentation and by the precision that is faster on this machine.
 
     A finished or unfinished run in `workdir` keeps its precision.
@@ -142,7 +152,9 @@ def _resolve(config: RunConfig, dataset: Dataset, workdir: pathlib.Path | None) 
     if config.augment == "auto":
         config = dataclasses.replace(config, augment=dataset.augment)
     if config.dtype_policy == "auto":
-        chosen = (_earlier_precision(workdir) if workdir else None) or precision.choose(config, dataset)
+        chosen = processes.from_first(
+            lambda: (_earlier_precision(workdir) if workdir else None) or precision.choose(config, dataset)
+        )
         _log.info("dtype_policy auto: %s", chosen)
         config = dataclasses.replace(config, dtype_policy=chosen)
     return config

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdzoo.data import augmentation
+from kdzoo.data import augmentation, mixup
+from kdzoo.data.batches import Batches
 from kdzoo.data.dataset import Split
 from kdzoo.data.mixup import Mix
 from kdzoo.teachers.outputs import TeacherOutputs
@@ -35,8 +36,9 @@ class JaxSteps(Steps):
         self._test = jax.jit(self._test_call)
         self._arrays: dict[Split, Any] = {}
         self._table: DeviceTable | None = None
-        outputs = self._teacher_outputs
-        if outputs and not self._config.at_weight and not self._config.mixes and fits_on_device(outputs.bytes):
+        outputs, config = self._teacher_outputs, self._config
+        tabulated = not config.at_weight and not config.mixes and config.strategy == "none"
+        if outputs and tabulated and fits_on_device(outputs.bytes):
             self._table = DeviceTable(outputs)
         self._carry: list[Any] | None = None
         rate = self.model.optimizer.learning_rate
@@ -54,7 +56,7 @@ class JaxSteps(Steps):
         if self._config.warmup_epochs:
             batches["learning_rate"] = np.array([self.learning_rate(epoch, step) for step in range(begin, end)], "f4")
         table = None if self._table is None else self._table.logits
-        self._carry = self._train(self._carry, *self._on_device(self._split), table, batches)
+        self._carry = self._train(self._carry, *self._on_device(self._split), table, self._put_batches(batches))
 
     def _describe(self, epoch: int, begin: int, end: int) -> dict[str, Any]:
         """The images of these steps, which lie on the device: their positions and views, [steps, batch].
@@ -68,15 +70,24 @@ class JaxSteps(Steps):
         }
         if self._config.mixes or self._config.label_smoothing:
             described["labels"] = np.stack([batches.labels(step) for step in steps])
-        if mixes := [mix for step in steps if (mix := batches.mix(step))]:
-            partners, weights = map(np.stack, zip(*mixes, strict=True))
-            described["mix"] = Mix(partners.astype(np.int32), weights)
+        return described | self._describe_mixes(batches, steps)
+
+    def _describe_mixes(self, batches: Batches, steps: range) -> dict[str, Any]:
+        """How the images of these steps are mixed, and where labels are not mixed yet, with which share."""
+        mixes = [mix for step in steps if (mix := batches.mix(step))]
+        if not mixes:
+            return {}
+        partners, weights = map(np.stack, zip(*mixes, strict=True))
+        described: dict[str, Any] = {"mix": Mix(partners.astype(np.int32), weights)}
+        if self._share is not None:
+            described["label_share"] = np.array([mix.share for mix in mixes], np.float32)
         return described
 
     def _read(self, epoch: int, begin: int, end: int) -> dict[str, Any]:
         """The images of these steps themselves: uint8 [steps, batch, h, w, c], and their labels."""
         images, labels = zip(*(self._batches((epoch, step)) for step in range(begin, end)), strict=True)
-        return {"images": np.stack(images), "labels": np.stack(labels)}
+        read = {"images": np.stack(images), "labels": np.stack(labels)}
+        return read if self._share is None else read | self._describe_mixes(self._epoch(epoch), range(begin, end))
 
     def metrics(self) -> dict[str, float]:
         if self._carry is not None:
@@ -121,8 +132,6 @@ class JaxSteps(Steps):
 
     def _on_device(self, split: Split) -> Any:
         """The padded uint8 images and the labels; (None, None) if they are streamed."""
-        import jax
-
         if split.streamed is not None:
             return None, None
         if split not in self._arrays:
@@ -131,22 +140,35 @@ class JaxSteps(Steps):
                 more = self.dataset.unlabelled
                 images = np.concatenate([images, augmentation.pad(more.array)])
                 labels = np.concatenate([labels, more.labels])
-            self._arrays[split] = jax.device_put((images, labels))
+            self._arrays[split] = self._put_images((images, labels))
         return self._arrays[split]
+
+    def _put_images(self, arrays: Any) -> Any:
+        """Resident images and labels on the device."""
+        import jax
+
+        return jax.device_put(arrays)
+
+    def _put_batches(self, batches: dict[str, Any]) -> dict[str, Any]:
+        """What a call of `_train` gets of its batches."""
+        return batches
 
     # Compiled.
 
     def _train_call(self, carry: Any, images: Any, labels: Any, table: Any, batches: Any) -> Any:
         def step(carry: Any, batch: Any) -> list[Any]:
             y = batch["labels"] if "labels" in batch else labels[batch["positions"]]
+            mix = batch.get("mix")
+            if "label_share" in batch:
+                y = mixup.blend_labels(y, mix.partners, batch["label_share"])
             outputs = (
                 {"teacher_logits": table[batch["rows"]]} if table is not None else batch.get("teacher_outputs", {})
             )
             y = self.with_outputs(y, outputs)
             if images is None:
-                x = augmentation.standardise(batch["images"], mean=self.dataset.mean, std=self.dataset.std)
+                x = self._finish_images(batch["images"], mix)
             else:
-                x = self.make_images(images, batch["positions"], batch["views"], batch.get("mix"))
+                x = self.make_images(images, batch["positions"], batch["views"], mix)
             if "learning_rate" in batch:
                 carry[2][self._rate_index] = batch["learning_rate"]
             return list(self.model.train_step(tuple(carry), (x, y))[1])
@@ -164,7 +186,12 @@ class JaxSteps(Steps):
         """The images that `Batches` makes: standardised float32 [batch, h, w, c], of these positions and views."""
         from kdzoo.data import jax_augmentation
 
-        images = jax_augmentation.apply_views(padded, positions, views)
+        return self._finish_images(jax_augmentation.apply_views(padded, positions, views), mix)
+
+    def _finish_images(self, images: Any, mix: Any) -> Any:
+        """The views [batch, h, w, c], mixed unless `mix` is None, and standardised."""
+        from kdzoo.data import jax_augmentation
+
         if mix is not None:
             images = jax_augmentation.mix_images(images, mix)
         return augmentation.standardise(images, mean=self.dataset.mean, std=self.dataset.std)

@@ -63,7 +63,8 @@ def _compile(model: keras.Model, shape: tuple[int, ...]) -> Callable[[np.ndarray
     import jax
 
     groups = [
-        [variable.value for variable in group] for group in (model.trainable_variables, model.non_trainable_variables)
+        [jax.device_put(np.asarray(variable), jax.local_devices()[0]) for variable in group]
+        for group in (model.trainable_variables, model.non_trainable_variables)
     ]
     call = jax.jit(lambda groups, image: model.stateless_call(*groups, image, training=False)[0])
     return lambda image: np.asarray(call(groups, image))

@@ -11,7 +11,7 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
 from kdzoo.runs.config import RunConfig
-from kdzoo.training import backends
+from kdzoo.training import backends, strategy
 from kdzoo.training.student import build_student, make_optimizer
 
 SECONDS = 5.0  # of measuring, without compilation
@@ -23,12 +23,15 @@ def choose(config: RunConfig, dataset: Dataset, *, seconds: float = SECONDS) -> 
 
     A processor without bfloat16 instructions may take a hundred times as long with it: a few images show that first.
     """
-    few = min(8, config.batch_size)
+    images = config.batch_size
+    if config.strategy == "data_parallel":
+        images = max(1, images // strategy.count_replicas(config))
+    few = min(8, images)
     steps = {name: _stepper(config, dataset, few, name) for name in CANDIDATES}
     once = {name: min(_timed(step) for _ in range(3)) for name, step in steps.items()}
     if once["mixed_bfloat16"] > 3 * once["float32"]:
         return "float32"
-    steps = {name: _stepper(config, dataset, config.batch_size, name) for name in CANDIDATES}
+    steps = {name: _stepper(config, dataset, images, name) for name in CANDIDATES}
     taken: dict[str, list[float]] = {name: [] for name in CANDIDATES}
     began = time.monotonic()
     while time.monotonic() - began < seconds or len(taken["float32"]) < 3:
@@ -56,7 +59,9 @@ def _timed(step: Callable[[], None]) -> float:
 def _stepper(config: RunConfig, dataset: Dataset, images: int, policy: str) -> Callable[[], None]:
     """A function that trains the configuration's network for one step on so many images; compiled already."""
     train = dataset.train.take(np.arange(images) % len(dataset.train))
-    config = dataclasses.replace(config, batch_size=images, fused_steps=1, augment="none", unlabelled="")
+    config = dataclasses.replace(
+        config, batch_size=images, fused_steps=1, augment="none", unlabelled="", strategy="none"
+    )
     with dtype_policy(policy):
         student = build_student(config, dataset, pretrained=False)
         model = Distiller(student, ce_weight=1.0, kd_weight=0.0)

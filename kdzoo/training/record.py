@@ -87,9 +87,12 @@ def describe_metrics(logs: Mapping[str, float]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def event_file(
-    workdir: pathlib.Path, record: Mapping[str, Any], state: TrainingState
+    workdir: pathlib.Path, record: Mapping[str, Any], state: TrainingState, *, writes: bool = True
 ) -> Iterator[events.NoSummaryWriter]:
-    """An event file of the whole run, which replaces that of an interrupted session."""
+    """An event file of the whole run, which replaces that of an interrupted session; without `writes`, none."""
+    if not writes:
+        yield events.NoSummaryWriter()
+        return
     for path in workdir.glob(events.EVENTS):
         path.unlink()
     writer = events.summary_writer(str(workdir))

@@ -36,8 +36,13 @@ class TrainingState:
     seconds: float = 0.0
     sessions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
-    def begin_session(self, *, cache_folder: str) -> None:
-        """Adds a session that starts now."""
+    def begin_session(self, *, cache_folder: str, **parallel: int) -> None:
+        """Adds a session that starts now.
+
+        Args:
+            cache_folder: of the tables of teacher outputs.
+            **parallel: numbers of devices and processes of a data-parallel run.
+        """
         self.sessions.append(
             {
                 "started": timestamp(),
@@ -45,6 +50,7 @@ class TrainingState:
                 "step": self.step,
                 "versions": machine.versions(),
                 "hardware": machine.hardware(),
+                **parallel,
                 "teacher_cache": cache_folder,
             }
         )

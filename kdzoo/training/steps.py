@@ -16,6 +16,7 @@ from kdzoo.distillation import schedules
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.outputs import TeacherOutputs
+from kdzoo.training import strategy
 
 EVALUATION_BATCH = 500
 EVALUATION_PIXELS = 2**22  # most pixels of a batch of streamed images
@@ -62,9 +63,10 @@ class Steps(abc.ABC):
         self.model, self.dataset, self._teacher_outputs = model, dataset, teacher_outputs
         self._split, self._config = train, config
         self._schedule = schedules.parse(config.schedule)
+        self._share = share = strategy.share(config)
 
         def batches(epoch: int) -> Batches:
-            return Batches(train, dataset, epoch=epoch, **config.batch_options)
+            return Batches(train, dataset, epoch=epoch, share=share, **config.batch_options)
 
         # Two epochs: at the end of one, the next one's first batch is being made.
         self._epoch = functools.lru_cache(maxsize=2)(batches)
@@ -171,14 +173,22 @@ def predict(model: keras.Model, split: Split, dataset: Dataset) -> np.ndarray:
     return logits
 
 
+def evaluation_batch(split: Split, dataset: Dataset) -> int:
+    """Number of images of a split that are evaluated at once."""
+    height, width = dataset.image_shape[:2]
+    return (
+        EVALUATION_BATCH
+        if split.streamed is None
+        else max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (height * width)))
+    )
+
+
 class EvaluationBatches(keras.utils.PyDataset):
     """The unaugmented images of a streamed split in batches, standardised: float32 [batch, h, w, c]."""
 
     def __init__(self, split: Split, dataset: Dataset):
         super().__init__()
-        self._split, self._dataset = split, dataset
-        height, width = dataset.image_shape[:2]
-        self._size = max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (height * width)))
+        self._split, self._dataset, self._size = split, dataset, evaluation_batch(split, dataset)
 
     def __len__(self) -> int:
         return -(-len(self._split) // self._size)

@@ -1,4 +1,4 @@
-"""The devices of a run: one, or the replicas of TensorFlow's MirroredStrategy."""
+"""The devices of a run: one, the replicas of TensorFlow's MirroredStrategy, or all of JAX's in data parallel."""
 
 import contextlib
 import functools
@@ -8,7 +8,17 @@ import keras
 
 from kdzoo.runs import machine
 from kdzoo.runs.config import RunConfig
+from kdzoo.training.processes import ALONE, here
 from zoo import InputError
+
+_BACKENDS = {"mirrored": ("tensorflow", "TensorFlow"), "data_parallel": ("jax", "JAX")}
+
+
+def check_backend(strategy: str) -> None:
+    """Raises InputError if the backend in use has no such strategy."""
+    backend, name = _BACKENDS.get(strategy, ("", ""))
+    if backend and keras.backend.backend() != backend:
+        raise InputError(f"strategy={strategy} needs the {name} backend. Received: {keras.backend.backend()}")
 
 
 def is_accelerated(config: RunConfig) -> bool:
@@ -24,14 +34,18 @@ def scope(config: RunConfig) -> contextlib.AbstractContextManager[Any]:
     """
     if config.strategy == "none":
         return contextlib.nullcontext()
-    strategy = mirrored_strategy()
-    if config.batch_size % strategy.num_replicas_in_sync:
-        raise InputError(
-            f"batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas."
-            f" Received: {config.batch_size}"
-        )
+    if config.batch_size % (replicas := count_replicas(config)):
+        raise InputError(f"batch_size must be a multiple of the {replicas} replicas. Received: {config.batch_size}")
+    strategy = mirrored_strategy() if config.strategy == "mirrored" else data_parallel()
     replica_scope: contextlib.AbstractContextManager[Any] = strategy.scope()
     return replica_scope
+
+
+def count_replicas(config: RunConfig) -> int:
+    """The number of devices that take a share of each batch."""
+    if config.strategy == "mirrored":
+        return mirrored_strategy().num_replicas_in_sync
+    return data_parallel().num_model_replicas if config.strategy == "data_parallel" else 1
 
 
 @functools.cache
@@ -43,12 +57,34 @@ def mirrored_strategy() -> Any:
     Raises:
         InputError: if TensorFlow is not the backend.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(f"strategy=mirrored needs the TensorFlow backend. Received: {keras.backend.backend()}")
+    check_backend("mirrored")
     import tensorflow as tf
 
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+@functools.cache
+def data_parallel() -> Any:
+    """`keras.distribution.DataParallel` over all devices of all processes, those of one process beside each other.
+
+    Raises:
+        InputError: if JAX is not the backend.
+    """
+    check_backend("data_parallel")
+    import jax
+
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return keras.distribution.DataParallel(devices=[f"{device.platform}:{device.id}" for device in devices])
+
+
+def share(config: RunConfig) -> slice | None:
+    """The places in each batch whose images this process reads; None: all."""
+    if config.strategy != "data_parallel":
+        return None
+    processes = here()
+    size = config.batch_size // processes.count
+    return None if processes == ALONE else slice(processes.index * size, (processes.index + 1) * size)
 
 
 def make_deterministic() -> None:

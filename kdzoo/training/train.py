@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs import checkpoints, machine, records, settings, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.runs.identity import WEIGHTS_DIGEST
@@ -17,6 +18,7 @@ from kdzoo.training.delivery import Delivery, choose_delivery
 from kdzoo.training.inputs import RunInputs, prepare_inputs
 from kdzoo.training.loop import TrainingLoop
 from kdzoo.training.phases import Phases
+from kdzoo.training.processes import join, losses_found
 from kdzoo.training.state import TrainingState
 
 
@@ -30,6 +32,9 @@ def run(
     teacher_cache: str = "auto",
     cache_gb: float = output_cache.CACHE_GB,
     data_workers: int = -1,
+    coordinator: str = "",
+    num_processes: int = 0,
+    process_id: int = -1,
     progress: Callable[[Progress], None] = silent,
     stopping: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
@@ -50,6 +55,8 @@ def run(
         cache_gb: most disk space of the cache, in 10^9 bytes, above 0.
         data_workers: processes that decode pictures; 0: this one does, -1: one for each of several cores, at most
             16.
+        coordinator, num_processes, process_id: of a data-parallel run in several processes, each of which calls this:
+            see `kdzoo.training.processes.join`. The first one alone writes.
         progress: called between steps, at most about once a second, and at each epoch's end.
         stopping: called between steps; once it returns true the run is saved and Stopped is raised.
 
@@ -60,23 +67,30 @@ def run(
         InputError: if the configuration is impossible or the workdir cannot take the run, as it holds one of another
             configuration. Nothing is written then. Also if training diverges: then there is no record and no file of
             weights.
-        Stopped: see `stopping`.
+        Stopped: see `stopping`; all processes of a run stop if one of them is to.
+        kdzoo.training.ProcessLost: if another process of the run has ended before it.
     """
     config.check()
     machine.check_backend()
     settings.check(checkpoint_minutes=checkpoint_minutes, teacher_deadline=teacher_deadline, cache_gb=cache_gb)
-    settings.check(data_workers=data_workers)
+    settings.check(data_workers=data_workers, num_processes=num_processes, process_id=process_id)
     cache = output_cache.find(teacher_cache, cache_gb)
     strategy.make_deterministic()
+    processes = join(config, coordinator=coordinator, num_processes=num_processes, process_id=process_id)
     workdir = pathlib.Path(workdir)
-    workdirs.check(workdir)
-    inputs = prepare_inputs(config, workdir, restart=restart, deadline=teacher_deadline, workers=data_workers)
-    with contextlib.closing(inputs.dataset):
-        if not restart and (record := finished.find(workdir, inputs.identity)):
-            return record
-        options: dict[str, Any] = {"restart": restart, "progress": progress, "stopping": stopping}
-        with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
-            return _train(inputs, delivery, workdir, checkpoint_seconds=60 * checkpoint_minutes, **options)
+    options: dict[str, Any] = {"restart": restart, "checkpoint_seconds": 60 * checkpoint_minutes}
+    options["progress"] = progress if processes.is_first else silent
+    with losses_found(processes):
+        processes.from_first(lambda: workdirs.check(workdir))
+        inputs = prepare_inputs(
+            config, workdir, processes, restart=restart, deadline=teacher_deadline, workers=data_workers
+        )
+        with contextlib.closing(inputs.dataset):
+            processes.check_same(inputs.identity)
+            if not restart and (found := processes.from_first(lambda: finished.find(workdir, inputs.identity))):
+                return found
+            with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
+                return _train(inputs, delivery, workdir, stopping=processes.agree_to_stop(stopping), **options)
 
 
 def _train(
@@ -92,17 +106,17 @@ def _train(
     model = build.build_distiller(inputs, delivery)
     phases = Phases(model, inputs, delivery)
     test_logits = functools.cache(lambda: delivery.test_logits(model, inputs.dataset))
-    with workdirs.locked(workdir, restart=restart):
-        if found := finished.find(workdir, inputs.identity):  # by another process in the meantime
+    processes = inputs.processes
+    with contextlib.ExitStack() as stack:
+        processes.from_first(lambda: stack.enter_context(workdirs.locked(workdir, restart=restart)))
+        if found := processes.from_first(lambda: finished.find(workdir, inputs.identity)):  # by another run
             return found
-        state = checkpointing.resume(workdir, phases, inputs.identity) or TrainingState()
-        state.begin_session(cache_folder=delivery.cache_folder)
+        state = checkpointing.resume(workdir, phases, inputs) or TrainingState()
+        state.begin_session(cache_folder=delivery.cache_folder, **processes.describe())
         result = record.describe_run(inputs, model, started=state.started)
         with (
-            record.event_file(workdir, result, state) as events,
-            checkpointing.CheckpointWriter(
-                workdir, phases, state, inputs.identity, seconds=checkpoint_seconds, lr=inputs.config.lr
-            ) as writer,
+            record.event_file(workdir, result, state, writes=processes.is_first) as events,
+            checkpointing.CheckpointWriter(workdir, phases, state, inputs, seconds=checkpoint_seconds) as writer,
         ):
             loop = TrainingLoop(
                 inputs,
@@ -114,14 +128,23 @@ def _train(
                 **options,
             )
             loop.run()
-            result |= record.summarise(state)
-            result[records.LATENCY] = latency.measure_once(model.student, inputs.dataset.image_shape)
-            result["dataset"] |= record.describe_contents(inputs.dataset)
             if delivery.rows is not None:
-                state.sessions[-1]["teacher_rows"] = delivery.rows
-            result |= {key: state.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": state.sessions}
+                state.sessions[-1]["teacher_rows"] = processes.total(delivery.rows)
             with phases.steps_at(state.epoch).averaged_weights():
-                result[WEIGHTS_DIGEST] = weights.save_weights(workdir, model)
-            records.write(workdir, result)
-        workdirs.remove_checkpoints(workdir)
+                result = processes.from_first(lambda: _finish(workdir, inputs, model, state, result))
+        if processes.is_first:
+            workdirs.remove_checkpoints(workdir)
+    return result
+
+
+def _finish(
+    workdir: pathlib.Path, inputs: RunInputs, model: Distiller, state: TrainingState, result: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes the weights and the record of a run, whose first part is `result`, and returns it."""
+    result |= record.summarise(state)
+    result[records.LATENCY] = latency.measure_once(model.student, inputs.dataset.image_shape)
+    result["dataset"] |= record.describe_contents(inputs.dataset)
+    result |= {key: state.sessions[-1][key] for key in ("versions", "hardware")} | {"sessions": state.sessions}
+    result[WEIGHTS_DIGEST] = weights.save_weights(workdir, model)
+    records.write(workdir, result)
     return result
