@@ -1,7 +1,7 @@
 """Plans past one machine: simulates grids of 10^5 runs and tables of 10^9 rows on 10 to 3,000 nodes.
 
-  python benchmarks/scaling.py --out=benchmarks/scaling.json --plot=benchmarks/scaling.svg     # ten minutes
-  python benchmarks/scaling.py --show=benchmarks/scaling.json      # the tables again
+  python benchmarks/scaling.py --out=benchmarks/scaling.json --plot=benchmarks/scaling.svg --readme    # ten minutes
+  python benchmarks/scaling.py --show=benchmarks/scaling.json      # the table again
   python benchmarks/scaling.py --nodes=64 --speed=20 --bandwidth=5e8 --requests=20000 --latency=0.001     # yours
 
 What work costs was measured: a run by its record in `results/`, a row by `throughput.json`, all else by
@@ -17,19 +17,20 @@ import pathlib
 import statistics
 from collections.abc import Callable
 
+import readme_tables
 from scaling_model import Driver, Run, Table, simulate_grid, simulate_table
 from scaling_world import Cluster, Outcome
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE.parent / "results/cifar10"
 STUDENT, TEACHER = "wrn16-1_10-35_kd_wrn16-2_5-16_seed0", "wrn16-2_10-35_seed0"
-NODES = (10, 30, 100, 300, 1000, 3000)
+NODES = (10, 100, 300, 1000, 3000)
 SPEEDS = (1.0, 50.0)
 RUNS, TEACHERS = 100_000, 1_000
 ROWS, SHARD = 10**9, 2**16
 VIEWS, IMAGES = 162, 50_000
 ROW_BYTES = {10: 44, 1_000: 4_004}  # by classes: float32 logits and a checksum
-PARTS = 7  # into which a run's epochs are put together, which leaves its load as it is
+PARTS = 5  # into which a run's epochs are put together, which leaves its load as it is
 EFFICIENCY = 0.85
 # Assumed, not measured: a file server on 10 Gb/s, and S3 as its documentation describes it (requests for one prefix).
 STORAGE = {
@@ -39,6 +40,9 @@ STORAGE = {
 LINK = 1.25e9
 SPREAD = 0.1
 UPLOAD_SECONDS = 60.0  # `kdzoo.stores.directories.SECONDS`
+# Of `kdzoo.stores.directories`: changed files, manifest, what was replaced; as a run starts, its teacher's
+# directory and its own. A shard that is read whole is its manifest and one object.
+UPLOAD_REQUESTS, START_REQUESTS, SHARD_REQUESTS = 5, 15, 2
 PAGE = 4096  # bytes that a client of a file server reads at least
 
 
@@ -52,10 +56,15 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, help="of the shared storage, of both kinds")
     parser.add_argument("--out", default="")
     parser.add_argument("--plot", default="")
+    parser.add_argument("--readme", action="store_true", help="whether to write the tables into README.md")
     parser.add_argument("--show", default="", help="JSON file; nothing is simulated")
     args = parser.parse_args()
     result = json.loads(pathlib.Path(args.show).read_text()) if args.show else study(args)
-    show(result)
+    found = {"scaling": table(result), "scaling costs": cost_table(result["runs"])}
+    for name, text in found.items():
+        print(f"\n{text}")
+        if args.readme:
+            readme_tables.write(name, text)
     if args.out:
         pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
     if args.plot:
@@ -88,10 +97,10 @@ def cases(runs: int, rows: int, storage: dict) -> dict[str, Callable[[int, float
     table = IMAGES * VIEWS * ROW_BYTES[10]
     shards = math.ceil(IMAGES * VIEWS / SHARD)
     pages = table / PAGE
-    on_s3 = {"checkpoint_seconds": UPLOAD_SECONDS, "writes": 4}
+    on_s3 = {"checkpoint_seconds": UPLOAD_SECONDS, "writes": UPLOAD_REQUESTS}
     # In a shared folder rows are read at offsets, each page once while the system keeps it; from S3 whole shards.
-    from_folder = dataclasses.replace(student, read=table, reads=round(pages), writes=4)
-    from_s3 = dataclasses.replace(student, read=table, reads=3 * shards, **on_s3)
+    from_folder = dataclasses.replace(student, read=table, reads=round(pages), writes=UPLOAD_REQUESTS)
+    from_s3 = dataclasses.replace(student, read=table, reads=START_REQUESTS + SHARD_REQUESTS * shards, **on_s3)
     by_row = dataclasses.replace(
         student, read=0.0, reads=0, row_reads=IMAGES, row_bytes=IMAGES * ROW_BYTES[10], **on_s3
     )
@@ -141,7 +150,7 @@ def ray_driver(runs: int) -> Driver:
     slope, intercept = statistics.linear_regression(nodes, heads)
     return Driver(
         start=statistics.median(of_nodes["driver, a task"] for of_nodes in ray["nodes"].values()),
-        scan=of_grid["next, 50% finished"] / int(number),
+        find=max(of_grid["find, 99% finished"], of_grid["find, all wait for a teacher"]) / int(number),
         show=of_grid["show"] / int(number),
         watch=ray["look"],
         poll=0.2,
@@ -217,19 +226,62 @@ def saturation(of_case: dict) -> tuple[int | None, str]:
     return None, before[1].busiest if before else ""
 
 
-def show(result: dict) -> None:
-    """Prints a table: each case at each size, and where it has its limit."""
+def table(result: dict) -> str:
+    """A table: each case at each size, and where it has its limit."""
     from kdzoo.reports import tables
 
     sizes = sorted({int(nodes) for of_case in result["cases"].values() for nodes in of_case})
     shown = [nodes for nodes in sizes if math.log10(nodes) % 1 == 0] or sizes
-    rows = [("case", *(f"{nodes:,} nodes" for nodes in shown), "limit at (nodes)", "what limits")]
+    rows = [("case", *(f"{nodes:,} nodes" for nodes in shown), "limit at (nodes)", "what limits, or is busiest")]
     for name, of_case in result["cases"].items():
         outcomes = [Outcome(**of_case[str(nodes)]) for nodes in shown]
         nodes, station = saturation(of_case)
         limit = f"over {sizes[-1]:,}" if nodes is None else f"{nodes:,}"
         rows.append((name, *(f"{duration(o.seconds)} ({o.efficiency:.2f})" for o in outcomes), limit, station))
-    print(f"\n{tables.markdown(rows, words=1)}\n")
+    return tables.markdown(rows, words=1)
+
+
+def cost_table(runs: int) -> str:
+    """A table of the costs that the simulation has, and of where each was measured."""
+    from kdzoo.reports import tables
+
+    costs, driver = measured(), ray_driver(runs)
+    teacher, student = run_costs(TEACHER, costs), run_costs(STUDENT, costs)
+    throughput, file = "`benchmarks/throughput.json`", "`benchmarks/scaling_costs.json`"
+    rows = [
+        ("cost", "value", "from"),
+        (f"run of {STUDENT}", f"{student.epochs} x {student.epoch:.1f} s", "its record in `results/cifar10`"),
+        (f"run of {TEACHER}", f"{teacher.epochs} x {teacher.epoch:.1f} s", "its record in `results/cifar10`"),
+        ("start of a run's process", f"{student.start:.1f} s of a core", file),
+        (
+            "checkpoint of the student, of the teacher",
+            f"{mb(student.checkpoint)}, {mb(teacher.checkpoint)}",
+            "parameters",
+        ),
+        ("row of a table, WRN16-8", f"{1000 * teacher_seconds():.2f} ms", throughput),
+        ("row beside its teacher", f"{1e6 * costs['rows']['10 classes']['fill']:.1f} us of a core", file),
+        (
+            "record: written, read and compared",
+            f"{ms(costs['records']['write'])}, {ms(costs['records']['read'])}",
+            file,
+        ),
+        (f"look of the scheduler at {runs:,} runs", f"{ms(runs * (driver.find + driver.show))}", file),
+        ("look at a task under way", f"{1e6 * driver.watch:.0f} us", file),
+        ("start of a task, by the scheduler", ms(driver.start), file),
+        ("task, by Ray's head", f"{ms(driver.task)} and {1e6 * driver.task_nodes:.0f} us a node", file),
+        ("message of progress, by the mailbox", f"{1e6 * driver.message:.0f} us", file),
+    ]
+    return tables.markdown(rows, words=3)
+
+
+def ms(seconds: float) -> str:
+    """In milliseconds."""
+    return f"{1000 * seconds:.1f} ms"
+
+
+def mb(size: float) -> str:
+    """In megabytes."""
+    return f"{size / 1e6:.1f} MB"
 
 
 def plot(result: dict, path: pathlib.Path) -> None:

@@ -21,7 +21,7 @@ class Driver:
 
     Attributes:
         start: seconds to start a run.
-        scan: seconds to choose the next run, for each run of the grid.
+        find: seconds to find the runs that can start, for each run of the grid; of a look while there is room for more.
         show: seconds of a look, for each run of the grid.
         watch: seconds of a look, for each run under way.
         end: seconds for a run that ended.
@@ -33,7 +33,7 @@ class Driver:
     """
 
     start: float = 0.0
-    scan: float = 0.0
+    find: float = 0.0
     show: float = 0.0
     watch: float = 0.0
     end: float = 0.0
@@ -175,21 +175,24 @@ class Scheduler:
             ended, self._ended = len(self._ended), []
             self._under_way -= ended
             yield world.visit("driver", costs.end * ended)
+            if self._has_room():
+                yield world.visit("driver", costs.find * self._runs)
             while self._ready and self._has_room():
-                yield world.visit("driver", costs.start + costs.scan * self._runs)
+                yield world.visit("driver", costs.start)
                 self._under_way += 1
                 self._waiting += 1
                 self._left -= 1
                 yield self._submitted.put(self._ready.popleft())
             look = costs.show * self._runs + costs.watch * self._under_way
             yield world.visit("driver", look)
+            look += costs.find * self._runs if self._has_room() else 0.0
             if not self._ended and not (self._ready and self._has_room()):
                 looked = world.env.now
                 yield self._news
                 self._news = world.env.event()
                 # Meanwhile it looked at them every `period`; the next look comes at the end of one.
                 period = costs.poll + look
-                looks = math.ceil((world.env.now - looked) / period) if period else 0
+                looks = max(1, math.ceil((world.env.now - looked) / period)) if period else 0
                 world.stations["driver"].work += max(0, looks - 1) * look
                 yield world.until(looked + looks * period)
             else:

@@ -1,7 +1,7 @@
 """Fits the model of `scaling_model` to 1 and 2 workers, and compares its predictions with 8 to 64, which sleep.
 
-  python benchmarks/scaling_validation.py --out=benchmarks/scaling_validation.json     # on an idle machine, 40 minutes
-  python benchmarks/scaling_validation.py --show=benchmarks/scaling_validation.json    # the table again
+  python benchmarks/scaling_validation.py --out=benchmarks/scaling_validation.json --readme   # idle machine, 40 minutes
+  python benchmarks/scaling_validation.py --show=benchmarks/scaling_validation.json    # the tables again
 
 Workers share this machine's cores, so what starts and feeds them limits them: the more, the shorter they sleep. Each
 part sleeps its measured time: `run`, that of a small run on the digits; `short`, two seconds, in which this machine
@@ -14,6 +14,7 @@ import os
 import pathlib
 
 import numpy as np
+import readme_tables
 import scaling
 from scaling_model import Driver, Run, Table, simulate_grid, simulate_table
 from scaling_world import Cluster, Outcome
@@ -37,10 +38,18 @@ def main() -> None:
     parser.add_argument("--parts", default="processes/run,processes/short,ray/run,ray/short,table")
     parser.add_argument("--workers", default=",".join(map(str, PREDICTED)))
     parser.add_argument("--out", default="", help="JSON file; parts that it holds already are replaced")
+    parser.add_argument("--readme", action="store_true", help="whether to write the tables into README.md")
     parser.add_argument("--show", default="", help="JSON file; nothing is measured")
     args = parser.parse_args()
-    if args.show:
-        return show(json.loads(pathlib.Path(args.show).read_text()))
+    result = json.loads(pathlib.Path(args.show).read_text()) if args.show else measure_all(args)
+    text = describe(result)
+    print(f"\n{text}")
+    if args.readme:
+        readme_tables.write("scaling validation", text)
+
+
+def measure_all(args) -> dict:
+    """Measures each part with each number of workers."""
     out = pathlib.Path(args.out) if args.out else None
     result = json.loads(out.read_text()) if out and out.exists() else {}
     costs = json.loads(pathlib.Path(args.costs).read_text())
@@ -52,7 +61,7 @@ def main() -> None:
             print(part, json.dumps(result[part]["measured"][-1]), flush=True)
             if out:
                 out.write_text(json.dumps(result, indent=1) + "\n")
-    show(result)
+    return result
 
 
 def measure(part: str, workers: int, costs: dict) -> dict:
@@ -129,11 +138,22 @@ def ideal_seconds(one: dict) -> float:
     return one["units"] / one["workers"] * one["sleep"]
 
 
-def show(result: dict) -> None:
-    """Prints the tables, and which predictions are beyond the limit."""
+def beyond(result: dict) -> list[str]:
+    """The predictions of unseen sizes that are off by more than the limit."""
+    found = []
+    for part, of_part in result.items():
+        for row in compare(part, of_part)[1]:
+            error = row["predicted"] / row["seconds"] - 1
+            if row["workers"] not in FITTED and abs(error) > LIMIT:
+                found.append(f"{part}, {row['workers']} workers: {100 * error:+.1f} %")
+    return found
+
+
+def describe(result: dict) -> str:
+    """A table for each part, the costs that were fitted, and which predictions are off by more than the limit."""
     from kdzoo.reports import tables
 
-    beyond = []
+    texts = []
     for part, of_part in result.items():
         costs, rows = compare(part, of_part)
         unit = "shards" if part == "table" else "runs"
@@ -146,11 +166,10 @@ def show(result: dict) -> None:
             efficiency = f"{ideal_seconds(row) / row['seconds']:.2f}"
             name = f"{row['workers']} worker{'s'[: row['workers'] > 1]}{role}"
             lines.append((name, f"{row['units']}", *times, efficiency, row["busiest"]))
-            if abs(error) > LIMIT and not role:
-                beyond.append(f"{part}, {row['workers']} workers: {100 * error:+.1f} %")
-        print(f"\n{tables.markdown(lines, words=1)}\n")
-        print("fitted: " + ", ".join(f"{name} {value:.4f}" for name, value in costs.items()))
-    print(f"\npredictions off by more than {LIMIT:.0%}: {'; '.join(beyond) or 'none'}")
+        fitted = ", ".join(f"{name} {value:.3f}" for name, value in costs.items())
+        texts.append(f"{tables.markdown(lines, words=1)}\n\nFitted: {fitted}.")
+    texts.append(f"Predictions off by more than {LIMIT:.0%}: {'; '.join(beyond(result)) or 'none'}.")
+    return "\n\n".join(texts)
 
 
 if __name__ == "__main__":

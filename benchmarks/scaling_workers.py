@@ -15,7 +15,7 @@ import process_tree
 HERE = pathlib.Path(__file__).parent
 RECORD = HERE.parent / "results/paper/cifar10_x0.05/wrn16-1_60-200x0.05_seed0/record.json"
 IDLE_SECONDS = 10.0
-VIEWS = 162  # of an image, by crops and flips
+IMAGES, VIEWS = 10_000, 162  # of the table that is filled in part
 
 
 def measure_grid(kind: str, workers: int, runs: int, seconds: float) -> dict:
@@ -51,6 +51,7 @@ def measure_grid(kind: str, workers: int, runs: int, seconds: float) -> dict:
                 from kdzoo.experiments.on_ray.executor import RayTasks
 
                 executor = RayTasks(pathlib.Path(folder), cluster.Resources(1))
+                executor.refresh()  # its mailbox has started
             with _measured(idle) as measured, open(os.devnull, "w") as out, contextlib.redirect_stdout(out):
                 show = runs_display.Display(None)
                 scheduler.run_all(grid, command=command, jobs=workers, executor=executor, show=show)
@@ -72,16 +73,19 @@ def measure_table(workers: int, calls: int, seconds: float) -> dict:
     from kdzoo.teachers.cached_teacher import CALL_IMAGES
 
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        sleeping_teacher.write_images(pathlib.Path(folder), round(workers * calls * CALL_IMAGES / VIEWS))
+        # Always as many images, so that a worker always has as much to read.
+        sleeping_teacher.write_images(pathlib.Path(folder), IMAGES)
         work = sleeping_teacher.Work(folder, seconds)
-        teacher, table = sleeping_teacher.open_teacher(work)
-        shards = range(-(-teacher.rows // table.per_shard))
+        _, table = sleeping_teacher.open_teacher(work)
+        shards = range(round(workers * calls * CALL_IMAGES / table.per_shard))
+        rows = len(shards) * table.per_shard
+        assert rows <= IMAGES * VIEWS, "the workers would fill more than the table has"
         with _ray(workers) as idle, _measured(idle) as measured:
             fill = functools.partial(sleeping_teacher.fill, work)
-            present, added = shard_tasks.fill_all(fill, shards, cluster.Resources(1))
-        assert (present, added) == (0, teacher.rows)
-    rows = {"units": len(shards), "rows": teacher.rows, "shard": table.per_shard, "call": CALL_IMAGES}
-    return {"workers": workers, **rows, "sleep": seconds, **measured}
+            done = shard_tasks.fill_all(fill, shards, cluster.Resources(1))
+        assert done == (0, rows)
+    sizes = {"units": len(shards), "rows": rows, "shard": table.per_shard, "call": CALL_IMAGES}
+    return {"workers": workers, **sizes, "sleep": seconds, **measured}
 
 
 @contextlib.contextmanager
@@ -111,6 +115,7 @@ def _ray(workers: int) -> Iterator[float]:
         log_to_driver=False,
         namespace=cluster.NAMESPACE,
         _temp_dir=scratch,
+        _system_config={"prestart_worker_first_driver": False},  # each worker starts while it is measured
     )
     try:
         time.sleep(IDLE_SECONDS)  # until the first workers have started

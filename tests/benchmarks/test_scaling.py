@@ -39,8 +39,8 @@ def test_students_wait_for_their_own_teacher():
 
 
 def test_a_driver_that_starts_runs_slower_than_they_end_limits():
-    outcome = simulate_grid(Cluster(1_000), Driver(start=0.5, scan=0.005), SECOND, SECOND, runs=100, teachers=0)
-    assert outcome.seconds == pytest.approx(100 * (0.5 + 0.005 * 100) + 1)
+    outcome = simulate_grid(Cluster(1_000), Driver(start=0.5, find=0.005), SECOND, SECOND, runs=100, teachers=0)
+    assert outcome.seconds == pytest.approx(0.005 * 100 + 100 * 0.5 + 1)
     assert outcome.busiest == "driver"
 
 
