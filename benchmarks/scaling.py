@@ -121,7 +121,7 @@ def cases(runs: int, rows: int, storage: dict) -> dict[str, Callable[[int, float
 
         def simulate(nodes: int, speed: float) -> Outcome:
             cluster = Cluster(nodes, speed=speed, first=costs["start"], link=LINK, spread=SPREAD, **storage["S3"])
-            return simulate_table(cluster, Driver(task=driver.task, task_nodes=driver.task_nodes), filled)
+            return simulate_table(cluster, driver, filled)
 
         return simulate
 
@@ -146,8 +146,7 @@ def ray_driver(runs: int) -> Driver:
     costs = measured()
     number = min(costs["scheduler"], key=lambda number: abs(math.log(int(number) / runs)))
     of_grid, ray = costs["scheduler"][number], costs["ray"]
-    nodes, heads = zip(*((int(n), of_nodes["head, a task"]) for n, of_nodes in ray["nodes"].items()), strict=True)
-    slope, intercept = statistics.linear_regression(nodes, heads)
+    slope, intercept = by_nodes(ray, "head, a task")
     return Driver(
         start=statistics.median(of_nodes["driver, a task"] for of_nodes in ray["nodes"].values()),
         find=max(of_grid["find, 99% finished"], of_grid["find, all wait for a teacher"]) / int(number),
@@ -157,8 +156,15 @@ def ray_driver(runs: int) -> Driver:
         queued=100,
         task=max(0.0, intercept),
         task_nodes=max(0.0, slope),
+        idle_nodes=max(0.0, by_nodes(ray, "head, idle, a second")[0]),
         message=ray["message"],
     )
+
+
+def by_nodes(ray: dict, cost: str) -> tuple[float, float]:
+    """How much a cost of Ray grows with a node, and what it is without nodes."""
+    nodes, values = zip(*((int(nodes), of_nodes[cost]) for nodes, of_nodes in ray["nodes"].items()), strict=True)
+    return statistics.linear_regression(nodes, values)
 
 
 def run_costs(name: str, costs: dict) -> Run:
@@ -269,6 +275,7 @@ def cost_table(runs: int) -> str:
         ("look at a task under way", f"{1e6 * driver.watch:.0f} us", file),
         ("start of a task, by the scheduler", ms(driver.start), file),
         ("task, by Ray's head", f"{ms(driver.task)} and {1e6 * driver.task_nodes:.0f} us a node", file),
+        ("node that is there, of Ray's head", f"{1e6 * driver.idle_nodes:.0f} us a second", file),
         ("message of progress, by the mailbox", f"{1e6 * driver.message:.0f} us", file),
     ]
     return tables.markdown(rows, words=3)

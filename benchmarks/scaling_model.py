@@ -29,6 +29,7 @@ class Driver:
         queued: most runs that wait for a node; 0: a run starts only on a node that is free.
         task: seconds of Ray's head for a task.
         task_nodes: seconds that each node adds to that, since the head sends all of them what is free.
+        idle_nodes: seconds of the head in a second for each node that is there.
         message: seconds of the mailbox for one message of progress.
     """
 
@@ -41,7 +42,16 @@ class Driver:
     queued: int = 0
     task: float = 0.0
     task_nodes: float = 0.0
+    idle_nodes: float = 0.0
     message: float = 0.0
+
+    def idle(self, nodes: int) -> float:
+        """Share of the head's time that so many nodes take by being there."""
+        return min(0.99, self.idle_nodes * nodes)
+
+    def of_task(self, nodes: int) -> float:
+        """Seconds in which the head does what a task needs, beside what so many nodes take by being there."""
+        return (self.task + self.task_nodes * nodes) / (1 - self.idle(nodes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +222,7 @@ class Scheduler:
             self._waiting -= 1
             if costs.queued:
                 self._tell()
-            yield world.visit("head", costs.task + costs.task_nodes * world.cluster.nodes)
+            yield world.visit("head", costs.of_task(world.cluster.nodes))
             yield from make(world, run, costs.message)
             world.ended = world.env.now
             self._ended.append(number)
@@ -246,7 +256,14 @@ def simulate_grid(cluster: Cluster, driver: Driver, teacher: Run, student: Run, 
     else:
         Scheduler(world, driver, [student] * runs, [])
     world.env.run()
-    return world.outcome(teachers * alone(teacher, cluster) + students * alone(student, cluster))
+    return summarise(world, driver, teachers * alone(teacher, cluster) + students * alone(student, cluster))
+
+
+def summarise(world: World, driver: Driver, alone: float, conflicts: float = 0.0) -> Outcome:
+    """The outcome of a simulation, with the head's work for nodes that are there: see `World.outcome`."""
+    head, idle = world.stations["head"], driver.idle(world.cluster.nodes)
+    head.work = (1 - idle) * head.work + idle * world.ended
+    return world.outcome(alone, conflicts)
 
 
 class Filling:
@@ -271,7 +288,7 @@ class Filling:
             count = max(1, min(table.most, (table.shards - self._taken) // (4 * world.cluster.nodes)))
             first, self._taken = self._taken, self._taken + count
             yield world.visit("driver", costs.start)
-            yield world.visit("head", costs.task + costs.task_nodes * world.cluster.nodes)
+            yield world.visit("head", costs.of_task(world.cluster.nodes))
             for shard in range(first, first + count):
                 yield from self._fill(min(table.shard, table.rows - shard * table.shard))
             yield world.visit("driver", costs.end)
@@ -313,4 +330,4 @@ def simulate_table(cluster: Cluster, driver: Driver, table: Table) -> Outcome:
     one = World(dataclasses.replace(cluster, nodes=1))
     one.env.run(one.env.process(one.transfer(table.shard * table.row_bytes)))
     shard = table.shard * (table.core + table.row / cluster.speed) + table.shard_wait + one.env.now
-    return world.outcome(table.rows / table.shard * shard, filling.conflicts / table.shards)
+    return summarise(world, driver, table.rows / table.shard * shard, filling.conflicts / table.shards)

@@ -8,8 +8,8 @@ import process_tree
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning
 NODES = (1, 2, 4)
-SECONDS = 0.5  # of a task
-TASKS = 20  # for each node, one after another
+SECONDS = 0.1  # of a task
+TASKS = 200  # for each node, one after another
 HEAD = "gcs_server"
 
 

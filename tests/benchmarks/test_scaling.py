@@ -54,6 +54,13 @@ def test_queued_runs_start_without_the_driver():
     assert outcome.seconds == 3.0
 
 
+def test_nodes_that_are_there_slow_the_head_down():
+    driver = Driver(task=0.25, idle_nodes=0.05)
+    outcome = simulate_grid(Cluster(10), driver, Run(1, 0.0), Run(1, 0.0), runs=100, teachers=0)
+    assert outcome.seconds == pytest.approx(100 * 0.25 / 0.5)
+    assert outcome.busy["head"] == pytest.approx(1.0)
+
+
 def test_transfers_share_the_bandwidth():
     world = scaling_world.World(Cluster(1, bandwidth=10.0))
     ends = {}
