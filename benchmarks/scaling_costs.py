@@ -143,10 +143,10 @@ def measure_processes(rounds: int) -> dict:
         wall, work = [], []
         for i in range(rounds):
             with tempfile.TemporaryDirectory() as folder:
-                where = [f"--workdir={folder}/run{i}"] if name == "small run" else []
+                workdir = [f"--workdir={folder}/run{i}"] if name == "small run" else []
                 before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
                 subprocess.run(
-                    [sys.executable, *words, *where], stdout=subprocess.DEVNULL, env=environment, check=name != "help"
+                    [sys.executable, *words, *workdir], stdout=subprocess.DEVNULL, env=environment, check=name != "help"
                 )
                 after = resource.getrusage(resource.RUSAGE_CHILDREN)
             wall.append(time.perf_counter() - began)

@@ -172,7 +172,7 @@ class Scheduler:
         for _ in range(world.cluster.nodes):
             world.env.process(self._node())
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if not self._news.triggered:
             self._news.succeed()
 
@@ -221,12 +221,12 @@ class Scheduler:
         while True:
             self._waiting -= 1
             if costs.queued:
-                self._tell()
+                self._notify()
             yield world.visit("head", costs.of_task(world.cluster.nodes))
             yield from make(world, run, costs.message)
             world.ended = world.env.now
             self._ended.append(number)
-            self._tell()
+            self._notify()
             number, run = yield self._submitted.get()
 
 

@@ -22,7 +22,7 @@ from scipy import optimize
 
 from kdzoo.teachers.cached_teacher import CALL_IMAGES
 
-FITTED = {1: 3, 2: 12}  # workers -> runs: not in proportion, to tell what a run costs from what a worker does
+FITTED = {1: 3, 2: 12}  # workers -> runs: not in proportion, which separates the costs of a run and of a worker
 PREDICTED = (8, 16, 32, 64)
 EACH = 4  # runs for each other worker
 SHORT_SECONDS = 2.0
