@@ -242,7 +242,7 @@ def table(result: dict) -> str:
     for name, of_case in result["cases"].items():
         outcomes = [Outcome(**of_case[str(nodes)]) for nodes in shown]
         nodes, station = saturation(of_case)
-        limit = f"over {sizes[-1]:,}" if nodes is None else f"{nodes:,}"
+        limit = f"over {sizes[-1]:,}" if nodes is None else f"{'at most ' if nodes == sizes[0] else ''}{nodes:,}"
         rows.append((name, *(f"{duration(o.seconds)} ({o.efficiency:.2f})" for o in outcomes), limit, station))
     return tables.markdown(rows, words=1)
 

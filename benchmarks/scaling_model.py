@@ -306,10 +306,12 @@ class Filling:
         while True:
             own = self._table.commit == "own"
             yield from world.transfer(entry if own else self._committed * entry, READS)
-            seen = self._committed
+            seen, began = self._committed, world.env.now
             yield from world.transfer(entry if own else (seen + 1) * entry)
             if own or seen == self._committed:
                 self._committed += 1
+                if not own:
+                    world.stations["manifest"].work += world.env.now - began
                 return
             self.conflicts += 1
             yield world.pause(min(2.0, 0.01 * 2**tries))

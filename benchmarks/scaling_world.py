@@ -144,7 +144,7 @@ class World:
 
     def __init__(self, cluster: Cluster):
         self.cluster, self.env = cluster, simpy.Environment()
-        names = ("driver", "head", "mailbox", "storage requests")
+        names = ("driver", "head", "mailbox", "manifest", "storage requests")
         self.stations = {name: Station(self.env) for name in names}
         self.bandwidth = Bandwidth(self.env, cluster.bandwidth, cluster.link)
         if cluster.cores:
