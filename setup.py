@@ -80,6 +80,7 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.14",
             "scipy-stubs>=1.16",
+            "simpy>=4.1,<5",  # of benchmarks/scaling.py
             "sybil>=9",  # runs the examples of the documentation
             "types-requests",
             "types-tqdm",

@@ -21,7 +21,7 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 from conftest import ROOT
 
-LINKED = {name: name for name in ("apps/flags", "apps/grids", "results", "saved_models")}
+LINKED = {name: name for name in ("apps/flags", "apps/grids", "benchmarks", "results", "saved_models")}
 LINKED["tests/fixtures/onnx/wrn10-1.onnx"] = "wrn10-1.onnx"
 LANGUAGES = {"bash", "python", "text", "json"}  # text and json are shown, not run
 FAST = {
@@ -39,6 +39,7 @@ EXTRAS = {
     "docs/guides/phone.md": {"ai_edge_litert": "litert", "ai_edge_quantizer": "litert"},
     "docs/guides/pictures.md": {"prometheus_client": "serving"},
     "docs/guides/teachers-from-pytorch.md": {"onnxruntime": "onnx"},
+    "docs/explanation/scaling.md": {"simpy": "test"},
 }
 SKIP = re.compile(r"<!-- skip: (.+) -->\n\Z")
 MOST_SKIPPED = 0.15
