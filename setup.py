@@ -68,22 +68,26 @@ setup(
         "hub": ["keras-hub>=0.25"],  # networks of its presets; without it `kerashub:` is refused
         "docs": ["furo>=2025.9", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "test": [
-            "kdzoo[docs,jax,onnx,s3,serving]",
+            "kdzoo[docs,jax,onnx,serving]",
             "check-jsonschema>=0.35",  # of the workflow
             "codespell>=2.4",
             "coverage>=7.10",  # the first that follows subprocesses by itself
             "hypothesis>=6.100,<7",  # draws the cases of tests/fuzz
             "import-linter>=2.6",
-            "moto[server]>=5.1,<6",  # a server of S3 for tests
             "mypy>=2.4,<3",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.14",
             "scipy-stubs>=1.16",
-            "simpy>=4.1,<5",  # of benchmarks/scaling.py
             "sybil>=9",  # runs the examples of the documentation
             "types-requests",
             "types-tqdm",
+        ],
+        # What `make test` skips: clusters, stores on S3, and the simulation in benchmarks/scaling.py.
+        "test-cluster": [
+            "kdzoo[cluster,s3]",
+            "moto[server]>=5.1,<6",  # a server of S3
+            "simpy>=4.1,<5",
         ],
     },
 )

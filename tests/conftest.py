@@ -128,7 +128,7 @@ def published(teacher_run, tmp_path_factory) -> pathlib.Path:
 def s3_address() -> str:
     """The address of moto's server of S3."""
     pytest.importorskip("obstore", reason="needs the extra s3")
-    pytest.importorskip("moto", reason="needs moto[server]")
+    pytest.importorskip("moto", reason="needs the extra test-cluster")
     import s3_server
 
     with s3_server.serve() as address:

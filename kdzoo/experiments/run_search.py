@@ -49,8 +49,7 @@ def run(
         workers: processes at a time. From 2 on this process is the chief, and starts each worker by `worker_command`.
         worker_command: starts a worker, which calls this function with the same search and workdir.
         devices: the GPUs of workers, as CUDA_VISIBLE_DEVICES names them; None for those that this process may use.
-        start_workers: starts workers elsewhere, which find this process at the port that it is called with; None:
-            `workers` on this machine.
+        start_workers: starts workers elsewhere, which find this process at the port that it receives; None: here.
         host: address of this machine, at which the workers find it.
         stopping: whether to stop; called often.
         log: receives a line at each trial's start and end.
@@ -83,16 +82,20 @@ def run(
             log(f"chief at {roles.chief_address()}: waiting for workers")
             Chief(oracle, roles.chief_address()).serve(stopping=stopping)
         elif workers > 1 or start_workers:
-            chief = Chief(oracle, f"{host}:0")
             local = functools.partial(LocalWorkers, worker_command, workers, devices=devices)
-            processes = (start_workers or local)(chief.port)
-            try:
-                chief.serve(working=lambda: processes.working(stopping()), stopping=stopping)
-            finally:  # after a failure or an interrupt some still run
-                processes.end()
+            _serve(Chief(oracle, f"{host}:0"), start_workers or local, stopping)
         else:
             Tuner(oracle, search, workdir, stopping=stopping, log=log, options=options).search()
         return search, collect_outcomes(oracle, search, workdir), oracle.finished
+
+
+def _serve(chief: Chief, start_workers: Callable[[int], Workers], stopping: Callable[[], bool]) -> None:
+    """Starts the workers of a chief, and ends them, those too that still run after a failure or an interrupt."""
+    workers = start_workers(chief.port)
+    try:
+        chief.serve(working=lambda: workers.working(stopping()), stopping=stopping)
+    finally:
+        workers.end()
 
 
 def _make_state_directory(workdir: pathlib.Path) -> pathlib.Path:

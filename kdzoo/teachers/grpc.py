@@ -171,7 +171,7 @@ def find_teacher(spec: str, config: RunConfig, *, deadline: float = base.DEADLIN
         )
     scheme, target, name = match[1], match[2], match[4]
     encrypted = scheme == "grpcs"
-    token = _read_token() if encrypted or _is_local(target) else ""  # never readable on a network
+    token = _read_token() if encrypted or is_local(target) else ""  # never readable on a network
     client = Client(target, name, deadline=deadline, encrypted=encrypted, token=token)
     signature = choose_signature(client.signatures(), config, spec)
     return external.ExternalTeacher(
@@ -179,7 +179,8 @@ def find_teacher(spec: str, config: RunConfig, *, deadline: float = base.DEADLIN
     )
 
 
-def _is_local(target: str) -> bool:
+def is_local(target: str) -> bool:
+    """Whether HOST:PORT is this machine by its loopback address."""
     host = target.rpartition(":")[0].strip("[]")
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.stores import Conflict, Damaged, Manifest, Missing, Store
+from kdzoo.stores import Conflict, Damaged, Missing, Store
+from kdzoo.stores.base import Manifest
 from kdzoo.teachers.row_format import RowType
 from zoo import InputError
 

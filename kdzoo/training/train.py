@@ -18,7 +18,7 @@ from kdzoo.training.delivery import Delivery, choose_delivery
 from kdzoo.training.inputs import RunInputs, prepare_inputs
 from kdzoo.training.loop import TrainingLoop
 from kdzoo.training.phases import Phases
-from kdzoo.training.processes import join, losses_found
+from kdzoo.training.processes import Processes, join, losses_found
 from kdzoo.training.state import TrainingState
 
 
@@ -53,8 +53,7 @@ def run(
         teacher_cache: folder for teacher outputs, shared with other runs: auto ($KDZOO_CACHE, or kdzoo in the user's
             cache folder), off, a folder, or s3://BUCKET/PREFIX. On a CPU the result is the same to the bit.
         cache_gb: most disk space of the cache, in 10^9 bytes, above 0.
-        data_workers: processes that decode pictures; 0: this one does, -1: one for each of several cores, at most
-            16.
+        data_workers: processes that decode pictures; 0: this one does, -1: one for each of several cores, up to 16.
         coordinator, num_processes, process_id: of a data-parallel run in several processes, each of which calls this:
             see `kdzoo.training.processes.join`. The first one alone writes.
         progress: called between steps, at most about once a second, and at each epoch's end.
@@ -77,20 +76,36 @@ def run(
     cache = output_cache.find(teacher_cache, cache_gb)
     strategy.make_deterministic()
     processes = join(config, coordinator=coordinator, num_processes=num_processes, process_id=process_id)
-    workdir = pathlib.Path(workdir)
     options: dict[str, Any] = {"restart": restart, "checkpoint_seconds": 60 * checkpoint_minutes}
-    options["progress"] = progress if processes.is_first else silent
+    options |= {"progress": progress, "stopping": stopping}
+    options["data"] = {"deadline": teacher_deadline, "workers": data_workers}
     with losses_found(processes):
-        processes.from_first(lambda: workdirs.check(workdir))
-        inputs = prepare_inputs(
-            config, workdir, processes, restart=restart, deadline=teacher_deadline, workers=data_workers
-        )
-        with contextlib.closing(inputs.dataset):
-            processes.check_same(inputs.identity)
-            if not restart and (found := processes.from_first(lambda: finished.find(workdir, inputs.identity))):
-                return found
-            with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
-                return _train(inputs, delivery, workdir, stopping=processes.agree_to_stop(stopping), **options)
+        return _prepare_and_train(config, pathlib.Path(workdir), processes, cache, **options)
+
+
+def _prepare_and_train(
+    config: RunConfig,
+    workdir: pathlib.Path,
+    processes: Processes,
+    cache: output_cache.Cache | None,
+    *,
+    data: dict[str, Any],
+    restart: bool,
+    progress: Callable[[Progress], None],
+    stopping: Callable[[], bool],
+    **options: Any,
+) -> dict[str, Any]:
+    """Opens data and teachers, and trains unless the workdir holds the finished run. Returns the record."""
+    processes.from_first(lambda: workdirs.check(workdir))
+    inputs = prepare_inputs(config, workdir, processes, restart=restart, **data)
+    with contextlib.closing(inputs.dataset):
+        processes.check_same(inputs.identity)
+        if not restart and (found := processes.from_first(lambda: finished.find(workdir, inputs.identity))):
+            return found
+        with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
+            options["progress"] = progress if processes.is_first else silent
+            options["stopping"] = processes.agree_to_stop(stopping)
+            return _train(inputs, delivery, workdir, restart=restart, **options)
 
 
 def _train(

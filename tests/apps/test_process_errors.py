@@ -48,5 +48,5 @@ def passed_on(text: str) -> str:
         ),
     ],
 )
-def test_one_line_says_that_another_process_is_gone(text, expected):
+def test_one_line_reports_that_another_process_is_gone(text, expected):
     assert passed_on(text) == expected

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ROOT
 
-pytest.importorskip("simpy", reason="needs the extra test")
+pytest.importorskip("simpy", reason="needs the extra test-cluster")
 sys.path.append(str(ROOT / "benchmarks"))
 import scaling_model
 import scaling_validation

@@ -128,7 +128,7 @@ def test_a_file_of_a_token_that_is_none_is_refused(tmp_path, monkeypatch, conten
     ],
 )
 def test_a_token_is_sent_without_encryption_to_this_machine_alone(target, local):
-    assert client._is_local(target) == local
+    assert client.is_local(target) == local
 
 
 @pytest.mark.parametrize(

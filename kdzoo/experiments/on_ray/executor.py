@@ -14,7 +14,7 @@ from kdzoo.experiments.on_ray import cluster
 from kdzoo.experiments.on_ray.cluster import Resources
 from kdzoo.experiments.on_ray.mailbox import Mailbox, News
 from kdzoo.experiments.on_ray.submission import Cancelled, Failed, Task
-from kdzoo.experiments.on_ray.workspace import Place
+from kdzoo.experiments.on_ray.workspace import Location
 from kdzoo.runs import progress, records
 
 QUEUED = 100  # most runs that wait for resources: enough for the cluster to see what is needed
@@ -113,9 +113,9 @@ class RayTasks:
         """Submits a run: see `executors.Executor`. The first word of the command, this Python, is the node's there."""
         directory = run.workdir.parent.absolute()
         directory.mkdir(parents=True, exist_ok=True)
-        place = Place(str(directory), run.name, run.needs, os.getcwd(), self._store)
+        location = Location(str(directory), run.name, run.needs, os.getcwd(), self._store)
         env = cluster.shared_environment()
-        task = Task(place, command, env=env, resources=self._resources, mailbox=self._mailbox)
+        task = Task(location, command, env=env, resources=self._resources, mailbox=self._mailbox)
         log = pathlib.Path(self._store or directory) / LOGS / f"{run.name}.txt"
         run.detail = f"waits for {self._resources}"
         self._runs[run.name] = RayRun(run, task, log)

@@ -9,7 +9,7 @@ import ray
 from kdzoo.experiments.on_ray import tasks
 from kdzoo.experiments.on_ray.cluster import Resources, describe_error
 from kdzoo.experiments.on_ray.mailbox import Mailbox
-from kdzoo.experiments.on_ray.workspace import Place
+from kdzoo.experiments.on_ray.workspace import Location
 from kdzoo.experiments.process_stop import KILL_SECONDS
 from zoo import InputError
 
@@ -28,7 +28,7 @@ class Task:
     """Submits a command as a task, which Ray executes again on another node if its node dies.
 
     Args:
-        place: where the command works. Its name is the task's, in the dashboard and in its news.
+        location: where the command works. Its name is the task's, in the dashboard and in its news.
         command: its first word, this Python, is the node's there.
         env: settings that the process has beside those of the node.
         resources: that the task has.
@@ -37,15 +37,15 @@ class Task:
 
     def __init__(
         self,
-        place: Place,
+        location: Location,
         command: Sequence[str],
         *,
         env: Mapping[str, str],
         resources: Resources,
         mailbox: Mailbox,
     ) -> None:
-        request = tasks.Request(place, tuple(command[1:]), env, resources)
-        self._ref = _execute.options(**resources.options(place.name)).remote(request, mailbox.actor)
+        request = tasks.Request(location, tuple(command[1:]), env, resources)
+        self._ref = _execute.options(**resources.options(location.name)).remote(request, mailbox.actor)
 
     def has_ended(self) -> bool:
         """Whether it has ended."""

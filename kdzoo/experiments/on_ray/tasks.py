@@ -17,7 +17,7 @@ from kdzoo.experiments.logged_process import LoggedProcess
 from kdzoo.experiments.on_ray import cores, workspace
 from kdzoo.experiments.on_ray.cluster import Resources
 from kdzoo.experiments.on_ray.mailbox import News
-from kdzoo.experiments.on_ray.workspace import Place
+from kdzoo.experiments.on_ray.workspace import Location
 from kdzoo.runs import progress
 
 POLL_SECONDS = 0.1
@@ -29,13 +29,13 @@ class Request:
     """A command to execute on a node.
 
     Attributes:
-        place: where it works.
+        location: where it works.
         words: words of the command after the node's own `python`.
         env: settings that the process has beside those of the node.
         resources: that the task has.
     """
 
-    place: Place
+    location: Location
     words: tuple[str, ...]
     env: Mapping[str, str]
     resources: Resources
@@ -66,18 +66,18 @@ def execute(request: Request, mailbox: Any) -> Result:
     Raises:
         InputError: if the node lacks the folders or cores, or the store cannot be read or written.
     """
-    node, place, began = ray.util.get_node_ip_address(), request.place, time.monotonic()
+    node, location, began = ray.util.get_node_ip_address(), request.location, time.monotonic()
     os.environ.update({name: value for name, value in request.env.items() if name.startswith("AWS_")})
 
     def take(line: str) -> bool:
-        mailbox.put.remote(News(place.name, node, line, time.monotonic() - began))
+        mailbox.put.remote(News(location.name, node, line, time.monotonic() - began))
         found = progress.parse(line)
         if found and not found.row:
             return False
         print(line, end="", flush=True)  # for Ray's dashboard
         return True
 
-    with cores.claimed(request.resources.cpus) as own, workspace.opened(place, node) as folders:
+    with cores.claimed(request.resources.cpus) as own, workspace.opened(location, node) as folders:
         own = None if request.resources.gpus else own
         folders.log.parent.mkdir(parents=True, exist_ok=True)
         with open(folders.log, "a") as log:
@@ -87,12 +87,12 @@ def execute(request: Request, mailbox: Any) -> Result:
             command, log=folders.log, env=_environment(request), cores=own, take=take, cwd=folders.cwd
         )
         with _ended(process):
-            mailbox.put.remote(News(place.name, node))
+            mailbox.put.remote(News(location.name, node))
             while not process.has_ended():
                 time.sleep(POLL_SECONDS)
                 if folders.lost.is_set():
                     process.stop(SIGKILL)
-        record = folders.record() if place.store else None
+        record = folders.record() if location.store else None
         return Result(process.process.returncode, process.output()[-TAIL:], record)
 
 

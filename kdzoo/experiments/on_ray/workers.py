@@ -10,7 +10,7 @@ from kdzoo.experiments.on_ray import cluster
 from kdzoo.experiments.on_ray.cluster import Resources
 from kdzoo.experiments.on_ray.mailbox import Mailbox
 from kdzoo.experiments.on_ray.submission import Cancelled, Failed, Task
-from kdzoo.experiments.on_ray.workspace import Place
+from kdzoo.experiments.on_ray.workspace import Location
 
 
 class RayWorkers:
@@ -44,8 +44,8 @@ class RayWorkers:
         self._tasks = {}
         for i in range(count):
             env = cluster.shared_environment() | roles.worker_environment(i, port, cluster.host())
-            place = Place(str(directory.absolute()), f"worker{i}", (), os.getcwd())
-            self._tasks[place.name] = Task(place, command, env=env, resources=resources, mailbox=self._mailbox)
+            location = Location(str(directory.absolute()), f"worker{i}", (), os.getcwd())
+            self._tasks[location.name] = Task(location, command, env=env, resources=resources, mailbox=self._mailbox)
 
     def working(self, stop: bool) -> bool:
         """Whether some workers run. Call it repeatedly; once `stop` is true it stops them."""

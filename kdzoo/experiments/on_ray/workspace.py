@@ -17,7 +17,7 @@ from zoo import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class Location:
     """Where a run works.
 
     Attributes:
@@ -58,42 +58,42 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def opened(place: Place, node: str) -> Iterator[Workspace]:
+def opened(location: Location, node: str) -> Iterator[Workspace]:
     """Opens the folders of a run on this node. With a store, they are published as they change and when the block ends.
 
     Raises:
         InputError: if the node lacks the shared folders, or the store cannot be read or written.
     """
-    if place.store:
-        with _opened_scratch(place) as workspace:
+    if location.store:
+        with _opened_scratch(location) as workspace:
             yield workspace
         return
-    directory = pathlib.Path(place.directory)
-    for folder in (place.cwd, directory):
+    directory = pathlib.Path(location.directory)
+    for folder in (location.cwd, directory):
         if not os.path.isdir(folder):
             raise InputError(
                 "On Ray the current folder and that of the runs must be folders that all nodes share, for example by"
                 f" NFS, unless --store is set. Received: {folder}, which {node} lacks"
             )
-    log = directory / LOGS / f"{place.name}.txt"
-    yield Workspace(pathlib.Path(place.cwd), log, directory / place.name, threading.Event())
+    log = directory / LOGS / f"{location.name}.txt"
+    yield Workspace(pathlib.Path(location.cwd), log, directory / location.name, threading.Event())
 
 
 @contextlib.contextmanager
-def _opened_scratch(place: Place) -> Iterator[Workspace]:
-    store = open_store(place.store)
+def _opened_scratch(location: Location) -> Iterator[Workspace]:
+    store = open_store(location.store)
     with files.scratch_beside(pathlib.Path(tempfile.gettempdir()) / f"kdzoo-run-{os.getuid()}") as scratch:
         root = scratch / SCRATCH
-        for teacher in place.needs:
+        for teacher in location.needs:
             directories.download(store, teacher, root / teacher, only=_is_of_a_finished_run)
-        logs = root / LOGS / place.name
-        directories.download(store, f"{LOGS}/{place.name}", logs)
-        workspace = Workspace(scratch, logs / f"{place.name}.txt", root / place.name, threading.Event())
+        logs = root / LOGS / location.name
+        directories.download(store, f"{LOGS}/{location.name}", logs)
+        workspace = Workspace(scratch, logs / f"{location.name}.txt", root / location.name, threading.Event())
         try:
-            with directories.working_copy(store, place.name, workspace.workdir, lost=workspace.lost.set):
+            with directories.working_copy(store, location.name, workspace.workdir, lost=workspace.lost.set):
                 yield workspace
         finally:
-            directories.upload(store, f"{LOGS}/{place.name}", logs)
+            directories.upload(store, f"{LOGS}/{location.name}", logs)
 
 
 def _is_of_a_finished_run(file: str) -> bool:
