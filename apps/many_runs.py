@@ -28,9 +28,9 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "store",
         "",
-        "s3://BUCKET/PREFIX, or a folder, that holds the runs for all nodes of --ray. Each run then works in scratch"
-        " of its node, and the directory of the runs on this machine has their records only. Paths of data must be"
-        " absolute, and exist on each node. Empty: all nodes share the directory of the runs.",
+        "Where all nodes of --ray keep the runs: s3://BUCKET/PREFIX, or a folder. Each run then works in scratch of its"
+        " node, and the directory of the runs on this machine has their records only. Paths of data must be absolute,"
+        " and exist on each node. Empty: all nodes share the directory of the runs.",
     )
     flag_values.define_number(
         "budget_minutes",

@@ -115,7 +115,7 @@ def measure_records(rounds: int) -> dict:
 def measure_messages(rounds: int) -> dict:
     """The driver's processor seconds for a line of progress of a run's process."""
     from kdzoo.experiments.grid import Run
-    from kdzoo.experiments.run_process import RunProcess
+    from kdzoo.experiments.local_processes import RunProcess
     from kdzoo.runs.config import RunConfig
 
     lines = 20_000
@@ -129,7 +129,7 @@ def measure_messages(rounds: int) -> dict:
             run = Run("run", pathlib.Path(folder) / "run", RunConfig("wrn10-1", "1-1"))
             began = time.process_time()
             process = RunProcess(run, [sys.executable, "-c", code], dict(os.environ), None)
-            process.process.wait()
+            process.logged.process.wait()
             process.has_ended()
             seconds.append((time.process_time() - began) / lines)
     return {"line": statistics.median(seconds)}

@@ -7,8 +7,7 @@ import random
 
 import pytest
 
-from kdzoo import files
-from kdzoo.experiments import search_space
+from kdzoo.experiments import locks, search_space
 from kdzoo.experiments.search_directory import lock_directory
 from kdzoo.experiments.search_space import Search
 from kdzoo.runs.config import RunConfig
@@ -144,8 +143,7 @@ def test_the_trial_of_a_dead_worker_moves_to_the_next_worker(tmp_path):
     assert oracle.create_trial("worker0") is one  # it was killed and restarted
     restarted = open_oracle(search, tmp_path)  # the chief
     held = lock_directory(tmp_path, one.trial_id)
-    held.mkdir(parents=True)
-    with files.locked(held):  # worker0 still trains it
+    with locks.exclusive(held, lambda: False):  # worker0 still trains it
         assert restarted.create_trial("worker2").trial_id == two.trial_id
         assert restarted.create_trial("worker3").trial_id not in (one.trial_id, two.trial_id)
     assert restarted.create_trial("worker4").trial_id == one.trial_id
