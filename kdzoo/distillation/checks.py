@@ -23,6 +23,12 @@ def check_at_mode(mode: str) -> None:
         raise InputError(f"at_mode must be one of {', '.join(AT_MODES)}. Received: {mode}")
 
 
+def check_mode(mode: str) -> None:
+    """Raises InputError unless the mode of a method is "code" or "paper"."""
+    if mode not in AT_MODES:
+        raise InputError(f"mode must be one of {', '.join(AT_MODES)}. Received: {mode}")
+
+
 def check_weights(*, num_teachers: int, **weights: float) -> None:
     """Raises InputError if a weight is outside its range, all are 0, or a term lacks the teacher that it needs.
 
