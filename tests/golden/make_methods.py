@@ -126,7 +126,7 @@ def main(folder: str) -> None:
         "label_smoothing_others": of_student(tfkd.loss_label_smoothing),
     }
     golden = {"torch": torch.__version__, "numpy": np.__version__, "sources": clones.sources, "losses": losses}
-    pathlib.Path(__file__).with_name("methods.json").write_text(json.dumps(golden, indent=1) + "\n")
+    pathlib.Path(__file__).with_name("methods.json").write_text(json.dumps(golden) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """DIST: correlations of predicted probabilities in place of their KL divergence.
 
-Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022 (arXiv:2205.10536), equations 9 to 11; code
+Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022 (arXiv:2205.10536); code
 github.com/hunto/image_classification_sota, lib/models/losses/dist_kd.py, to which the paper's hunto/DIST_KD points.
 
 The code, as here, multiplies both terms by T^2, which the paper's equations do not have, and adds 1e-8 to the product

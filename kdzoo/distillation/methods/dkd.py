@@ -4,8 +4,8 @@ Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv:2203.08679), e
 github.com/megvii-research/mdistiller, mdistiller/distillers/DKD.py.
 
 The paper's equations have no temperature. The code, as here, divides both logits by T and multiplies by T^2. In the
-first 20 epochs it also multiplies the loss by epoch / 20, counted from 1 (appendix A.1 of the paper). It takes the
-logarithm of summed probabilities, which is infinite in float32 for a confident student; here it is a log-sum-exp.
+first 20 epochs, counted from 1, it also multiplies the loss by epoch / 20; the loss here has no warm-up. The code takes
+the logarithm of summed probabilities, infinite in float32 for a confident student; here it is a log-sum-exp.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from kdzoo.distillation.tensors import kl_divergence, label_mask, logit_pair, wi
 
 # mdistiller/engine/cfg.py, of CIFAR-100. `beta` depends on the pair: configs/cifar100/dkd has 6 for wrn_40_2 and vgg13,
 # 2 for resnet56 and resnet110, 8 otherwise. On ImageNet (configs/imagenet) beta is 0.5 (r34_r18) or 2 (r50_mv1), the
-# temperature 1, the warm-up one epoch.
+# temperature 1, WARMUP one epoch, which is none.
 CE_WEIGHT = 1.0
 WEIGHT = 1.0
 ALPHA = 1.0

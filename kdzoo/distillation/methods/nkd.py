@@ -1,8 +1,8 @@
 """Normalised knowledge distillation (NKD): the labelled class, and the others after a softmax of their own.
 
 Yang et al., "From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and
-Customized Soft Labels", ICCV 2023 (arXiv:2303.13005), equation 7; code github.com/yzd-v/cls_KD,
-mmcls/models/dis_losses/nkd.py. Paper and code agree.
+Customized Soft Labels", ICCV 2023 (arXiv:2303.13005); code github.com/yzd-v/cls_KD, mmcls/models/dis_losses/nkd.py.
+Paper and code agree.
 """
 
 from typing import Any

@@ -19,7 +19,7 @@ def test_golden(name, arguments):
 @few
 @given(logits(), logits())
 def test_kd_weighs_the_other_classes_by_the_teachers_probability(student, teacher):
-    """Equation 5 of the paper."""
+    """The paper's reformulation of KD."""
     labels = np.array([0, 1, 2, 4])
     pair = {"student_logits": student, "teacher_logits": teacher}
     tckd, nckd = (
