@@ -46,6 +46,11 @@ def logit_pair(student_logits: Any, teacher_logits: Any, temperature: float = 1.
     return student, teacher
 
 
+def mean(x: Any, axis: int | None = None) -> Any:
+    """Computes a mean in the precision of its input. Keras's own computes that of float64 in float32 on JAX."""
+    return ops.sum(x, axis=axis) / ops.sum(ops.ones_like(x), axis=axis)
+
+
 def kl_divergence(*, student: Any, teacher: Any) -> Any:
     """Computes `KL(teacher || student)` of log-probabilities [n, classes]: [n], in nats, summed over classes."""
     return ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)

@@ -12,7 +12,7 @@ from typing import Any
 from keras import ops
 
 from kdzoo.distillation.checks import check_temperature
-from kdzoo.distillation.tensors import logit_pair, safe_sqrt
+from kdzoo.distillation.tensors import logit_pair, mean, safe_sqrt
 
 # configs/strategies/distill/dist_cifar.yaml: cross-entropy 1, DIST 2, T = 4. On ImageNet (resnet_dist.yaml) T = 1.
 CE_WEIGHT = 1.0
@@ -52,13 +52,13 @@ def loss(
     """
     check_temperature(temperature)
     student, teacher = (ops.softmax(x) for x in logit_pair(student_logits, teacher_logits, temperature))
-    inter = ops.mean(_pearson_distance(student, teacher))
-    intra = ops.mean(_pearson_distance(ops.transpose(student), ops.transpose(teacher)))
+    inter = mean(_pearson_distance(student, teacher))
+    intra = mean(_pearson_distance(ops.transpose(student), ops.transpose(teacher)))
     return temperature**2 * (beta * inter + gamma * intra)
 
 
 def _pearson_distance(a: Any, b: Any) -> Any:
     """Computes 1 - the correlation of each row [rows, columns]: [rows]; 1 for a constant row."""
-    a, b = (x - ops.mean(x, axis=-1, keepdims=True) for x in (a, b))
+    a, b = (x - ops.expand_dims(mean(x, axis=-1), axis=-1) for x in (a, b))
     norms = [safe_sqrt(ops.sum(ops.square(x), axis=-1)) for x in (a, b)]
     return 1 - ops.sum(a * b, axis=-1) / (norms[0] * norms[1] + _EPSILON)

@@ -65,7 +65,8 @@ def standardise(logits: Any, *, mode: str = "code") -> Any:
     """
     check_mode(mode)
     logits = as_float(logits)
-    centred = logits - ops.mean(logits, axis=-1, keepdims=True)
-    divisor = logits.shape[-1] - (mode == "code")
+    classes = logits.shape[-1]
+    centred = logits - ops.sum(logits, axis=-1, keepdims=True) / classes
+    divisor = classes - 1 if mode == "code" else classes
     variance = ops.sum(ops.square(centred), axis=-1, keepdims=True) / divisor
     return centred / (safe_sqrt(variance) + _EPSILON)

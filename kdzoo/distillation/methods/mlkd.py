@@ -19,7 +19,7 @@ from keras import ops
 
 from kdzoo.distillation.checks import check_mode, check_temperature
 from kdzoo.distillation.methods import kd
-from kdzoo.distillation.tensors import logit_pair
+from kdzoo.distillation.tensors import logit_pair, mean
 from zoo import InputError
 
 # mdistiller/engine/cfg.py, of CIFAR-100; `temperature` is the first of the five. configs/imagenet/r34_r18/kd_ours.yaml
@@ -67,7 +67,7 @@ def loss(
     weak = {"student_logits": student_logits, "teacher_logits": teacher_logits}
     both_views = (temperature, *_TEMPERATURES_OF_BOTH_VIEWS)
     temperatures = (*both_views, *_TEMPERATURES_OF_THE_WEAK_VIEW)
-    examples = sum(ops.mean(kd.loss(**weak, temperature=t)) for t in temperatures)
+    examples = sum(mean(kd.loss(**weak, temperature=t)) for t in temperatures)
     batch = sum(batch_level(**weak, temperature=t) for t in temperatures)
     classes = sum(class_level(**weak, temperature=t) for t in temperatures)
     if mode == "paper":
@@ -78,7 +78,7 @@ def loss(
     class_share = _share_up_to_median(ops.sum(probabilities, axis=0))
     strong = {"student_logits": strong_student_logits, "teacher_logits": strong_teacher_logits}
     more = [(strong, t) for t in both_views] + [(weak, t) for t in _TEMPERATURES_OF_THE_WEAK_VIEW]
-    unmasked = sum(ops.mean(kd.loss(**view, temperature=t)) for view, t in more)
+    unmasked = sum(mean(kd.loss(**view, temperature=t)) for view, t in more)
     return share * (examples + batch) + class_share * classes + unmasked
 
 
@@ -86,16 +86,16 @@ def batch_level(*, student_logits: Any, teacher_logits: Any, temperature: float)
     """Computes the squared distance of both matrices P P^T [n, n] over n, of the probabilities P: a scalar."""
     student, teacher = (ops.softmax(x) for x in logit_pair(student_logits, teacher_logits, temperature))
     difference = ops.matmul(student, ops.transpose(student)) - ops.matmul(teacher, ops.transpose(teacher))
-    return ops.sum(ops.mean(ops.square(difference), axis=-1))
+    return ops.sum(mean(ops.square(difference), axis=-1))
 
 
 def class_level(*, student_logits: Any, teacher_logits: Any, temperature: float) -> Any:
     """Computes the squared distance of both matrices P^T P [classes, classes] over classes: a scalar."""
     student, teacher = (ops.softmax(x) for x in logit_pair(student_logits, teacher_logits, temperature))
     difference = ops.matmul(ops.transpose(student), student) - ops.matmul(ops.transpose(teacher), teacher)
-    return ops.sum(ops.mean(ops.square(difference), axis=-1))
+    return ops.sum(mean(ops.square(difference), axis=-1))
 
 
 def _share_up_to_median(values: Any) -> Any:
     """Returns the share of values [k] that are at most their median: a scalar, about a half."""
-    return ops.mean(ops.cast(values <= ops.median(values), values.dtype))
+    return mean(ops.cast(values <= ops.median(values), values.dtype))

@@ -88,7 +88,7 @@ def _with_jax(loss, tensors, variables):
     def compute(tensors, values):
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             value = loss(**tensors)
-        return ops.mean(value), value
+        return value.mean(), value
 
     differentiate = jax.grad(compute, argnums=(0, 1), has_aux=True)
     (gradients, by_variable), value = differentiate(tensors, [variable.value for variable in variables])
