@@ -16,8 +16,10 @@ BACKENDS = ("jax", "keras", "matplotlib", "tensorflow")
 NEED_A_BACKEND = (
     "kdzoo.data.batches",
     "kdzoo.data.jax_augmentation",
+    "kdzoo.distillation.adapters",
     "kdzoo.distillation.distiller",
     "kdzoo.distillation.dtype",
+    "kdzoo.distillation.features",
     "kdzoo.distillation.fine_tuning",
     "kdzoo.distillation.losses",
     "kdzoo.distillation.methods.*",

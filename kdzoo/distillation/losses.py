@@ -8,7 +8,7 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.checks import check_at_mode
+from kdzoo.distillation.checks import check_at_mode, check_stages
 from kdzoo.distillation.methods import kd
 from kdzoo.distillation.tensors import check_equal_shapes, safe_sqrt
 from zoo import InputError
@@ -53,11 +53,7 @@ def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequenc
             unknown.
     """
     check_at_mode(mode)
-    if len(student_stages) != len(teacher_stages):
-        raise InputError(
-            "Attention transfer needs as many stages in the student as in the teacher, for example wrn16-1 and wrn28-4."
-            f" Received: {len(student_stages)} and {len(teacher_stages)}"
-        )
+    check_stages("Attention transfer", student_stages, teacher_stages)
     total: Any = 0.0
     for student, teacher in zip(student_stages, teacher_stages, strict=True):
         student, teacher = attention_map(student), attention_map(teacher)

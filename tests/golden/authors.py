@@ -18,25 +18,31 @@ class Clones:
     """A folder of clones of public repositories, each under its name without the owner.
 
     Attributes:
+        folder: the folder.
         sources: for each file that was imported, its repository and commit.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.sources: dict[str, dict[str, str]] = {}
 
     def load(self, repository: str, path: str) -> types.ModuleType:
         """Imports one file of a clone, with its relative imports but without its package's `__init__.py`."""
         name = repository.split("/")[1]
-        file = self._folder / name / path
-        commit = subprocess.run(
-            ["git", "-C", str(file.parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        self.sources[f"{name}/{path}"] = {"repository": f"https://github.com/{repository}", "commit": commit}
+        file = self.folder / name / path
+        self.note(repository, path)
         package = f"{name}.{path}".replace("/", "_").replace(".", "_")
         sys.modules[package] = types.ModuleType(package)
         sys.modules[package].__path__ = [str(file.parent)]
         return importlib.import_module(f"{package}.{file.stem}")
+
+    def note(self, repository: str, path: str) -> None:
+        """Adds a file of a clone to the sources."""
+        name = repository.split("/")[1]
+        commit = subprocess.run(
+            ["git", "-C", str(self.folder / name), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        self.sources[f"{name}/{path}"] = {"repository": f"https://github.com/{repository}", "commit": commit}
 
 
 def stub(name: str, **attributes: Any) -> None:
