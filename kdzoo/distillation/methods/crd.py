@@ -59,15 +59,19 @@ def loss(
     Returns:
         [n], at least 0.
     """
-    student = scores(student_embeddings, teacher_rows, temperature=temperature) / as_float(student_constant)
-    teacher = scores(teacher_embeddings, student_rows, temperature=temperature) / as_float(teacher_constant)
-    return _contrast(student, num_examples) + _contrast(teacher, num_examples)
+    student = scores(student_embeddings, teacher_rows, temperature=temperature)
+    teacher = scores(teacher_embeddings, student_rows, temperature=temperature)
+    return sum(
+        _contrast(x / ops.cast(constant, x.dtype), num_examples)
+        for x, constant in ((student, student_constant), (teacher, teacher_constant))
+    )
 
 
 def scores(embeddings: Any, rows: Any, *, temperature: float = TEMPERATURE) -> Any:
     """Computes `exp(similarity / temperature)` of embeddings [n, size] and bank rows [n, 1 + K, size]: [n, 1 + K]."""
-    rows = ops.stop_gradient(as_float(rows))
-    return ops.exp(ops.squeeze(ops.matmul(rows, as_float(embeddings)[:, :, None]), -1) / temperature)
+    embeddings = as_float(embeddings)
+    rows = ops.stop_gradient(ops.cast(rows, embeddings.dtype))
+    return ops.exp(ops.squeeze(ops.matmul(rows, embeddings[:, :, None]), -1) / temperature)
 
 
 def normalisation(scores: Any, *, num_examples: int) -> Any:
@@ -92,7 +96,8 @@ def updated_rows(rows: Any, embeddings: Any, *, momentum: float = MOMENTUM) -> A
     Returns:
         [n, size], of length 1, without gradient.
     """
-    return ops.stop_gradient(unit_vectors(momentum * as_float(rows) + (1 - momentum) * as_float(embeddings)))
+    embeddings = as_float(embeddings)
+    return ops.stop_gradient(unit_vectors(momentum * ops.cast(rows, embeddings.dtype) + (1 - momentum) * embeddings))
 
 
 def embedding(*, channels: int, size: int = EMBEDDING, name: str = "student") -> keras.Model:
