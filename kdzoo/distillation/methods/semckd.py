@@ -86,8 +86,8 @@ def _embed(x: Any, size: int, *, name: str) -> Any:
 
 def _project(x: Any, teacher_shape: Sequence[int], *, name: str) -> Any:
     """Maps a student stage, average-pooled where it is larger, to the teacher's channels."""
-    *size, filters = teacher_shape
-    x = shrink(x, (size[0], size[1]))
+    height, width, filters = teacher_shape
+    x = shrink(x, (height, width))
     x = batch_norm_relu(conv(x, 2 * filters, 1, name=f"{name}_conv1"), name=f"{name}_1")
     x = batch_norm_relu(conv(x, 2 * filters, 3, name=f"{name}_conv2"), name=f"{name}_2")
     return conv(x, filters, 1, name=f"{name}_conv3")

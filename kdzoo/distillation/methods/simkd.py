@@ -47,9 +47,9 @@ def projector(*, student_shape: Sequence[int], teacher_shape: Sequence[int], fac
         teacher_shape: (height, width, channels).
         factor: of the teacher's channels over those of the convolutions between.
     """
-    *size, filters = teacher_shape
+    height, width, filters = teacher_shape
     inputs = features(student_shape)
-    x = shrink(inputs, (size[0], size[1]))
+    x = shrink(inputs, (height, width))
     for i, (channels, kernel_size) in enumerate(((filters // factor, 1), (filters // factor, 3), (filters, 1)), 1):
         x = batch_norm_relu(conv(x, channels, kernel_size, name=f"conv{i}"), name=f"{i}")
     return keras.Model(inputs, x, name="projector")

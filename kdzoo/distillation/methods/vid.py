@@ -57,9 +57,9 @@ def predictor(*, student_shape: Sequence[int], teacher_shape: Sequence[int]) -> 
         student_shape: (height, width, channels).
         teacher_shape: (height, width, channels).
     """
-    filters = teacher_shape[-1]
+    height, width, filters = teacher_shape
     inputs = features(student_shape)
-    x = shrink(inputs, tuple(teacher_shape[:2]))
+    x = shrink(inputs, (height, width))
     for i in (1, 2):
         x = layers.ReLU(name=f"relu{i}")(conv(x, filters, 1, name=f"conv{i}"))
     mean = conv(x, filters, 1, name="conv3")
