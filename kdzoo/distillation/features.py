@@ -20,7 +20,7 @@ def flatten(x: Any) -> Any:
 
 def mean_per_example(x: Any) -> Any:
     """Averages [n, ...] over all axes but the first: [n]."""
-    return ops.mean(x, axis=tuple(range(1, len(x.shape))))
+    return ops.sum(flatten(x), axis=1) / math.prod(x.shape[1:])
 
 
 def unit_vectors(x: Any, axis: int = -1) -> Any:
@@ -59,7 +59,8 @@ def _pool(x: Any, axis: int, size: int) -> Any:
     length = x.shape[axis]
     if length % size == 0:
         shape = (-1, *x.shape[1:axis], size, length // size, *x.shape[axis + 1 :])
-        return ops.mean(ops.reshape(x, shape), axis=axis + 1)
+        return ops.sum(ops.reshape(x, shape), axis=axis + 1) / (length // size)
     windows = [(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
-    crops = [x[:, start:stop] if axis == 1 else x[:, :, start:stop] for start, stop in windows]
-    return ops.stack([ops.mean(crop, axis=axis) for crop in crops], axis=axis)
+    crops = {window: x[:, slice(*window)] if axis == 1 else x[:, :, slice(*window)] for window in windows}
+    means = [ops.sum(crop, axis=axis) / (stop - start) for (start, stop), crop in crops.items()]
+    return ops.stack(means, axis=axis)

@@ -22,7 +22,7 @@ from keras import ops
 from kdzoo.distillation.adapters import dense, features
 from kdzoo.distillation.checks import check_mode
 from kdzoo.distillation.features import unit_vectors
-from kdzoo.distillation.tensors import as_float, check_equal_shapes
+from kdzoo.distillation.tensors import as_float, check_equal_shapes, mean
 
 CE_WEIGHT, WEIGHT = 1.0, 0.02  # in mode "code", without KD: RepDistiller, CIFAR-100
 EMBEDDING = 128  # RepDistiller, torchdistill
@@ -48,7 +48,7 @@ def loss(*, student_embeddings: Any, teacher_embeddings: Any, mode: str = "code"
     student, teacher = as_float(student_embeddings), as_float(teacher_embeddings)
     check_equal_shapes("embeddings", student, teacher)
     if mode == "paper":
-        return ops.mean(ops.square(_kernel(student, gamma) - _kernel(teacher, gamma)), axis=-1)
+        return mean(ops.square(_kernel(student, gamma) - _kernel(teacher, gamma)), axis=-1)
     distances = ops.abs(student - teacher)
     products = ops.sum(distances[:-1] * distances[1:], axis=-1)
     n = ops.cast(ops.shape(distances)[0], products.dtype)

@@ -20,7 +20,7 @@ from keras import ops
 
 from kdzoo.distillation.adapters import dense, features
 from kdzoo.distillation.features import unit_vectors
-from kdzoo.distillation.tensors import as_float
+from kdzoo.distillation.tensors import as_float, mean
 
 CE_WEIGHT, WEIGHT = 1.0, 0.8  # without KD; with it, KD has weight 1: RepDistiller, CIFAR-100
 EMBEDDING = 128
@@ -76,7 +76,7 @@ def scores(embeddings: Any, rows: Any, *, temperature: float = TEMPERATURE) -> A
 
 def normalisation(scores: Any, *, num_examples: int) -> Any:
     """Computes the constant by which scores are divided from the first batch on: a scalar without gradient."""
-    return ops.stop_gradient(ops.mean(scores) * num_examples)
+    return ops.stop_gradient(mean(scores) * num_examples)
 
 
 def initial_bank(num_examples: int, size: int, rng: np.random.RandomState) -> np.ndarray:

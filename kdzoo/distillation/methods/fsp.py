@@ -16,7 +16,7 @@ from typing import Any
 from keras import ops
 
 from kdzoo.distillation.checks import check_stages
-from kdzoo.distillation.features import equal_size, pair
+from kdzoo.distillation.features import equal_size, mean_per_example, pair
 from kdzoo.distillation.tensors import check_equal_shapes
 from zoo import InputError
 
@@ -45,7 +45,7 @@ def loss(*, student_stages: Sequence[Any], teacher_stages: Sequence[Any]) -> Any
     for student_pair, teacher_pair in zip(pairwise(student), pairwise(teacher), strict=True):
         matrices = _matrix(*student_pair), _matrix(*teacher_pair)
         check_equal_shapes("FSP matrices", *matrices)
-        total += ops.mean(ops.square(matrices[0] - matrices[1]), axis=(1, 2))
+        total += mean_per_example(ops.square(matrices[0] - matrices[1]))
     return total
 
 

@@ -21,7 +21,7 @@ from keras import layers, ops
 
 from kdzoo.distillation.adapters import TorchUniform, conv, features
 from kdzoo.distillation.features import equal_size, flatten, mean_per_example, pair, unit_vectors
-from kdzoo.distillation.tensors import check_equal_shapes
+from kdzoo.distillation.tensors import check_equal_shapes, mean
 
 CE_WEIGHT, WEIGHT = 1.0, 500.0  # without KD: the authors' code, CIFAR-10
 WEIGHT_OF_MAPS = 200.0  # the same with maps: RepDistiller, CIFAR-100
@@ -46,9 +46,9 @@ def loss(*, student_factors: Any, teacher_factors: Any, maps: bool = False) -> A
     student, teacher = equal_size(*pair(student_factors, teacher_factors))
     check_equal_shapes("factors", student, teacher)
     if maps:
-        student, teacher = (ops.mean(ops.square(x), axis=-1) for x in (student, teacher))
+        student, teacher = (mean(ops.square(x), axis=-1) for x in (student, teacher))
     student, teacher = (unit_vectors(flatten(x)) for x in (student, teacher))
-    return ops.mean(ops.abs(student - teacher), axis=-1)
+    return mean_per_example(ops.abs(student - teacher))
 
 
 def reconstruction(*, reconstructed: Any, teacher_stage: Any) -> Any:

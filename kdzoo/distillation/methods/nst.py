@@ -14,7 +14,7 @@ from typing import Any
 from keras import ops
 
 from kdzoo.distillation.checks import check_stages
-from kdzoo.distillation.features import equal_size, pair, unit_vectors
+from kdzoo.distillation.features import equal_size, mean_per_example, pair, unit_vectors
 
 CE_WEIGHT, WEIGHT = 1.0, 50.0  # of the sum over stages, without KD: RepDistiller, CIFAR-100
 
@@ -50,4 +50,4 @@ def _neurons(x: Any) -> Any:
 
 def _kernel(a: Any, b: Any) -> Any:
     """Mean of the kernel over all pairs of channels: [n]."""
-    return ops.mean(ops.square(ops.matmul(a, ops.transpose(b, (0, 2, 1)))), axis=(1, 2))
+    return mean_per_example(ops.square(ops.matmul(a, ops.transpose(b, (0, 2, 1)))))

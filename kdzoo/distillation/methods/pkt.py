@@ -13,7 +13,7 @@ from typing import Any
 from keras import ops
 
 from kdzoo.distillation.features import flatten, pair
-from kdzoo.distillation.tensors import safe_sqrt
+from kdzoo.distillation.tensors import mean, safe_sqrt
 
 CE_WEIGHT, WEIGHT = 1.0, 30000.0  # without KD: RepDistiller, CIFAR-100
 
@@ -31,7 +31,7 @@ def loss(*, student_features: Any, teacher_features: Any) -> Any:
         [n]: the share of each example's row, n times as large, so that their mean is the loss.
     """
     student, teacher = (_probabilities(flatten(x)) for x in pair(student_features, teacher_features))
-    return ops.mean(teacher * ops.log((teacher + _EPSILON) / (student + _EPSILON)), axis=-1)
+    return mean(teacher * ops.log((teacher + _EPSILON) / (student + _EPSILON)), axis=-1)
 
 
 def _probabilities(x: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from keras import ops
 
 from kdzoo.distillation.features import flatten, pair, unit_vectors
+from kdzoo.distillation.tensors import mean
 
 CE_WEIGHT, WEIGHT = 1.0, 1.0  # without KD: RepDistiller, CIFAR-100
 DISTANCE_WEIGHT, ANGLE_WEIGHT = 25.0, 50.0  # paper, classification; RepDistiller
@@ -45,7 +46,7 @@ def distance(*, student_features: Any, teacher_features: Any) -> Any:
         [n], at least 0: the share of the pairs of each example, n times as large.
     """
     student, teacher = (_distances(x) for x in pair(student_features, teacher_features))
-    return ops.mean(_huber(student - teacher), axis=-1)
+    return mean(_huber(student - teacher), axis=-1)
 
 
 def angle(*, student_features: Any, teacher_features: Any) -> Any:
@@ -57,7 +58,7 @@ def angle(*, student_features: Any, teacher_features: Any) -> Any:
         [n], at least 0: the share of the angles at each example, n times as large.
     """
     student, teacher = (_cosines(x) for x in pair(student_features, teacher_features))
-    return ops.mean(_huber(student - teacher), axis=(1, 2))
+    return mean(mean(_huber(student - teacher), axis=-1), axis=-1)
 
 
 def _differences(x: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from keras import ops
 
 from kdzoo.distillation.features import flatten, pair, unit_vectors
+from kdzoo.distillation.tensors import mean
 
 CE_WEIGHT, WEIGHT = 1.0, 3000.0  # without KD: RepDistiller, CIFAR-100
 
@@ -25,7 +26,7 @@ def loss(*, student_stage: Any, teacher_stage: Any) -> Any:
         [n], at least 0: the share of each example's row, n times as large, so that their mean is the loss.
     """
     student, teacher = (_similarities(flatten(x)) for x in pair(student_stage, teacher_stage))
-    return ops.mean(ops.square(teacher - student), axis=-1)
+    return mean(ops.square(teacher - student), axis=-1)
 
 
 def _similarities(x: Any) -> Any:
