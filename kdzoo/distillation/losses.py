@@ -8,7 +8,9 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.checks import check_at_mode, check_temperature
+from kdzoo.distillation.checks import check_at_mode, check_stages
+from kdzoo.distillation.methods import kd
+from kdzoo.distillation.tensors import check_equal_shapes, safe_sqrt
 from zoo import InputError
 
 
@@ -28,11 +30,8 @@ def distillation(*, student_logits: Any, teacher_logits: Any, temperature: float
     Raises:
         InputError: if the temperature is outside its range, or the shapes differ.
     """
-    check_temperature(temperature)
-    teacher = ops.log_softmax(ops.cast(teacher_logits, "float32") / temperature)
-    student = ops.log_softmax(ops.cast(student_logits, "float32") / temperature)
-    _check_shapes("logits", student, teacher)
-    return temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
+    student, teacher = (ops.cast(logits, "float32") for logits in (student_logits, teacher_logits))
+    return kd.loss(student_logits=student, teacher_logits=teacher, temperature=temperature)
 
 
 def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequence[Any], mode: str = "code") -> Any:
@@ -54,19 +53,15 @@ def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequenc
             unknown.
     """
     check_at_mode(mode)
-    if len(student_stages) != len(teacher_stages):
-        raise InputError(
-            "Attention transfer needs as many stages in the student as in the teacher, for example wrn16-1 and wrn28-4."
-            f" Received: {len(student_stages)} and {len(teacher_stages)}"
-        )
+    check_stages("Attention transfer", student_stages, teacher_stages)
     total: Any = 0.0
     for student, teacher in zip(student_stages, teacher_stages, strict=True):
         student, teacher = attention_map(student), attention_map(teacher)
         size = min(tuple(student.shape[1:]), tuple(teacher.shape[1:]))
         student, teacher = _normalised(student, size), _normalised(teacher, size)
-        _check_shapes("attention maps", student, teacher)
+        check_equal_shapes("attention maps", student, teacher)
         squares = ops.square(student - teacher)
-        total += ops.mean(squares, axis=-1) if mode == "code" else _sqrt(ops.sum(squares, axis=-1))
+        total += ops.mean(squares, axis=-1) if mode == "code" else safe_sqrt(ops.sum(squares, axis=-1))
     return total
 
 
@@ -86,17 +81,6 @@ def compact_map(stage: Any) -> Any:
     return ops.cast(ops.reshape(_normalised(attention, size), (-1, *size)), "float16")
 
 
-def _check_shapes(what: str, student: Any, teacher: Any) -> None:
-    """Raises InputError if shapes differ, since they would be broadcast. What a graph leaves open is not compared."""
-    if any(getattr(tensor.shape, "rank", 0) is None for tensor in (student, teacher)):
-        return
-    shapes = [tuple(tensor.shape) for tensor in (student, teacher)]
-    if len(shapes[0]) != len(shapes[1]) or any(a != b for a, b in zip(*shapes, strict=True) if None not in (a, b)):
-        raise InputError(
-            f"The {what} of student and teacher must have equal shapes. Received: {shapes[0]} and {shapes[1]}"
-        )
-
-
 def _normalised(attention: Any, size: tuple[int, ...]) -> Any:
     """Average-pools maps [n, h, w] to (height, width) and divides by their L2 norm: [n, height * width]."""
     height, width = tuple(attention.shape)[1:]
@@ -108,9 +92,3 @@ def _normalised(attention: Any, size: tuple[int, ...]) -> Any:
     attention = ops.reshape(attention, (-1, size[0], height // size[0], size[1], width // size[1]))
     attention = ops.reshape(ops.mean(attention, axis=(2, 4)), (-1, size[0] * size[1]))
     return ops.normalize(attention, axis=-1, order=2)
-
-
-def _sqrt(x: Any) -> Any:
-    """Computes a square root with gradient 0 instead of infinity at 0, so that two equal maps do not yield NaN."""
-    positive = x > 0
-    return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), 0.0)
