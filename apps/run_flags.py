@@ -7,6 +7,7 @@ list them.
 from absl import flags
 
 from apps import external_teacher_flags, flag_values, model_flags, training_flags
+from kdzoo.distillation import registry
 from kdzoo.distillation.checks import AT_MODES
 from kdzoo.runs import checkpoints
 from kdzoo.runs.config import (
@@ -242,12 +243,23 @@ def define_cache_flags() -> None:
 def define_distillation_flags() -> None:
     """Defines the flags of teachers, and of the weights of the loss's terms."""
     define_teacher_flags()
-    flags.DEFINE_enum(
+    flags.DEFINE_string(
         "method",
         "kd",
-        list(METHODS),
         "Distillation method: none, knowledge distillation (kd), attention transfer (at) or both. It sets the default"
-        f" weights of cross-entropy, KD and AT: {_describe_methods()}.",
+        f" weights of cross-entropy, KD and AT: {_describe_methods()}. Or a method with a term of its own:"
+        f" {_describe_others()}",
+    )
+    flags.DEFINE_list(
+        "method_args",
+        [],
+        "Arguments of a method with a term of its own, NAME=VALUE, separated by commas. Example: beta=2. Empty: the"
+        " authors' values.",
+    )
+    flag_values.define_number(
+        "method_weight",
+        None,
+        "Weight of the term of a method that has one of its own. Default: the authors' weight.",
     )
     flag_values.define_number(
         "ce_weight",
@@ -339,6 +351,10 @@ def define_teacher_flags() -> None:
         " with those in float32.",
     )
     define_cache_flags()
+
+
+def _describe_others() -> str:
+    return " ".join(f"{name}: {line.partition(': ')[2] or line}" for name, line in registry.summaries().items())
 
 
 def _describe_methods() -> str:

@@ -1,6 +1,6 @@
 """Checks of temperature, modes, loss weights and stages. Imports no backend."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from kdzoo.ranges import Range
@@ -32,19 +32,20 @@ def check_mode(mode: str) -> None:
         raise InputError(f"mode must be one of {', '.join(AT_MODES)}. Received: {mode}")
 
 
-def check_weights(*, num_teachers: int, **weights: float) -> None:
+def check_weights(*, num_teachers: int, of_labels: Collection[str] = ("ce_weight",), **weights: float) -> None:
     """Raises InputError if a weight is outside its range, all are 0, or a term lacks the teacher that it needs.
 
     Args:
         num_teachers: number of teachers.
-        **weights: weight of each term; all terms but `ce_weight`'s need a teacher.
+        of_labels: weights of the terms that need no teacher.
+        **weights: weight of each term.
     """
     for name, weight in weights.items():
         WEIGHT.check(name, weight)
     received = ", ".join(f"{name} {weight}" for name, weight in weights.items())
     if not any(weights.values()):
         raise InputError(f"Loss weights must not all be 0, for example 0.1, 0.9, 0. Received: {received}")
-    of_teachers = {name: weight for name, weight in weights.items() if name != "ce_weight"}
+    of_teachers = {name: weight for name, weight in weights.items() if name not in of_labels}
     if any(of_teachers.values()) and not num_teachers:
         raise InputError(f"{' and '.join(of_teachers)} must be 0 without a teacher. Received: {received}")
 

@@ -6,13 +6,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdzoo.distillation import losses
+from kdzoo.distillation import losses, registry, replicas
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
-from kdzoo.distillation.stages import stage_names, with_stages
+from kdzoo.distillation.method import FEATURES, STAGES, Method, Shapes
+from kdzoo.distillation.pairs import check_pair, outputs_of, shapes_of
+from kdzoo.distillation.stages import with_outputs
 from zoo import InputError
 
 _OF_LABELS = ("ce", "accuracy")
-_TEACHER_METRICS = ("kd", "at", "agreement", "teacher_kl")
+_TEACHER_METRICS = ("kd", "at", "method_loss", "agreement", "teacher_kl")
 
 
 class BatchMean(keras.losses.Loss):
@@ -26,6 +28,8 @@ class BatchMean(keras.losses.Loss):
 class Distiller(keras.Model):
     """Trains `student` with `ce_weight * CE + kd_weight * KD + at_weight * AT`, plus its own regularisation losses.
 
+    Another method adds a term, `method_weight` times its loss, and may train adapters beside the student.
+
     The teachers are frozen, run in inference mode outside the gradient tape, and see exactly the student's view of each
     image. With several teachers, KD takes the mean of their logits (the geometric mean of their predictions, Hinton et
     al., 2015), and AT the mean of its terms. Labels are integers [n] or probabilities [n, classes]. If the labels are a
@@ -34,14 +38,14 @@ class Distiller(keras.Model):
     the teachers alone.
 
     The logs are plain means over examples: `accuracy` and `agreement` (student and teachers predict the same class) as
-    fractions, `ce`, `kd`, `at`, and `teacher_kl`, the KL divergence from the teachers at temperature 1, in nats.
+    fractions, `ce`, `kd`, `at`, `method_loss`, and `teacher_kl`, the KL divergence from the teachers at temperature 1, in nats.
     `evaluate` returns the student's `loss` (cross-entropy and regularisation), `ce` and `accuracy`; `evaluate` and
     `predict` run no teacher by default. The saved, loaded or exported model is the student.
 
     Args:
         student: from images to logits.
         teachers: one or more models with the student's input shape and classes. None: the student learns from labels.
-        ce_weight, kd_weight, at_weight: weights of the three terms, at least 0.
+        ce_weight, kd_weight, at_weight: weights of the three terms, at least 0. None: those of the method.
         temperature: of the KD term, above 0.
         at_mode: "code" or "paper", see `kdzoo.losses.attention_transfer`.
         teacher_in_evaluate: whether `evaluate` also runs the teachers and returns `kd`, `agreement` and `teacher_kl`.
@@ -50,9 +54,12 @@ class Distiller(keras.Model):
             function from images to {"teacher_logits", ...}, called in each step.
         student_stages, teacher_stages: with AT, names of the layers whose outputs are compared, of the student and of
             all teachers; none: those named stage1, stage2 and so on.
+        method: a method of the literature by name, see `kdzoo.distillation.registry`, or a `kdzoo.Method`; None: kd.
+        method_weight: weight of its term, at least 0; None: the method's own. Methods kd and at have no other term.
+        teacher_shapes: with `outputs_given`, for a method that needs stages or features: their shapes.
 
     Raises:
-        InputError: if the networks or the weights do not fit together.
+        InputError: if the networks, the method or the weights do not fit together.
     """
 
     def __init__(
@@ -60,15 +67,18 @@ class Distiller(keras.Model):
         student: keras.Model,
         teachers: keras.Model | Sequence[keras.Model] = (),
         *,
-        ce_weight: float = 0.1,
-        kd_weight: float = 0.9,
-        at_weight: float = 0.0,
+        ce_weight: float | None = None,
+        kd_weight: float | None = None,
+        at_weight: float | None = None,
         temperature: float = 4.0,
         at_mode: str = "code",
         teacher_in_evaluate: bool = False,
         outputs_given: bool | Callable[[Any], dict[str, Any]] = False,
         student_stages: Sequence[str] = (),
         teacher_stages: Sequence[str] = (),
+        method: Method | str | None = None,
+        method_weight: float | None = None,
+        teacher_shapes: Shapes | None = None,
         name: str = "distiller",
     ) -> None:
         super().__init__(name=name)
@@ -76,12 +86,17 @@ class Distiller(keras.Model):
         num_teachers = len(teachers) or int(bool(outputs_given))
         check_temperature(temperature)
         check_at_mode(at_mode)
-        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, at_weight=at_weight, num_teachers=num_teachers)
+        self.method, weights = registry.resolve(method)
+        given = {"ce_weight": ce_weight, "kd_weight": kd_weight, "at_weight": at_weight, "method_weight": method_weight}
+        weights |= {name: value for name, value in given.items() if value is not None}
+        of_labels = ["ce_weight"] if self.method and self.method.has_teacher else ["ce_weight", "method_weight"]
+        check_weights(**weights, num_teachers=num_teachers, of_labels=of_labels)
+        needs = self.method.needs if self.method and weights["method_weight"] else ()
         for teacher in teachers:
             check_pair(
                 student,
                 teacher,
-                attention=at_weight > 0,
+                attention=weights["at_weight"] > 0,
                 student_stages=student_stages,
                 teacher_stages=teacher_stages,
             )
@@ -89,25 +104,39 @@ class Distiller(keras.Model):
         self.student = student
         self.teachers = teachers
         self._given_outputs = outputs_given if callable(outputs_given) else None
-        self.ce_weight, self.kd_weight, self.at_weight = ce_weight, kd_weight, at_weight
+        self.ce_weight, self.kd_weight, self.at_weight = (weights[name] for name in registry.TERMS["none"])
+        self.method_weight = weights["method_weight"]
         self.temperature, self.at_mode = temperature, at_mode
         self.teacher_in_evaluate = teacher_in_evaluate
-        self._student_with_stages = with_stages(student, student_stages) if at_weight else None
-        self._teachers_with_stages = [with_stages(teacher, teacher_stages) for teacher in teachers if at_weight]
+        wanted = {"stages": STAGES in needs or self.at_weight > 0, "features": FEATURES in needs}
+        taps = any(wanted.values())
+        self._student_tap = with_outputs(student, **wanted, names=student_stages) if taps else None
+        self._teacher_taps = [with_outputs(teacher, **wanted, names=teacher_stages) for teacher in teachers if taps]
+        self._compact = not needs  # attention maps stand for stages
+        self.adapters: dict[str, Any] = {}
+        if needs and self._student_tap:
+            shapes = teacher_shapes or shapes_of(self._teacher_taps[0])
+            self.adapters = self.method.make_adapters(shapes_of(self._student_tap), shapes)
+        if self.adapters and num_teachers > 1:
+            raise InputError(f"A method with adapters needs one teacher. Received: {num_teachers} teachers")
         self._batch_mean = BatchMean()
         self._evaluating = False
+        self._factors = self.add_weight(shape=(2,), initializer="ones", trainable=False, name="factors") if self.method else None
         names = ["ce", "accuracy"]
         if num_teachers:
-            names += [name for name in _TEACHER_METRICS if name != "at" or at_weight]
+            names += [name for name in _TEACHER_METRICS if name != "at" or self.at_weight]
+            names = [name for name in names if name != "method_loss"]
+        if self.method:
+            names.append("method_loss")
         self._means = {name: keras.metrics.Mean(name) for name in names}
         self.built = True
 
     # The student's training.
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Computes logits [n, classes]; in training with AT, {"logits", "stages"}."""
-        if training and self._student_with_stages is not None:
-            return self._student_with_stages(inputs, training=True)
+        """Computes logits [n, classes]; in training with AT and other methods, {"logits", "stages", "features"}."""
+        if training and self._student_tap is not None:
+            return self._student_tap(inputs, training=True)
         return self.student(inputs, training=training)
 
     def train_step(self, *args: Any) -> Any:
@@ -139,6 +168,9 @@ class Distiller(keras.Model):
                 total += self.kd_weight * terms["kd"]
             if self.at_weight:
                 total += self.at_weight * terms["at"]
+            if self.method:
+                method_loss = self._method_loss(y, y_pred)
+                total = self._factors[1] * total + self._factors[0] * self.method_weight * method_loss
         loss = self._batch_mean(total, total, sample_weight)
         for regularisation in self.losses:
             loss += self._aggregate_additional_loss(regularisation)
@@ -147,7 +179,10 @@ class Distiller(keras.Model):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Updates the means of all terms, and the compiled metrics on the student's logits."""
         weight = _label_weight(y)
-        for name, values in self._terms(y, y_pred).items():
+        terms = self._terms(y, y_pred)
+        if self.method and (not self.method.has_teacher or "kd" in terms):
+            terms["method_loss"] = self._method_loss(y, y_pred)
+        for name, values in terms.items():
             self._means[name].update_state(values, sample_weight=weight if name in _OF_LABELS else None)
         labels = y["label"] if isinstance(y, dict) else y
         logits = y_pred["logits"] if isinstance(y_pred, dict) else y_pred
@@ -172,12 +207,48 @@ class Distiller(keras.Model):
             terms["kd"] = losses.distillation(**pair, temperature=self.temperature)
             terms["teacher_kl"] = losses.distillation(**pair, temperature=1.0)
             terms["agreement"] = ops.equal(predicted, ops.argmax(y["teacher_logits"], axis=-1))
-        if isinstance(y, dict) and "teacher_stages" in y and isinstance(y_pred, dict):
+        if self.at_weight and isinstance(y, dict) and "teacher_stages" in y and isinstance(y_pred, dict):
             terms["at"] = sum(
                 losses.attention_transfer(student_stages=y_pred["stages"], teacher_stages=stages, mode=self.at_mode)
                 for stages in y["teacher_stages"]
             ) / len(y["teacher_stages"])
         return {name: ops.cast(values, "float32") for name, values in terms.items()}
+
+    def _method_loss(self, y: Any, y_pred: Any) -> Any:
+        """Computes the method's loss [n], once for each batch, since adapters have a state."""
+        if isinstance(y_pred, dict) and "method_loss" in y_pred:
+            return y_pred["method_loss"]
+        student, teachers = outputs_of(y, y_pred)
+        labels = y["label"] if isinstance(y, dict) else y
+        if self.method.is_relation:
+            student, teachers, labels = replicas.gather((student, teachers, labels))
+        losses_of = [
+            self.method.compute(student, teacher, labels=labels, adapters=self.adapters) for teacher in teachers
+        ]
+        loss = ops.cast(sum(losses_of) / len(losses_of), "float32")
+        count = ops.shape(y_pred["logits"] if isinstance(y_pred, dict) else y_pred)[0]
+        if self.method.is_relation:  # of all replicas: the mean is that of each of them
+            loss = ops.mean(loss)
+        if not len(loss.shape):
+            loss = ops.broadcast_to(loss, (count,))
+        if isinstance(y_pred, dict):
+            y_pred["method_loss"] = loss
+        return loss
+
+    @property
+    def adapter_variables(self) -> list[keras.Variable]:
+        """All variables that the method has beside the student's."""
+        return [variable for name in sorted(self.adapters) for variable in self.adapters[name].variables]
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Sets what the weights are multiplied by in an epoch, for a method that warms up or has a first phase.
+
+        Args:
+            epoch: counted from 0.
+            epochs: of the schedule.
+        """
+        if self.method:
+            self._factors.assign(self.method.factors(epoch, epochs))
 
     # The teachers' outputs.
 
@@ -203,16 +274,20 @@ class Distiller(keras.Model):
         """Computes the teacher outputs of standardised images.
 
         Returns:
-            "teacher_logits", the mean over teachers, float32 [n, classes]; with AT also "teacher_stages", for each
-            teacher a list of attention maps, see `kdzoo.losses.compact_map`.
+            "teacher_logits", the mean over teachers, float32 [n, classes]. With AT also "teacher_stages", for each
+            teacher a list of attention maps, see `kdzoo.losses.compact_map`; with a method that needs them, of the
+            stages themselves, and "teacher_features", for each teacher.
         """
-        if not self.at_weight:
+        if not self._teacher_taps:
             return {"teacher_logits": _mean([teacher(x, training=False) for teacher in self.teachers])}
-        outputs = [teacher(x, training=False) for teacher in self._teachers_with_stages]
-        return {
-            "teacher_logits": _mean([output["logits"] for output in outputs]),
-            "teacher_stages": [[losses.compact_map(stage) for stage in output["stages"]] for output in outputs],
-        }
+        outputs = [teacher(x, training=False) for teacher in self._teacher_taps]
+        result: dict[str, Any] = {"teacher_logits": _mean([output["logits"] for output in outputs])}
+        if "stages" in outputs[0]:
+            form = losses.compact_map if self._compact else ops.convert_to_tensor
+            result["teacher_stages"] = [[form(stage) for stage in output["stages"]] for output in outputs]
+        if "features" in outputs[0]:
+            result["teacher_features"] = [output["features"] for output in outputs]
+        return result
 
     # The model that Keras logs, saves and exports: the student.
 
@@ -231,6 +306,16 @@ class Distiller(keras.Model):
             raise InputError("A Distiller brings its own loss: set ce_weight, kd_weight, at_weight. Received: loss=")
         super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
 
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains as `keras.Model.fit` does."""
+        if self.method:
+            given = kwargs.get("callbacks") or []
+            begins = keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: self.begin_epoch(epoch, begins.params["epochs"])
+            )
+            kwargs["callbacks"] = [*(given if isinstance(given, list | tuple) else [given]), begins]
+        return super().fit(*args, **kwargs)
+
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates the student, and the teachers if `teacher_in_evaluate` is true."""
         self._evaluating = True
@@ -243,7 +328,7 @@ class Distiller(keras.Model):
         """Returns the logs; in `evaluate`, without the metrics that it does not measure."""
         results = super().get_metrics_result()
         if self._evaluating:
-            hidden = {"at"} if self.teacher_in_evaluate else _TEACHER_METRICS
+            hidden = {"at", "method_loss"} if self.teacher_in_evaluate else _TEACHER_METRICS
             results = {name: value for name, value in results.items() if name not in hidden}
         return results
 
@@ -262,39 +347,6 @@ class Distiller(keras.Model):
     def export(self, *args: Any, **kwargs: Any) -> Any:
         """Exports the student."""
         return self.student.export(*args, **kwargs)
-
-
-def check_pair(
-    student: keras.Model,
-    teacher: keras.Model,
-    *,
-    attention: bool,
-    student_stages: Sequence[str] = (),
-    teacher_stages: Sequence[str] = (),
-    any_size: bool = False,
-) -> None:
-    """Raises InputError if student and teacher differ in image shape, classes or, with attention, number of stages.
-
-    Also if they share weights to train: freezing the teacher's would freeze the student's.
-    """
-    shared = {id(weight) for weight in student.trainable_weights} & {id(weight) for weight in teacher.weights}
-    if teacher is student or shared:
-        received = f"{len(shared)} weights of {student.name} in {teacher.name}"
-        raise InputError(f"A teacher must share no weights that its student trains. Received: {received}")
-    stages = []
-    if attention:
-        counts = len(stage_names(student, student_stages)), len(stage_names(teacher, teacher_stages))
-        stages = [("number of stages", *counts)]
-    for what, of_student, of_teacher in (
-        *([] if any_size else [("image shape", student.input_shape[1:], teacher.input_shape[1:])]),
-        ("number of classes", student.output_shape[-1], teacher.output_shape[-1]),
-        *stages,
-    ):
-        if of_student != of_teacher:
-            raise InputError(
-                f"A teacher must have its student's {what}: {of_student} of {student.name}."
-                f" Received: {of_teacher} of {teacher.name}"
-            )
 
 
 def _label_weight(y: Any) -> Any:

@@ -1,6 +1,7 @@
-"""The stages of a network: the outputs of layers between which attention transfer compares two networks."""
+"""Outputs within a network that methods compare: its stages, and the features of its penultimate layer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -28,10 +29,37 @@ def stage_names(model: keras.Model, names: Sequence[str] = ()) -> list[str]:
     return found
 
 
-def with_stages(model: keras.Model, names: Sequence[str] = ()) -> keras.Model:
-    """Returns a model with the same layers and the outputs {"logits", "stages"}. Arguments as of `stage_names`."""
-    stages = [model.get_layer(name).output for name in stage_names(model, names)]
-    return keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages}, name=f"{model.name}_tap")
+def with_outputs(
+    model: keras.Model, *, stages: bool = True, features: bool = False, names: Sequence[str] = ()
+) -> keras.Model:
+    """Returns a model with the same layers and the outputs {"logits", "stages", "features"}, as far as they are wanted.
+
+    Args:
+        model: the network.
+        stages: whether its stages are wanted, a list of [n, h, w, channels].
+        features: whether the input of its last dense layer is wanted, [n, channels].
+        names: of the stages, see `stage_names`.
+
+    Raises:
+        InputError: if it has none.
+    """
+    outputs = {"logits": model.outputs[0]}
+    if stages:
+        outputs["stages"] = [model.get_layer(name).output for name in stage_names(model, names)]
+    if features:
+        outputs["features"] = _penultimate(model)
+    return keras.Model(model.inputs, outputs, name=f"{model.name}_tap")
+
+
+def _penultimate(model: keras.Model) -> Any:
+    """The input of a network's last dense layer."""
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    if not dense or len(dense[-1].input.shape) != 2:
+        raise InputError(
+            "A method that compares penultimate features needs networks that end in a dense layer, as all zoo models do."
+            f" Received: {model.name}"
+        )
+    return dense[-1].input
 
 
 def _image_layers(model: keras.Model) -> dict[str, tuple[int | None, ...]]:

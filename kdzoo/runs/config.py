@@ -8,19 +8,13 @@ from typing import Any
 from kdzoo.data import augmentation, sources
 from kdzoo.data.config import DataConfig
 from kdzoo.data.dataset import STATISTICS
-from kdzoo.distillation import schedules
+from kdzoo.distillation import registry, schedules
 from kdzoo.distillation.checks import check_at_mode, check_weights
 from kdzoo.models import names, specs
 from kdzoo.runs import settings
 from zoo import InputError
 
-# Method -> weights of the three loss terms. AT's weight is the 10^3 in Zagoruyko & Komodakis' code.
-METHODS = {
-    "none": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 0.0},
-    "kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 0.0},
-    "at": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 1000.0},
-    "at+kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 1000.0},
-}
+METHODS = registry.TERMS  # methods of KD and AT alone -> weights of the loss's terms
 AUGMENTATIONS = ("auto", *augmentation.AUGMENTATIONS)
 STRATEGIES = ("none", "mirrored", "data_parallel")
 TEACHER_INPUTS = ("auto", "raw", "unit", "standardised", "imagenet")
@@ -88,6 +82,9 @@ class RunConfig:
         backbone_lr: initial learning rate of all layers but the head, the last layer with weights; 0: `lr`.
         teacher_layout: of the images of an ONNX model: nchw, nhwc, or auto: where its shape has 1 or 3 channels.
         teacher_mean, teacher_std: per channel, of images in [0, 1], as a text, for example 0.5,0.5,0.5.
+        distillation_method: a method with a term of its own, see `kdzoo.distillation.registry`; empty: KD and AT alone.
+        method_args: its arguments that differ from their defaults, as JSON: see `registry.parse_arguments`.
+        method_weight: weight of its term.
     """
 
     model: str
@@ -147,6 +144,9 @@ class RunConfig:
     teacher_layout: str = "auto"
     teacher_mean: str = ""
     teacher_std: str = ""
+    distillation_method: str = ""
+    method_args: str = ""
+    method_weight: float = 0.0
 
     @property
     def spec(self) -> specs.Spec:
@@ -188,11 +188,20 @@ class RunConfig:
     def loss_options(self) -> dict[str, Any]:
         """The arguments of `kdzoo.Distiller` that set its loss."""
         stages = {name: tuple(filter(None, getattr(self, name).split(","))) for name in STAGES}
-        return {**self.loss_weights, "temperature": self.temperature, "at_mode": self.at_mode, **stages}
+        options = {**self.loss_weights, "temperature": self.temperature, "at_mode": self.at_mode, **stages}
+        if self.distillation_method:
+            method = registry.make(self.distillation_method, self.method_args)
+            options |= {"method": method, "method_weight": self.method_weight}
+        return options
+
+    @property
+    def needs_stages(self) -> bool:
+        """Whether the method compares stages or penultimate features, which no table holds."""
+        return bool(self.distillation_method) and bool(registry.load(self.distillation_method).needs)
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weight of each term of the loss, by the field's name."""
+        """The weight of cross-entropy, KD and AT, by the field's name."""
         return {name: getattr(self, name) for name in METHODS["none"]}
 
     @property
@@ -232,8 +241,9 @@ class RunConfig:
 
     @property
     def method(self) -> str:
-        """The method that the loss weights form: none, kd, at or at+kd."""
-        terms = [name for name, weight in (("at", self.at_weight), ("kd", self.kd_weight)) if weight]
+        """The method that the loss weights form: none, kd, at or at+kd; with a method of another name, such as sp+kd."""
+        terms = [self.distillation_method] if self.distillation_method else []
+        terms += [name for name, weight in (("at", self.at_weight), ("kd", self.kd_weight)) if weight]
         return "+".join(terms) or "none"
 
     def check(self) -> None:
@@ -247,7 +257,7 @@ class RunConfig:
             raise InputError(f"dataset_name must have no spaces, for example cifar10. Received: {self.dataset_name}")
         sources.check(self.data)
         check_at_mode(self.at_mode)
-        check_weights(**self.loss_weights, num_teachers=len(self.teachers))
+        self._check_loss()
         for name, choices in (
             ("augment", AUGMENTATIONS),
             ("strategy", STRATEGIES),
@@ -271,6 +281,20 @@ class RunConfig:
         if repeated := [teacher for teacher in self.teachers if self.teachers.count(teacher) > 1]:
             raise InputError(f"The teachers of an ensemble must differ. Received: {repeated[0]} more than once")
 
+    def _check_loss(self) -> None:
+        """Raises InputError unless weights, method and teachers fit together."""
+        weights, of_labels = self.loss_weights, ["ce_weight"]
+        if not self.distillation_method:
+            if self.method_args or self.method_weight:
+                received = f"method_args {self.method_args or 'empty'}, method_weight {self.method_weight}"
+                raise InputError(f"method_args and method_weight need a method such as dkd. Received: {received}")
+        else:
+            weights |= {"method_weight": self.method_weight}
+            method = registry.make(self.distillation_method, self.method_args)
+            if not method.has_teacher:
+                of_labels.append("method_weight")
+        check_weights(**weights, num_teachers=len(self.teachers), of_labels=of_labels)
+
     def _check_teacher_statistics(self) -> None:
         """Raises InputError unless the statistics of a teacher's images are complete, and used."""
         given = f"{self.teacher_mean or 'none'} and {self.teacher_std or 'none'}, teacher_input={self.teacher_input}"
@@ -285,7 +309,7 @@ class RunConfig:
 
     def _check_unlabelled(self) -> None:
         """Raises InputError if unlabelled images would teach nothing, or leave no place for labelled ones."""
-        if not self.teachers or not (self.kd_weight or self.at_weight):
+        if not self.teachers or not (self.kd_weight or self.at_weight or self.method_weight):
             raise InputError(
                 "unlabelled needs a teacher, and kd_weight or at_weight above 0, for example 0.9."
                 f" Received: {len(self.teachers)} teachers, kd_weight {self.kd_weight}, at_weight {self.at_weight}"

@@ -78,10 +78,10 @@ class ZooTeacher(Teacher):
 
     def check_pair(self, student: "keras.Model", student_stages: Sequence[str]) -> None:
         """Raises InputError unless attention transfer to this student is possible: both have as many stages."""
-        from kdzoo.distillation import distiller
+        from kdzoo.distillation import pairs
 
         stages = {"student_stages": student_stages, "teacher_stages": self._stages}
-        distiller.check_pair(
+        pairs.check_pair(
             student, weights.build(self._trained.record), attention=True, any_size=bool(self.image_size), **stages
         )
 

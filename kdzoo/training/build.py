@@ -2,6 +2,8 @@
 
 import random
 
+import keras
+
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
 from kdzoo.runs.config import RunConfig
@@ -36,5 +38,9 @@ def build_label_model(distiller: Distiller, config: RunConfig) -> Distiller:
     """The same student under the same optimizer, to be trained on labels alone."""
     with strategy.scope(config), dtype_policy(config.dtype_policy):
         model = Distiller(distiller.student, ce_weight=1.0, kd_weight=0.0)
+        model.adapters = distiller.adapters  # part of the state, and on JAX of what the optimizer changes
+        if keras.backend.backend() == "tensorflow":
+            for adapter in model.adapters.values():
+                adapter.trainable = False  # else Keras warns that they have no gradients
         model.compile(distiller.optimizer)
     return model

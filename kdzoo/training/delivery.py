@@ -147,9 +147,16 @@ def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     kept_whole = config.teacher_store == "float32"  # a model inside the step rounds no outputs
     statistics = {"mean": inputs.dataset.mean, "std": inputs.dataset.std}
     same_images = all(teacher.statistics == statistics and not teacher.image_size for teacher in ensemble.teachers)
-    if not ensemble.teachers or (
-        accelerated and not cache and not ensemble.has_external and kept_whole and same_images
-    ):
+    fits = not ensemble.has_external and kept_whole and same_images
+    if config.needs_stages:
+        if not fits:
+            raise InputError(
+                f"{config.distillation_method} needs zoo models as teachers, of the student's standardisation and image"
+                f" size, and teacher_store=float32. Received: {', '.join(config.teachers)}"
+            )
+        if cache:
+            _log.warning("Teacher outputs are computed live: %s compares more than logits", config.distillation_method)
+    if not ensemble.teachers or (accelerated and not cache and fits) or config.needs_stages:
         models = [teacher for teacher in ensemble.teachers if isinstance(teacher, ZooTeacher)]
         return InStep(models, data_parallel.predict if config.strategy == "data_parallel" else predict)
     share = strategy.share(config)

@@ -87,6 +87,7 @@ class TrainingLoop:
         state = self._state
         self._rate.set_model(steps.model)
         self._rate.on_epoch_begin(state.epoch)
+        steps.model.begin_epoch(state.epoch, self._config.kd_epochs)
         if not state.step:
             steps.model.reset_metrics()
         began, first = time.monotonic(), state.step

@@ -133,7 +133,7 @@ class Steps(abc.ABC):
         """Copies the values that only the steps hold into the model's variables."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """A copy of all that a step changes: the student's weights, optimizer slots, metrics."""
+        """A copy of all that a step changes: the weights of student and adapters, optimizer slots, metrics."""
         return {name: np.array(variable) for name, variable in self._variables().items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -148,6 +148,7 @@ class Steps(abc.ABC):
             "student": self.model.student.variables,
             "optimizer": self.model.optimizer.variables,
             "metrics": self.model.metrics_variables,
+            "adapters": self.model.adapter_variables,
         }
         return {f"{group}/{i:04d}/{v.path}": v for group, vs in groups.items() for i, v in enumerate(vs)}
 

@@ -12,20 +12,22 @@ The authors' code (github.com/bhheo/AB_distillation) and RepDistiller (distiller
 - Neither connects stages of equal channels and sizes: the loss compares the stages themselves.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs, Shapes, first_alone
 from kdzoo.distillation.adapters import features
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import equal_size, pair
 from kdzoo.distillation.tensors import check_equal_shapes
 from zoo.layers import batch_norm, conv
 
-CE_WEIGHT, WEIGHT = 0.0, 1.0  # alone, in a phase of its own: RepDistiller, CIFAR-100
-PHASE_EPOCHS = 30  # RepDistiller
+WEIGHT = 1.0  # alone, in a phase of its own: RepDistiller, CIFAR-100
+FIRST_SHARE = 30 / 270  # of the epochs. RepDistiller has 30 epochs before the 240 of its schedule
 MARGIN = 1.0  # both codes
 SCALE = 3 / 1000  # both codes
 
@@ -67,3 +69,36 @@ def connector(*, student_shape: Sequence[int], teacher_shape: Sequence[int]) -> 
     inputs = features(student_shape)
     x = conv(inputs, teacher_shape[-1], 1, name="conv")
     return keras.Model(inputs, batch_norm(x, name="bn"), name="connector")
+
+
+@dataclasses.dataclass(frozen=True)
+class AB(Method):
+    """Activation boundaries of all stages, alone in a first phase.
+
+    Args:
+        margin: see `loss`.
+        first_share: share of the epochs that the phase takes.
+    """
+
+    margin: float = MARGIN
+    first_share: float = FIRST_SHARE
+    needs = ("stages",)
+    ce_weight, weight = 1.0, WEIGHT
+
+    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+        """A connector for each stage whose shape is not the teacher's."""
+        check_stages("Activation boundaries", student.stages, teacher.stages)
+        pairs = enumerate(zip(student.stages, teacher.stages, strict=True), 1)
+        return {f"stage{i}": connector(student_shape=s, teacher_shape=t) for i, (s, t) in pairs if s != t}
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        stages = [
+            adapters[f"stage{i}"](stage, training=True) if f"stage{i}" in adapters else stage
+            for i, stage in enumerate(student.stages, 1)
+        ]
+        return loss(student_stages=stages, teacher_stages=teacher.stages, margin=self.margin)
+
+    def factors(self, epoch: int, epochs: int) -> tuple[float, float]:
+        """Alone at first: see `Method.factors`."""
+        return first_alone(self.first_share, epoch, epochs)

@@ -13,12 +13,15 @@ code are two losses:
 The paper draws batches that hold several images of each class it holds; neither code does.
 """
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs, Shapes
 from kdzoo.distillation.adapters import dense, features
 from kdzoo.distillation.checks import check_mode
 from kdzoo.distillation.features import unit_vectors
@@ -67,3 +70,29 @@ def _kernel(x: Any, gamma: float) -> Any:
     products = ops.matmul(x, ops.transpose(x))
     series = sum((2 * gamma) ** p / math.factorial(p) * products**p for p in range(1, ORDER + 1))
     return math.exp(-2 * gamma) * (1 + series)
+
+
+@dataclasses.dataclass(frozen=True)
+class CC(Method):
+    """Correlation congruence of the embedded penultimate features. Arguments as of `loss`."""
+
+    mode: str = "code"
+    gamma: float = GAMMA
+    size: int = EMBEDDING
+    needs = ("features",)
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+    is_relation = True
+
+    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+        """An embedding for each network."""
+        of = {"student": student, "teacher": teacher}
+        return {name: embedding(channels=shapes.channels, size=self.size, name=name) for name, shapes in of.items()}
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(
+            student_embeddings=adapters["student"](student.features, training=True),
+            teacher_embeddings=adapters["teacher"](teacher.features, training=True),
+            mode=self.mode,
+            gamma=self.gamma,
+        )

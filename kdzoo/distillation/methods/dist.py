@@ -7,10 +7,13 @@ The code, as here, multiplies both terms by T^2, which the paper's equations do 
 of the two norms.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_temperature
 from kdzoo.distillation.tensors import logit_pair, mean, safe_sqrt
 
@@ -62,3 +65,18 @@ def _pearson_distance(a: Any, b: Any) -> Any:
     a, b = (x - ops.expand_dims(mean(x, axis=-1), axis=-1) for x in (a, b))
     norms = [safe_sqrt(ops.sum(ops.square(x), axis=-1)) for x in (a, b)]
     return 1 - ops.sum(a * b, axis=-1) / (norms[0] * norms[1] + _EPSILON)
+
+
+@dataclasses.dataclass(frozen=True)
+class DIST(Method):
+    """Correlations of predictions. Arguments as of `loss`."""
+
+    beta: float = BETA
+    gamma: float = GAMMA
+    temperature: float = TEMPERATURE
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+    is_relation = True
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_logits=student.logits, teacher_logits=teacher.logits, **self.arguments)

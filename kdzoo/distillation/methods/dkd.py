@@ -4,14 +4,17 @@ Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv:2203.08679), e
 github.com/megvii-research/mdistiller, mdistiller/distillers/DKD.py.
 
 The paper's equations have no temperature. The code, as here, divides both logits by T and multiplies by T^2. In the
-first 20 epochs, counted from 1, it also multiplies the loss by epoch / 20; the loss here has no warm-up. The code takes
+first 20 epochs, counted from 1, it also multiplies the loss by epoch / 20; the loss here has no warm-up, `DKD.factors` has it. The code takes
 the logarithm of summed probabilities, infinite in float32 for a confident student; here it is a log-sum-exp.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs, warm_up
 from kdzoo.distillation.checks import check_temperature
 from kdzoo.distillation.tensors import kl_divergence, label_mask, logit_pair, without_classes
 
@@ -23,7 +26,7 @@ WEIGHT = 1.0
 ALPHA = 1.0
 BETA = 8.0
 TEMPERATURE = 4.0
-WARMUP_EPOCHS = 20
+WARMUP_SHARE = 20 / 240  # of the epochs
 
 
 def loss(
@@ -72,3 +75,23 @@ def _split(logits: Any, mask: Any) -> tuple[Any, Any]:
     labelled = ops.sum(ops.where(mask, ops.log_softmax(logits), 0.0), axis=-1)
     other = ops.logsumexp(others, axis=-1) - ops.logsumexp(logits, axis=-1)
     return ops.stack([labelled, other], axis=-1), ops.log_softmax(others)
+
+
+@dataclasses.dataclass(frozen=True)
+class DKD(Method):
+    """Decoupled knowledge distillation. Arguments as of `loss`, and the share of the epochs in which it warms up."""
+
+    alpha: float = ALPHA
+    beta: float = BETA
+    temperature: float = TEMPERATURE
+    warmup_share: float = WARMUP_SHARE
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        given = {"alpha": self.alpha, "beta": self.beta, "temperature": self.temperature}
+        return loss(student_logits=student.logits, teacher_logits=teacher.logits, labels=labels, **given)
+
+    def factors(self, epoch: int, epochs: int) -> tuple[float, float]:
+        """Its own rises to 1: see `Method.factors`."""
+        return warm_up(self.warmup_share, epoch, epochs), 1.0

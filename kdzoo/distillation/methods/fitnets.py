@@ -12,14 +12,17 @@ Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015 (arXiv:1412.6550),
   SimKD's code, a 3x3 convolution keeps its size and the teacher's stage is average-pooled.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import layers
 
+from kdzoo.distillation.method import Method, Outputs, Shapes
 from kdzoo.distillation.adapters import TorchUniform, conv, features
 from kdzoo.distillation.features import mean_square
+from kdzoo.ranges import Range
 from zoo.layers import batch_norm_relu
 
 CE_WEIGHT, WEIGHT = 1.0, 100.0  # without KD: RepDistiller, CIFAR-100
@@ -65,3 +68,28 @@ def regressor(*, student_shape: Sequence[int], teacher_shape: Sequence[int]) -> 
     else:
         x = conv(x, filters, 3, bias=True, name="conv")
     return keras.Model(inputs, batch_norm_relu(x, name="final"), name="regressor")
+
+
+@dataclasses.dataclass(frozen=True)
+class FitNets(Method):
+    """The hint loss of one stage, beside cross-entropy.
+
+    Args:
+        stage: number of the stage, from 1.
+    """
+
+    stage: int = STAGE
+    needs = ("stages",)
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+        """The regressor."""
+        fewest = min(len(student.stages), len(teacher.stages))
+        Range(least=1, most=fewest, example=min(STAGE, fewest)).check("stage", self.stage)
+        shapes = student.stages[self.stage - 1], teacher.stages[self.stage - 1]
+        return {"regressor": regressor(student_shape=shapes[0], teacher_shape=shapes[1])}
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        hint, stage = teacher.stages[self.stage - 1], student.stages[self.stage - 1]
+        return loss(student_stage=adapters["regressor"](stage, training=True), teacher_stage=hint)

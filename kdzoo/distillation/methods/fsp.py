@@ -9,19 +9,21 @@ Yim et al., "A Gift from Knowledge Distillation: Fast Optimization, Network Mini
   of squares.)
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs, Shapes, first_alone
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import equal_size, mean_per_example, pair
 from kdzoo.distillation.tensors import check_equal_shapes
 from zoo import InputError
 
-CE_WEIGHT, WEIGHT = 0.0, 1.0  # alone, in a phase of its own: RepDistiller; the 50 of its script has no effect
-PHASE_EPOCHS = 30  # RepDistiller
+WEIGHT = 1.0  # alone, in a phase of its own: RepDistiller; the 50 of its script has no effect
+FIRST_SHARE = 30 / 270  # of the epochs. RepDistiller has 30 epochs before the 240 of its schedule
 
 
 def loss(*, student_stages: Sequence[Any], teacher_stages: Sequence[Any]) -> Any:
@@ -55,3 +57,32 @@ def _matrix(first: Any, second: Any) -> Any:
     places = first.shape[1] * first.shape[2]
     first, second = (ops.reshape(x, (-1, places, x.shape[-1])) for x in (first, second))
     return ops.matmul(ops.transpose(second, (0, 2, 1)), first) / places
+
+
+@dataclasses.dataclass(frozen=True)
+class FSP(Method):
+    """Flow of the solution procedure, alone in a first phase.
+
+    Args:
+        first_share: share of the epochs that the phase takes.
+    """
+
+    first_share: float = FIRST_SHARE
+    needs = ("stages",)
+    ce_weight, weight = 1.0, WEIGHT
+
+    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+        """None, but channels must be equal."""
+        check_stages("FSP", student.stages, teacher.stages)
+        channels = [[stage[-1] for stage in shapes.stages] for shapes in (student, teacher)]
+        if channels[0] != channels[1]:
+            raise InputError(f"FSP needs stages of equal channels. Received: {channels[0]} and {channels[1]}")
+        return {}
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_stages=student.stages, teacher_stages=teacher.stages)
+
+    def factors(self, epoch: int, epochs: int) -> tuple[float, float]:
+        """Alone at first: see `Method.factors`."""
+        return first_alone(self.first_share, epoch, epochs)

@@ -8,10 +8,13 @@ The paper and the first code, as here and in `--label_smoothing`, spread the mas
 spreads it over the K - 1 others: its 0.1 is a smoothing of 0.1 * K / (K - 1) here.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.tensors import as_float, label_mask
 from kdzoo.ranges import Range
 
@@ -43,3 +46,19 @@ def loss(*, student_logits: Any, labels: Any, smoothing: float = SMOOTHING) -> A
         labels = label_mask(labels, log_probabilities)
     smoothed = (1 - smoothing) * ops.cast(labels, log_probabilities.dtype) + smoothing / log_probabilities.shape[-1]
     return -ops.sum(smoothed * log_probabilities, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSmoothing(Method):
+    """Label smoothing. Arguments as of `loss`."""
+
+    smoothing: float = SMOOTHING
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+    has_teacher = False
+
+    def __post_init__(self) -> None:
+        _SMOOTHINGS.check("smoothing", self.smoothing)
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_logits=student.logits, labels=labels, smoothing=self.smoothing)

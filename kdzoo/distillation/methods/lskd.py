@@ -8,10 +8,13 @@ The paper's standard deviation divides by the number of classes K. The code (the
 `torch.std` does, and adds 1e-7 to the root.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_mode
 from kdzoo.distillation.methods import kd
 from kdzoo.distillation.tensors import as_float, safe_sqrt
@@ -70,3 +73,16 @@ def standardise(logits: Any, *, mode: str = "code") -> Any:
     divisor = classes - 1 if mode == "code" else classes
     variance = ops.sum(ops.square(centred), axis=-1, keepdims=True) / divisor
     return centred / (safe_sqrt(variance) + _EPSILON)
+
+
+@dataclasses.dataclass(frozen=True)
+class LSKD(Method):
+    """Logit standardisation. Arguments as of `loss`."""
+
+    temperature: float = TEMPERATURE
+    mode: str = "code"
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_logits=student.logits, teacher_logits=teacher.logits, **self.arguments)

@@ -13,10 +13,13 @@ and strong, the second by AutoAugment's operations, with these differences:
 - The cross-entropy with labels is the sum over both views.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_mode, check_temperature
 from kdzoo.distillation.methods import kd
 from kdzoo.distillation.tensors import logit_pair, mean
@@ -99,3 +102,18 @@ def class_level(*, student_logits: Any, teacher_logits: Any, temperature: float)
 def _share_up_to_median(values: Any) -> Any:
     """Returns the share of values [k] that are at most their median: a scalar, about a half."""
     return mean(ops.cast(values <= ops.median(values), values.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class MLKD(Method):
+    """Multi-level logit distillation of one view, mode "paper" of `loss`."""
+
+    temperature: float = TEMPERATURE
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+    is_relation = True
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(
+            student_logits=student.logits, teacher_logits=teacher.logits, temperature=self.temperature, mode="paper"
+        )

@@ -5,10 +5,13 @@ Customized Soft Labels", ICCV 2023 (arXiv:2303.13005); code github.com/yzd-v/cls
 Paper and code agree.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_temperature
 from kdzoo.distillation.tensors import label_mask, logit_pair, without_classes
 
@@ -55,3 +58,16 @@ def loss(
     student, teacher = (without_classes(logits, mask) / temperature for logits in (student, teacher))
     others = ops.sum(ops.where(mask, 0.0, ops.softmax(teacher) * ops.log_softmax(student)), axis=-1)
     return -labelled - gamma * temperature**2 * others
+
+
+@dataclasses.dataclass(frozen=True)
+class NKD(Method):
+    """Normalised knowledge distillation. Arguments as of `loss`."""
+
+    gamma: float = GAMMA
+    temperature: float = TEMPERATURE
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_logits=student.logits, teacher_logits=teacher.logits, labels=labels, **self.arguments)

@@ -8,11 +8,13 @@ code (github.com/TuSimple/neuron-selectivity-transfer, symbol/transfer.py, MXNet
 which has no gradient.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import equal_size, mean_per_example, pair, unit_vectors
 
@@ -51,3 +53,15 @@ def _neurons(x: Any) -> Any:
 def _kernel(a: Any, b: Any) -> Any:
     """Mean of the kernel over all pairs of channels: [n]."""
     return mean_per_example(ops.square(ops.matmul(a, ops.transpose(b, (0, 2, 1)))))
+
+
+@dataclasses.dataclass(frozen=True)
+class NST(Method):
+    """Neuron selectivity transfer of all stages."""
+
+    needs = ("stages",)
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_stages=student.stages, teacher_stages=teacher.stages)

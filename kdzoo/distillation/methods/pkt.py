@@ -8,10 +8,13 @@ section 3. The authors' code (github.com/passalis/probabilistic_kt, nn/pkt.py), 
 - The code adds 1e-7 to norms and inside the logarithm.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.features import flatten, pair
 from kdzoo.distillation.tensors import mean, safe_sqrt
 
@@ -39,3 +42,16 @@ def _probabilities(x: Any) -> Any:
     x = x / (safe_sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True)) + _EPSILON)
     similarities = (ops.matmul(x, ops.transpose(x)) + 1) / 2
     return similarities / ops.sum(similarities, axis=-1, keepdims=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class PKT(Method):
+    """Probabilistic knowledge transfer of the penultimate features."""
+
+    needs = ("features",)
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+    is_relation = True
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_features=student.features, teacher_features=teacher.features)

@@ -10,12 +10,14 @@ Chen et al., "Distilling Knowledge via Knowledge Review", CVPR 2021 (arXiv:2104.
   it, MAX_MID_CHANNEL, that it does not use.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import layers, ops
 
+from kdzoo.distillation.method import Method, Outputs, Shapes, warm_up
 from kdzoo.distillation.adapters import conv, features
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import mean_per_example, pair, shrink
@@ -24,7 +26,7 @@ from zoo import InputError
 from zoo.layers import batch_norm
 
 CE_WEIGHT, WEIGHT = 1.0, 5.0  # without KD: authors' script for WRN, CIFAR-100; 1 for ResNet34 to ResNet18 on ImageNet
-WARMUP_EPOCHS = 20
+WARMUP_SHARE = 20 / 240  # of the epochs
 MOST_CHANNELS = 512
 
 _LEVELS = (4, 2, 1)  # sizes to which features are pooled, of weights 1/2, 1/4, 1/8
@@ -110,3 +112,31 @@ def _resize(x: Any, size: Sequence[int]) -> Any:
                 f" Received: {before} and {after}"
             )
     return x
+
+
+@dataclasses.dataclass(frozen=True)
+class ReviewKD(Method):
+    """Knowledge review of all stages and the penultimate features.
+
+    Args:
+        warmup_share: share of the epochs in which the weight rises.
+    """
+
+    warmup_share: float = WARMUP_SHARE
+    needs = ("stages", "features")
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+        """The fusion."""
+        shapes = [[*network.stages, (1, 1, network.channels)] for network in (student, teacher)]
+        return {"fusion": fusion(student_shapes=shapes[0], teacher_shapes=shapes[1])}
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        of_student, of_teacher = ([*x.stages, x.features[:, None, None, :]] for x in (student, teacher))
+        predicted = adapters["fusion"](of_student, training=True)
+        return loss(student_stages=predicted, teacher_stages=of_teacher)
+
+    def factors(self, epoch: int, epochs: int) -> tuple[float, float]:
+        """Its own rises to 1: see `Method.factors`."""
+        return warm_up(self.warmup_share, epoch, epochs), 1.0

@@ -6,10 +6,13 @@ triplets of distinct examples, the code takes the mean over all n^2 and n^3, tho
 count 0. Default: the code.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.features import flatten, pair, unit_vectors
 from kdzoo.distillation.tensors import mean
 
@@ -87,3 +90,18 @@ def _huber(x: Any) -> Any:
     """Half the square below 1, linear above: PyTorch's `smooth_l1_loss`."""
     size = ops.abs(x)
     return ops.where(size < 1, ops.square(x) / 2, size - 0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class RKD(Method):
+    """Relational knowledge distillation of the penultimate features. Arguments as of `loss`."""
+
+    distance_weight: float = DISTANCE_WEIGHT
+    angle_weight: float = ANGLE_WEIGHT
+    needs = ("features",)
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+    is_relation = True
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_features=student.features, teacher_features=teacher.features, **self.arguments)

@@ -5,10 +5,13 @@ Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019 (arXiv:19
 stage.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.features import flatten, pair, unit_vectors
 from kdzoo.distillation.tensors import mean
 
@@ -32,3 +35,16 @@ def loss(*, student_stage: Any, teacher_stage: Any) -> Any:
 def _similarities(x: Any) -> Any:
     """Row-normalised Gram matrix [n, n] of [n, values]."""
     return unit_vectors(ops.matmul(x, ops.transpose(x)))
+
+
+@dataclasses.dataclass(frozen=True)
+class SP(Method):
+    """Similarity-preserving distillation of the last stage."""
+
+    needs = ("stages",)
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+    is_relation = True
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_stage=student.stages[-1], teacher_stage=teacher.stages[-1])

@@ -10,10 +10,13 @@ default here), where the paper's equation has T on both sides. It also takes the
 here. The other networks' weights are `reg_alpha * multiplier / 100`.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_temperature
 from kdzoo.distillation.tensors import as_float, kl_divergence, label_mask
 from kdzoo.ranges import Range
@@ -60,3 +63,23 @@ def loss(
     return kl_divergence(
         student=ops.log_softmax(student / student_temperature), teacher=ops.log_softmax(teacher / temperature)
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TfKD(Method):
+    """Teacher-free KD by regularisation. Arguments as of `loss`."""
+
+    temperature: float = TEMPERATURE
+    student_temperature: float = 1.0
+    probability: float = PROBABILITY
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+    has_teacher = False
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        check_temperature(self.student_temperature)
+        _PROBABILITIES.check("probability", self.probability)
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_logits=student.logits, labels=labels, **self.arguments)

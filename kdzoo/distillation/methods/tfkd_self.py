@@ -7,8 +7,11 @@ The loss is that of KD. The code takes the mean over classes, and multiplies by 
 is the sum over classes, and `WEIGHT` has both factors.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.methods import kd
 
 # experiments/kd_experiments/resnet18_distill/resnet18_self_teacher/params.json: alpha 0.95, temperature 6, multiplier
@@ -33,3 +36,15 @@ def loss(*, student_logits: Any, teacher_logits: Any, temperature: float = TEMPE
         InputError: if the temperature is outside its range, or the shapes differ.
     """
     return kd.loss(student_logits=student_logits, teacher_logits=teacher_logits, temperature=temperature)
+
+
+@dataclasses.dataclass(frozen=True)
+class TfKDSelf(Method):
+    """Teacher-free KD by self-training; the teacher is a trained network of the student's architecture."""
+
+    temperature: float = TEMPERATURE
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_logits=student.logits, teacher_logits=teacher.logits, temperature=self.temperature)

@@ -5,10 +5,13 @@ github.com/zkxufo/TTM, distiller_zoo/ttm.py. The teacher's temperature T is a po
 the exponent gamma = 1 / T. Paper and code agree.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.tensors import kl_divergence, logit_pair
 from kdzoo.ranges import Range
 
@@ -55,3 +58,18 @@ def power_transform(logits: Any, exponent: float) -> tuple[Any, Any]:
     powers = exponent * ops.log_softmax(logits)
     log_sum = ops.logsumexp(powers, axis=-1, keepdims=True)
     return powers - log_sum, ops.exp(ops.squeeze(log_sum, axis=-1))
+
+
+@dataclasses.dataclass(frozen=True)
+class TTM(Method):
+    """Transformed teacher matching. Arguments as of `loss`."""
+
+    exponent: float = EXPONENT
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def __post_init__(self) -> None:
+        EXPONENTS.check("exponent", self.exponent)
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_logits=student.logits, teacher_logits=teacher.logits, exponent=self.exponent)

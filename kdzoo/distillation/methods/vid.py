@@ -10,14 +10,17 @@ authors' code) differs:
 mdistiller leaves the variances out of what its optimizer trains, so there they stay at their initial 5.
 """
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import layers, ops
 
+from kdzoo.distillation.method import Method, Outputs, Shapes
 from kdzoo.distillation.adapters import conv, features
+from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import mean_per_example, pair, shrink
 from kdzoo.distillation.tensors import as_float, check_equal_shapes
 
@@ -83,3 +86,25 @@ class ChannelVariance(layers.Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """[1, 1, 1, channels]."""
         return (1, 1, 1, input_shape[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class VID(Method):
+    """Variational information distillation of all stages."""
+
+    needs = ("stages",)
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+        """A predictor for each stage."""
+        check_stages("Variational information distillation", student.stages, teacher.stages)
+        pairs = zip(student.stages, teacher.stages, strict=True)
+        return {f"stage{i}": predictor(student_shape=s, teacher_shape=t) for i, (s, t) in enumerate(pairs, 1)}
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        total: Any = 0.0
+        for i, (of_student, of_teacher) in enumerate(zip(student.stages, teacher.stages, strict=True), 1):
+            mean, variance = adapters[f"stage{i}"](of_student, training=True)
+            total += loss(mean=mean, variance=variance, teacher_stage=of_teacher)
+        return total

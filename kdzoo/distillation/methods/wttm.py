@@ -4,10 +4,13 @@ Zheng & Yang, "Knowledge Distillation Based on Transformed Teacher Matching", IC
 github.com/zkxufo/TTM, distiller_zoo/wttm.py. Paper and code agree.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.methods.ttm import EXPONENTS, power_transform
 from kdzoo.distillation.tensors import kl_divergence, logit_pair
 
@@ -36,3 +39,18 @@ def loss(*, student_logits: Any, teacher_logits: Any, exponent: float = EXPONENT
     student, teacher = logit_pair(student_logits, teacher_logits)
     transformed, power_sum = power_transform(teacher, exponent)
     return power_sum * kl_divergence(student=ops.log_softmax(student), teacher=transformed)
+
+
+@dataclasses.dataclass(frozen=True)
+class WTTM(Method):
+    """Weighted transformed teacher matching. Arguments as of `loss`."""
+
+    exponent: float = EXPONENT
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def __post_init__(self) -> None:
+        EXPONENTS.check("exponent", self.exponent)
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_logits=student.logits, teacher_logits=teacher.logits, exponent=self.exponent)

@@ -1,0 +1,124 @@
+"""What a distillation method is: one term of a student's loss, beside cross-entropy, KD and AT. Imports no backend."""
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from kdzoo.distillation.checks import WEIGHT, check_mode, check_temperature
+from kdzoo.ranges import Range
+
+_SHARE = Range(least=0, most=1, example=0.1)
+STAGES, FEATURES = "stages", "features"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a network computed of a batch.
+
+    Attributes:
+        logits: [n, classes].
+        stages: outputs [n, h, w, channels] of its stages, first to last, if the method needs them.
+        features: of the penultimate layer [n, channels], the input of the last dense layer, if the method needs them.
+    """
+
+    logits: Any
+    stages: Sequence[Any] = ()
+    features: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """The shapes of a network's outputs, without the batch.
+
+    Attributes:
+        classes: number of classes.
+        stages: (height, width, channels) of each stage that the method needs.
+        channels: of the penultimate layer, if the method needs it.
+    """
+
+    classes: int
+    stages: tuple[tuple[int, int, int], ...] = ()
+    channels: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(abc.ABC):
+    """One term of a student's loss. A subclass is a frozen dataclass whose fields are its arguments, with defaults.
+
+    A subclass is immutable and pure. What it trains beside the student are its adapters, which the `Distiller` keeps.
+
+    Attributes of the class:
+        ce_weight, kd_weight, weight: default weights of cross-entropy, of KD and of this term.
+        needs: what it compares beside logits: "stages", "features", both or none.
+        has_teacher: whether it needs a teacher.
+        is_relation: whether it compares the examples of a batch with each other. Then it sees the whole batch, that of
+            all replicas.
+    """
+
+    ce_weight: ClassVar[float] = 1.0
+    kd_weight: ClassVar[float] = 0.0
+    weight: ClassVar[float] = 1.0
+    needs: ClassVar[tuple[str, ...]] = ()
+    has_teacher: ClassVar[bool] = True
+    is_relation: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Checks the arguments that several methods have, by their names. Raises InputError."""
+        checks: dict[str, Callable[[Any], None]] = {"temperature": check_temperature, "mode": check_mode}
+        checks |= {name: functools.partial(WEIGHT.check, name) for name in ("alpha", "beta", "gamma")}
+        checks |= {name: functools.partial(_SHARE.check, name) for name in ("warmup_share", "first_share", "momentum")}
+        for name, value in self.arguments.items():
+            if name in checks:
+                checks[name](value)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The method's arguments, by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+        """Builds the networks that are trained beside the student, by name. Not called if neither needs any outputs.
+
+        Args:
+            student: shapes of the student's outputs.
+            teacher: of the teacher's.
+        """
+        return {}
+
+    @abc.abstractmethod
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss of a batch in training.
+
+        Args:
+            student: the student's outputs.
+            teacher: the teacher's; of a method without teacher, None.
+            labels: integers [n], -1 for an example without label; or probabilities [n, classes].
+            adapters: those that `make_adapters` built.
+
+        Returns:
+            [n], or a scalar.
+        """
+
+    def factors(self, epoch: int, epochs: int) -> tuple[float, float]:
+        """Returns what this term's weight, and what the weights of all other terms, are multiplied by in an epoch.
+
+        Both are 1 unless the method warms up, or begins with a phase of its own.
+
+        Args:
+            epoch: counted from 0.
+            epochs: of the schedule.
+        """
+        return 1.0, 1.0
+
+
+def warm_up(share: float, epoch: int, epochs: int) -> float:
+    """Returns a factor that rises linearly, epoch by epoch, to 1 at the end of a share of all epochs."""
+    rising = share * epochs
+    return min(1.0, (epoch + 1) / rising) if rising > 1 else 1.0
+
+
+def first_alone(share: float, epoch: int, epochs: int) -> tuple[float, float]:
+    """Returns the factors of a method that has a first share of all epochs to itself, and is left out after it."""
+    return (1.0, 0.0) if epoch < share * epochs else (0.0, 1.0)

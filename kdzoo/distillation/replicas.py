@@ -1,0 +1,37 @@
+"""The whole batch, for losses that compare its examples with each other, where replicas have a share of it each."""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from kdzoo.distillation.method import Outputs
+
+
+def gather(values: Any) -> Any:
+    """Returns tensors [n, ...] of this replica as those of all replicas, [batch, ...], with their gradients.
+
+    On JAX a batch is one array, whatever the devices, so they are returned as they are.
+
+    Args:
+        values: tensors in tuples, lists and `Outputs`; None stays None.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return values
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    return _map(lambda x: context.all_gather(x, axis=0), values)
+
+
+def _map(change: Any, values: Any) -> Any:
+    if values is None:
+        return None
+    if isinstance(values, Outputs):
+        fields = {field.name: _map(change, getattr(values, field.name)) for field in dataclasses.fields(values)}
+        return Outputs(**fields)
+    if isinstance(values, list | tuple):
+        return type(values)(_map(change, value) for value in values)
+    return change(values)
