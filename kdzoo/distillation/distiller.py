@@ -8,7 +8,7 @@ from keras import ops
 
 from kdzoo.distillation import losses, registry, replicas
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
-from kdzoo.distillation.method import FEATURES, STAGES, Method, Shapes
+from kdzoo.distillation.method import FEATURES, STAGES, Method, Shapes, Training
 from kdzoo.distillation.pairs import check_pair, outputs_of, shapes_of
 from kdzoo.distillation.stages import with_outputs
 from zoo import InputError
@@ -57,6 +57,7 @@ class Distiller(keras.Model):
         method: a method of the literature by name, see `kdzoo.distillation.registry`, or a `kdzoo.Method`; None: kd.
         method_weight: weight of its term, at least 0; None: the method's own. Methods kd and at have no other term.
         teacher_shapes: with `outputs_given`, for a method that needs stages or features: their shapes.
+        training: what some methods need to know: see `kdzoo.distillation.method.Training`.
 
     Raises:
         InputError: if the networks, the method or the weights do not fit together.
@@ -79,6 +80,7 @@ class Distiller(keras.Model):
         method: Method | str | None = None,
         method_weight: float | None = None,
         teacher_shapes: Shapes | None = None,
+        training: Training | None = None,
         name: str = "distiller",
     ) -> None:
         super().__init__(name=name)
@@ -116,12 +118,14 @@ class Distiller(keras.Model):
         self.adapters: dict[str, Any] = {}
         if needs and self._student_tap:
             shapes = teacher_shapes or shapes_of(self._teacher_taps[0])
-            self.adapters = self.method.make_adapters(shapes_of(self._student_tap), shapes)
+            self.adapters = self.method.make_adapters(shapes_of(self._student_tap), shapes, training)
         if self.adapters and num_teachers > 1:
             raise InputError(f"A method with adapters needs one teacher. Received: {num_teachers} teachers")
         self._batch_mean = BatchMean()
         self._evaluating = False
-        self._factors = self.add_weight(shape=(2,), initializer="ones", trainable=False, name="factors") if self.method else None
+        self._factors = (
+            self.add_weight(shape=(2,), initializer="ones", trainable=False, name="factors") if self.method else None
+        )
         names = ["ce", "accuracy"]
         if num_teachers:
             names += [name for name in _TEACHER_METRICS if name != "at" or self.at_weight]

@@ -10,7 +10,7 @@ from kdzoo.distillation.checks import WEIGHT, check_mode, check_temperature
 from kdzoo.ranges import Range
 
 _SHARE = Range(least=0, most=1, example=0.1)
-STAGES, FEATURES = "stages", "features"
+STAGES, FEATURES, INDEX = "stages", "features", "index"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +21,13 @@ class Outputs:
         logits: [n, classes].
         stages: outputs [n, h, w, channels] of its stages, first to last, if the method needs them.
         features: of the penultimate layer [n, channels], the input of the last dense layer, if the method needs them.
+        index: numbers of the training examples [n], if the method needs them; of the student alone.
     """
 
     logits: Any
     stages: Sequence[Any] = ()
     features: Any = None
+    index: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,21 @@ class Shapes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Training:
+    """What some methods' adapters depend on, beside the networks.
+
+    Attributes:
+        batch_size: examples of a batch, over all replicas.
+        labels: class of each training example [N], for a method that keeps something for each of them.
+        seed: of what a method draws.
+    """
+
+    batch_size: int
+    labels: Any = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Method(abc.ABC):
     """One term of a student's loss. A subclass is a frozen dataclass whose fields are its arguments, with defaults.
 
@@ -51,8 +68,10 @@ class Method(abc.ABC):
 
     Attributes of the class:
         ce_weight, kd_weight, weight: default weights of cross-entropy, of KD and of this term.
-        needs: what it compares beside logits: "stages", "features", both or none.
+        needs: what it compares beside logits: "stages", "features", both or none; "index" if it keeps something for
+            each training example.
         has_teacher: whether it needs a teacher.
+        has_labels: whether it needs labels.
         is_relation: whether it compares the examples of a batch with each other. Then it sees the whole batch, that of
             all replicas.
     """
@@ -62,6 +81,7 @@ class Method(abc.ABC):
     weight: ClassVar[float] = 1.0
     needs: ClassVar[tuple[str, ...]] = ()
     has_teacher: ClassVar[bool] = True
+    has_labels: ClassVar[bool] = False
     is_relation: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -78,18 +98,19 @@ class Method(abc.ABC):
         """The method's arguments, by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
-        """Builds the networks that are trained beside the student, by name. Not called if neither needs any outputs.
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
+        """Builds the layers that a method has beside the student, by name. Not called of a method that needs no outputs.
 
         Args:
             student: shapes of the student's outputs.
             teacher: of the teacher's.
+            training: batch size and more; None if it is not known, as in `fit`.
         """
         return {}
 
     @abc.abstractmethod
     def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
-        """Computes the loss of a batch in training.
+        """Computes the loss of a batch in training. Adapters are called with `training=True`.
 
         Args:
             student: the student's outputs.

@@ -54,9 +54,12 @@ def shapes_of(tap: keras.Model) -> Shapes:
 def outputs_of(y: Any, y_pred: Any) -> tuple[Outputs, list[Outputs | None]]:
     """What the student and each teacher computed of a batch. Several teachers have their mean logits in common."""
     predicted = y_pred if isinstance(y_pred, dict) else {"logits": y_pred}
-    student = Outputs(predicted["logits"], predicted.get("stages", ()), predicted.get("features"))
+    index = y.get("index") if isinstance(y, dict) else None
+    student = Outputs(predicted["logits"], predicted.get("stages", ()), predicted.get("features"), index)
     if not isinstance(y, dict) or "teacher_logits" not in y:
         return student, [None]
     stages, features = y.get("teacher_stages", [()]), y.get("teacher_features", [None])
-    pairs = zip(stages * max(1, len(features) // len(stages)), features * max(1, len(stages) // len(features)), strict=True)
+    pairs = zip(
+        stages * max(1, len(features) // len(stages)), features * max(1, len(stages) // len(features)), strict=True
+    )
     return student, [Outputs(y["teacher_logits"], of_stages, of_features) for of_stages, of_features in pairs]

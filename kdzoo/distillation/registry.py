@@ -39,40 +39,50 @@ def names() -> list[str]:
 def summaries() -> dict[str, str]:
     """Returns a line about each method beside KD and AT, by name, without loading it."""
     lines = {name: f"{entry.value}." for name, entry in _entry_points().items()}
-    lines |= {name: (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0] for name, path in _files().items()}
+    lines |= {
+        name: (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0] for name, path in _files().items()
+    }
     return {name: lines[name] for name in names() if name in lines and name not in TERMS}
 
 
 def load(name: str) -> type[Method]:
-    """Imports a method other than those of KD and AT alone, and the backend with it.
+    """Imports a method, and the backend with it.
 
     Raises:
         InputError: if there is no such method, or what an entry point names is none.
     """
     if name in _files():
         module = importlib.import_module(f"{_PACKAGE}.{name}")
-        return next(value for value in vars(module).values() if _is_method(value) and value.__module__ == module.__name__)
+        return next(
+            value for value in vars(module).values() if _is_method(value) and value.__module__ == module.__name__
+        )
     entry = _entry_points().get(name)
     if entry is None:
         raise InputError(f"method must be one of {', '.join(names())}. Received: {name}")
     try:
         found = entry.load()
     except (ImportError, AttributeError) as error:
-        raise InputError(f"An entry point of {GROUP} must name a class. Received: {name} = {entry.value}: {error}") from error
+        raise InputError(
+            f"An entry point of {GROUP} must name a class. Received: {name} = {entry.value}: {error}"
+        ) from error
     if not _is_method(found):
         raise InputError(f"A method must be a subclass of kdzoo.Method. Received: {name} = {entry.value}")
     return typing.cast(type[Method], found)
 
 
-def make(name: str, arguments: str = "") -> Method:
+def make(name: str, arguments: Mapping[str, Any] | str = "") -> Method:
     """Makes a method.
 
     Args:
         name: of the method.
-        arguments: as JSON, see `parse_arguments`; "": its defaults.
+        arguments: those that differ from their defaults; or as JSON, see `parse_arguments`.
+
+    Raises:
+        InputError: if there is no such method, or an argument is wrong.
     """
     kind = load(name)
-    return kind(**_check(kind, name, json.loads(arguments) if arguments else {}))
+    given = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
+    return kind(**_check(kind, name, given))
 
 
 def weights(name: str) -> dict[str, float]:
@@ -121,6 +131,12 @@ def fields(name: str, arguments: Sequence[str] = ()) -> dict[str, Any]:
     return {"distillation_method": name, "method_args": parse_arguments(name, words), **weights(name)}
 
 
+def candidate_fields(candidate: str) -> dict[str, Any]:
+    """Returns the fields that a candidate of a search sets: NAME, or NAME:ARGUMENT=VALUE:..., for example dkd:beta=2."""
+    name, *arguments = candidate.split(":")
+    return fields(name, arguments)
+
+
 def words(arguments: str) -> list[str]:
     """Returns a method's arguments, as JSON, each as NAME=VALUE."""
     return [f"{name}={json.dumps(value).strip(chr(34))}" for name, value in json.loads(arguments or "{}").items()]
@@ -156,7 +172,9 @@ def _parse(name: str, field: "dataclasses.Field[Any]", word: str) -> Any:
         return kind(word)
     except (ValueError, KeyError):
         example = f"{field.name}={field.default}"
-        raise InputError(f"An argument of {name} must be of its type, for example {example}. Received: {field.name}={word}") from None
+        raise InputError(
+            f"An argument of {name} must be of its type, for example {example}. Received: {field.name}={word}"
+        ) from None
 
 
 def _check(kind: type[Method], name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -195,9 +195,9 @@ class RunConfig:
         return options
 
     @property
-    def needs_stages(self) -> bool:
-        """Whether the method compares stages or penultimate features, which no table holds."""
-        return bool(self.distillation_method) and bool(registry.load(self.distillation_method).needs)
+    def method_needs(self) -> tuple[str, ...]:
+        """What the method compares beside logits: see `kdzoo.Method`. No table holds it."""
+        return registry.load(self.distillation_method).needs if self.distillation_method else ()
 
     @property
     def loss_weights(self) -> dict[str, float]:

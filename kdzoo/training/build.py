@@ -3,9 +3,11 @@
 import random
 
 import keras
+import numpy as np
 
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
+from kdzoo.distillation.method import Training
 from kdzoo.runs.config import RunConfig
 from kdzoo.training import strategy
 from kdzoo.training.delivery import Delivery
@@ -27,11 +29,18 @@ def build_distiller(inputs: RunInputs, delivery: Delivery) -> Distiller:
             student,
             [teacher.build() for teacher in delivery.models],
             outputs_given=delivery.outputs_given,
+            training=describe_training(inputs),
             **config.loss_options,
         )
         model.compile(make_optimizer(config, student))
         model.optimizer.build(model.trainable_variables)
     return model
+
+
+def describe_training(inputs: RunInputs) -> Training:
+    """What some methods' adapters depend on."""
+    labels = [inputs.splits[name].labels for name in ("train", "unlabelled") if name in inputs.splits]
+    return Training(inputs.config.batch_size, np.concatenate(labels), inputs.config.seed)
 
 
 def build_label_model(distiller: Distiller, config: RunConfig) -> Distiller:

@@ -53,6 +53,8 @@ class JaxSteps(Steps):
         elif self._teacher_outputs:
             outputs = [self._teacher_outputs((epoch, step)) for step in range(begin, end)]
             batches["teacher_outputs"] = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *outputs)
+        if self._indexed:
+            batches["index"] = np.stack([self.index(epoch, step)["index"] for step in range(begin, end)])
         if self._config.warmup_epochs:
             batches["learning_rate"] = np.array([self.learning_rate(epoch, step) for step in range(begin, end)], "f4")
         table = None if self._table is None else self._table.logits
@@ -164,7 +166,7 @@ class JaxSteps(Steps):
             outputs = (
                 {"teacher_logits": table[batch["rows"]]} if table is not None else batch.get("teacher_outputs", {})
             )
-            y = self.with_outputs(y, outputs)
+            y = self.with_outputs(y, outputs | ({"index": batch["index"]} if self._indexed else {}))
             if images is None:
                 x = self._finish_images(batch["images"], mix)
             else:

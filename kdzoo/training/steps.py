@@ -76,6 +76,8 @@ class Steps(abc.ABC):
             weights = mixing.label_weights(config.batch_size, config.unlabelled_per_batch)
             self._label_weights["label_weight"] = weights
 
+        self._indexed = "index" in config.method_needs
+
     @abc.abstractmethod
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         """Runs these steps of an epoch. Begins where the last call ended, and ends at one of `call_ends`."""
@@ -84,6 +86,10 @@ class Steps(abc.ABC):
         """The labels of a batch with their weights and teacher outputs, if any, as a `Distiller` takes them."""
         beside = {**self._label_weights, **outputs}
         return {"label": labels, **beside} if beside else labels
+
+    def index(self, epoch: int, step: int) -> dict[str, np.ndarray]:
+        """Numbers of a batch's training examples, beside its labels, if the method keeps something for each of them."""
+        return {"index": self._epoch(epoch).positions(step).astype(np.int32)} if self._indexed else {}
 
     def following(self, step: tuple[int, int]) -> tuple[int, int]:
         """The step after (epoch, step)."""

@@ -39,7 +39,7 @@ EXTRAS = {
     "docs/guides/phone.md": {"ai_edge_litert": "litert", "ai_edge_quantizer": "litert"},
     "docs/guides/pictures.md": {"prometheus_client": "serving"},
     "docs/guides/teachers-from-pytorch.md": {"onnxruntime": "onnx"},
-    "docs/explanation/scaling.md": {"simpy": "test"},
+    "docs/explanation/scaling.md": {"simpy": "test-cluster"},
 }
 SKIP = re.compile(r"<!-- skip: (.+) -->\n\Z")
 MOST_SKIPPED = 0.15

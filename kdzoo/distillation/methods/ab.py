@@ -19,10 +19,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs, Shapes, first_alone
 from kdzoo.distillation.adapters import features
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import equal_size, pair
+from kdzoo.distillation.method import Method, Outputs, Shapes, Training, first_alone
 from kdzoo.distillation.tensors import check_equal_shapes
 from zoo.layers import batch_norm, conv
 
@@ -85,7 +85,7 @@ class AB(Method):
     needs = ("stages",)
     ce_weight, weight = 1.0, WEIGHT
 
-    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """A connector for each stage whose shape is not the teacher's."""
         check_stages("Activation boundaries", student.stages, teacher.stages)
         pairs = enumerate(zip(student.stages, teacher.stages, strict=True), 1)

@@ -21,10 +21,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs, Shapes
 from kdzoo.distillation.adapters import dense, features
 from kdzoo.distillation.checks import check_mode
 from kdzoo.distillation.features import unit_vectors
+from kdzoo.distillation.method import Method, Outputs, Shapes, Training
 from kdzoo.distillation.tensors import as_float, check_equal_shapes, mean
 
 CE_WEIGHT, WEIGHT = 1.0, 0.02  # in mode "code", without KD: RepDistiller, CIFAR-100
@@ -83,7 +83,7 @@ class CC(Method):
     ce_weight, weight = CE_WEIGHT, WEIGHT
     is_relation = True
 
-    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """An embedding for each network."""
         of = {"student": student, "teacher": teacher}
         return {name: embedding(channels=shapes.channels, size=self.size, name=name) for name, shapes in of.items()}

@@ -12,15 +12,19 @@ here take rows of it and return new ones; who calls them stores them. The code d
 images of other classes ("exact").
 """
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 from kdzoo.distillation.adapters import dense, features
 from kdzoo.distillation.features import unit_vectors
+from kdzoo.distillation.method import Method, Outputs, Shapes, Training
 from kdzoo.distillation.tensors import as_float, mean
+from zoo import InputError
 
 CE_WEIGHT, WEIGHT = 1.0, 0.8  # without KD; with it, KD has weight 1: RepDistiller, CIFAR-100
 EMBEDDING = 128
@@ -112,3 +116,111 @@ def _contrast(scores: Any, num_examples: int) -> Any:
     positive = ops.log(scores[:, 0] / (scores[:, 0] + noise + _EPSILON))
     negatives = ops.log(noise / (scores[:, 1:] + noise + _EPSILON))
     return -(positive + ops.sum(negatives, axis=1))
+
+
+@keras.saving.register_keras_serializable("kdzoo")
+class Banks(layers.Layer):
+    """The embeddings of all training examples by student and teacher, and the constants of the first batch.
+
+    Args:
+        labels: class of each example [N].
+        size: of an embedding.
+        negatives: K, drawn anew for each example of each batch.
+        seed: of the first embeddings and of the draws.
+    """
+
+    def __init__(self, labels: Any, *, size: int, negatives: int, seed: int = 0, name: str = "banks") -> None:
+        super().__init__(name=name, dtype="float32")
+        labels = np.asarray(labels)
+        self.negatives, self.num_examples = negatives, len(labels)
+        # Examples in order of their classes: those of other classes follow a class's end, round to its begin.
+        ends = np.searchsorted(np.sort(labels), labels, side="right")
+        counts = np.bincount(labels)[labels]
+        rng = np.random.RandomState(seed)
+        for of, value in (
+            ("student", initial_bank(len(labels), size, rng)),
+            ("teacher", initial_bank(len(labels), size, rng)),
+        ):
+            setattr(self, of, self._keep(value, of))
+        self.constants = self._keep(np.zeros(2, np.float32), "constants")  # 0: there was no batch yet
+        self._order, self._ends = np.argsort(labels, kind="stable").astype("int32"), ends.astype("int32")
+        self._others = (len(labels) - counts).astype("int32")
+        self.draws = keras.random.SeedGenerator(seed, name="draws")
+
+    def _keep(self, value: np.ndarray, name: str) -> Any:
+        options = {"trainable": False, "aggregation": "only_first_replica", "name": name}
+        return self.add_weight(
+            shape=value.shape, initializer=lambda shape, dtype: ops.convert_to_tensor(value), **options
+        )
+
+    def draw(self, index: Any) -> Any:
+        """Draws examples of other classes, with repetition: [n] -> [n, 1 + K], the first being the example itself."""
+        count = ops.shape(index)[0]
+        uniform = keras.random.uniform((count, self.negatives), seed=self.draws)
+        ends, others = (ops.take(ops.convert_to_tensor(x), index)[:, None] for x in (self._ends, self._others))
+        offset = ops.minimum(ops.cast(uniform * ops.cast(others, "float32"), "int32"), others - 1)
+        negatives = ops.take(ops.convert_to_tensor(self._order), (ends + offset) % self.num_examples)
+        return ops.concatenate([ops.cast(index, "int32")[:, None], negatives], axis=1)
+
+    def update(self, index: Any, *, student: Any, teacher: Any, momentum: float) -> None:
+        """Moves the rows of a batch's examples to their new embeddings [n, size]."""
+        for bank, embeddings in ((self.student, student), (self.teacher, teacher)):
+            rows = updated_rows(ops.take(bank.value, index, axis=0), embeddings, momentum=momentum)
+            bank.assign(ops.scatter_update(bank.value, ops.cast(index, "int32")[:, None], ops.cast(rows, bank.dtype)))
+
+
+@dataclasses.dataclass(frozen=True)
+class CRD(Method):
+    """Contrastive representation distillation of the penultimate features.
+
+    Args:
+        negatives: K, for each example of a batch. Memory and time grow with it.
+        size: of the embeddings.
+        temperature: of the similarities, above 0.
+        momentum: of the banks.
+    """
+
+    negatives: int = NEGATIVES
+    size: int = EMBEDDING
+    temperature: float = TEMPERATURE
+    momentum: float = MOMENTUM
+    needs = ("features", "index")
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+    is_relation = True
+
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
+        """An embedding for each network, and the banks."""
+        if training is None or training.labels is None:
+            raise InputError("CRD needs training=Training(batch_size, labels), and the label 'index'. Received: none")
+        of = {"student": student, "teacher": teacher}
+        made = {name: embedding(channels=shapes.channels, size=self.size, name=name) for name, shapes in of.items()}
+        return made | {"banks": Banks(training.labels, size=self.size, negatives=self.negatives, seed=training.seed)}
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        banks = adapters["banks"]
+        embedded = {
+            "student": adapters["student"](student.features, training=True),
+            "teacher": adapters["teacher"](ops.stop_gradient(teacher.features), training=True),
+        }
+        drawn = banks.draw(student.index)
+        rows = {of: ops.take(ops.stop_gradient(getattr(banks, of).value), drawn, axis=0) for of in embedded}
+        crossed = (embedded["student"], rows["teacher"]), (embedded["teacher"], rows["student"])
+        of_batch = [
+            normalisation(scores(*pair, temperature=self.temperature), num_examples=banks.num_examples)
+            for pair in crossed
+        ]
+        kept = banks.constants.value
+        constants = ops.where(kept > 0, kept, ops.stack(of_batch))
+        banks.constants.assign(constants)
+        banks.update(student.index, momentum=self.momentum, **embedded)
+        return loss(
+            student_embeddings=embedded["student"],
+            teacher_embeddings=embedded["teacher"],
+            student_rows=rows["student"],
+            teacher_rows=rows["teacher"],
+            student_constant=constants[0],
+            teacher_constant=constants[1],
+            num_examples=banks.num_examples,
+            temperature=self.temperature,
+        )

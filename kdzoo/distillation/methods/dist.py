@@ -13,8 +13,8 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_temperature
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.tensors import logit_pair, mean, safe_sqrt
 
 # configs/strategies/distill/dist_cifar.yaml: cross-entropy 1, DIST 2, T = 4. On ImageNet (resnet_dist.yaml) T = 1.

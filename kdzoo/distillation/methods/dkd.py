@@ -14,8 +14,8 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs, warm_up
 from kdzoo.distillation.checks import check_temperature
+from kdzoo.distillation.method import Method, Outputs, warm_up
 from kdzoo.distillation.tensors import kl_divergence, label_mask, logit_pair, without_classes
 
 # mdistiller/engine/cfg.py, of CIFAR-100. `beta` depends on the pair: configs/cifar100/dkd has 6 for wrn_40_2 and vgg13,
@@ -86,6 +86,7 @@ class DKD(Method):
     temperature: float = TEMPERATURE
     warmup_share: float = WARMUP_SHARE
     ce_weight, weight = CE_WEIGHT, WEIGHT
+    has_labels = True
 
     def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
         """Computes the loss: see `Method.compute`."""

@@ -19,9 +19,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from kdzoo.distillation.method import Method, Outputs, Shapes
 from kdzoo.distillation.adapters import TorchUniform, conv, features
 from kdzoo.distillation.features import mean_square
+from kdzoo.distillation.method import Method, Outputs, Shapes, Training
 from kdzoo.ranges import Range
 from zoo.layers import batch_norm_relu
 
@@ -82,7 +82,7 @@ class FitNets(Method):
     needs = ("stages",)
     ce_weight, weight = CE_WEIGHT, WEIGHT
 
-    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """The regressor."""
         fewest = min(len(student.stages), len(teacher.stages))
         Range(least=1, most=fewest, example=min(STAGE, fewest)).check("stage", self.stage)

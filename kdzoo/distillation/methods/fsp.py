@@ -16,9 +16,9 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs, Shapes, first_alone
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import equal_size, mean_per_example, pair
+from kdzoo.distillation.method import Method, Outputs, Shapes, Training, first_alone
 from kdzoo.distillation.tensors import check_equal_shapes
 from zoo import InputError
 
@@ -71,7 +71,7 @@ class FSP(Method):
     needs = ("stages",)
     ce_weight, weight = 1.0, WEIGHT
 
-    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """None, but channels must be equal."""
         check_stages("FSP", student.stages, teacher.stages)
         channels = [[stage[-1] for stage in shapes.stages] for shapes in (student, teacher)]

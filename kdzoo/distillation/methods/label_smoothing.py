@@ -54,6 +54,7 @@ class LabelSmoothing(Method):
 
     smoothing: float = SMOOTHING
     ce_weight, weight = CE_WEIGHT, WEIGHT
+    has_labels = True
     has_teacher = False
 
     def __post_init__(self) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_mode
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.methods import kd
 from kdzoo.distillation.tensors import as_float, safe_sqrt
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_mode, check_temperature
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.methods import kd
 from kdzoo.distillation.tensors import logit_pair, mean
 from zoo import InputError

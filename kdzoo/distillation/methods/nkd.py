@@ -11,8 +11,8 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_temperature
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.tensors import label_mask, logit_pair, without_classes
 
 # configs/distillers/cifar100/res34_distill_res18_cifar.py. On ImageNet (res34_distill_res18_img.py) gamma is 1.5 and
@@ -67,6 +67,7 @@ class NKD(Method):
     gamma: float = GAMMA
     temperature: float = TEMPERATURE
     ce_weight, weight = CE_WEIGHT, WEIGHT
+    has_labels = True
 
     def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
         """Computes the loss: see `Method.compute`."""

@@ -14,9 +14,9 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import equal_size, mean_per_example, pair, unit_vectors
+from kdzoo.distillation.method import Method, Outputs
 
 CE_WEIGHT, WEIGHT = 1.0, 50.0  # of the sum over stages, without KD: RepDistiller, CIFAR-100
 

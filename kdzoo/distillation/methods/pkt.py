@@ -14,8 +14,8 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.features import flatten, pair
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.tensors import mean, safe_sqrt
 
 CE_WEIGHT, WEIGHT = 1.0, 30000.0  # without KD: RepDistiller, CIFAR-100

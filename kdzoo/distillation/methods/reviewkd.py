@@ -17,10 +17,10 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kdzoo.distillation.method import Method, Outputs, Shapes, warm_up
 from kdzoo.distillation.adapters import conv, features
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import mean_per_example, pair, shrink
+from kdzoo.distillation.method import Method, Outputs, Shapes, Training, warm_up
 from kdzoo.distillation.tensors import check_equal_shapes
 from zoo import InputError
 from zoo.layers import batch_norm
@@ -126,7 +126,7 @@ class ReviewKD(Method):
     needs = ("stages", "features")
     ce_weight, weight = CE_WEIGHT, WEIGHT
 
-    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """The fusion."""
         shapes = [[*network.stages, (1, 1, network.channels)] for network in (student, teacher)]
         return {"fusion": fusion(student_shapes=shapes[0], teacher_shapes=shapes[1])}

@@ -12,8 +12,8 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.features import flatten, pair, unit_vectors
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.tensors import mean
 
 CE_WEIGHT, WEIGHT = 1.0, 1.0  # without KD: RepDistiller, CIFAR-100

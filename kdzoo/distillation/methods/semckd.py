@@ -6,7 +6,8 @@ stage, the code takes their mean. Default: the code. The weights of an image dep
 the batch, so the attention is built for one batch size; the code skips smaller batches.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,10 @@ from keras import layers, ops
 
 from kdzoo.distillation.adapters import conv, dense, features
 from kdzoo.distillation.features import flatten, mean_square, shrink, unit_vectors
+from kdzoo.distillation.method import Method, Outputs, Shapes, Training
 from kdzoo.distillation.tensors import as_float
+from kdzoo.ranges import Range
+from zoo import InputError
 from zoo.layers import batch_norm_relu
 
 CE_WEIGHT, KD_WEIGHT, WEIGHT = 1.0, 1.0, 400.0  # authors' README, CIFAR-100; 50 on ImageNet
@@ -91,3 +95,32 @@ def _project(x: Any, teacher_shape: Sequence[int], *, name: str) -> Any:
     x = batch_norm_relu(conv(x, 2 * filters, 1, name=f"{name}_conv1"), name=f"{name}_1")
     x = batch_norm_relu(conv(x, 2 * filters, 3, name=f"{name}_conv2"), name=f"{name}_2")
     return conv(x, filters, 1, name=f"{name}_conv3")
+
+
+@dataclasses.dataclass(frozen=True)
+class SemCKD(Method):
+    """Cross-layer distillation of all stages, beside KD.
+
+    Args:
+        factor: of the batch size over the size of queries and keys.
+    """
+
+    factor: int = FACTOR
+    needs = ("stages",)
+    ce_weight, kd_weight, weight = CE_WEIGHT, KD_WEIGHT, WEIGHT
+    is_relation = True
+
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
+        """The attention."""
+        if training is None:
+            raise InputError("SemCKD needs training=Training(batch_size=...). Received: none")
+        Range(least=1, most=training.batch_size, whole=True, example=FACTOR).check("factor", self.factor)
+        shapes = {"student_shapes": student.stages, "teacher_shapes": teacher.stages}
+        return {"attention": attention(**shapes, batch_size=training.batch_size, factor=self.factor)}
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        attended = adapters["attention"](
+            {"student": list(student.stages), "teacher": list(teacher.stages)}, training=True
+        )
+        return loss(**attended, teacher_stages=teacher.stages)

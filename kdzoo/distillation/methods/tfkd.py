@@ -16,8 +16,8 @@ from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.checks import check_temperature
+from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.tensors import as_float, kl_divergence, label_mask
 from kdzoo.ranges import Range
 
@@ -73,6 +73,7 @@ class TfKD(Method):
     student_temperature: float = 1.0
     probability: float = PROBABILITY
     ce_weight, weight = CE_WEIGHT, WEIGHT
+    has_labels = True
     has_teacher = False
 
     def __post_init__(self) -> None:

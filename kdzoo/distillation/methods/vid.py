@@ -18,10 +18,10 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kdzoo.distillation.method import Method, Outputs, Shapes
 from kdzoo.distillation.adapters import conv, features
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import mean_per_example, pair, shrink
+from kdzoo.distillation.method import Method, Outputs, Shapes, Training
 from kdzoo.distillation.tensors import as_float, check_equal_shapes
 
 CE_WEIGHT, WEIGHT = 1.0, 1.0  # of the sum over stages, without KD: RepDistiller, CIFAR-100
@@ -95,7 +95,7 @@ class VID(Method):
     needs = ("stages",)
     ce_weight, weight = CE_WEIGHT, WEIGHT
 
-    def make_adapters(self, student: Shapes, teacher: Shapes) -> dict[str, Any]:
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """A predictor for each stage."""
         check_stages("Variational information distillation", student.stages, teacher.stages)
         pairs = zip(student.stages, teacher.stages, strict=True)
