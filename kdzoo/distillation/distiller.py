@@ -6,10 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdzoo.distillation import losses, registry, replicas
+from kdzoo.distillation import losses, registry
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
 from kdzoo.distillation.method import FEATURES, STAGES, Method, Shapes, Training
-from kdzoo.distillation.pairs import check_pair, outputs_of, shapes_of
+from kdzoo.distillation.method_term import MethodTerm
+from kdzoo.distillation.pairs import check_pair, shapes_of
 from kdzoo.distillation.stages import with_outputs
 from zoo import InputError
 
@@ -25,6 +26,13 @@ class BatchMean(keras.losses.Loss):
         return y_pred
 
 
+class _EpochBegin(keras.callbacks.Callback):
+    """Announces each epoch to the `Distiller`."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.begin_epoch(epoch, self.params["epochs"])
+
+
 class Distiller(keras.Model):
     """Trains `student` with `ce_weight * CE + kd_weight * KD + at_weight * AT`, plus its own regularisation losses.
 
@@ -38,7 +46,8 @@ class Distiller(keras.Model):
     the teachers alone.
 
     The logs are plain means over examples: `accuracy` and `agreement` (student and teachers predict the same class) as
-    fractions, `ce`, `kd`, `at`, `method_loss`, and `teacher_kl`, the KL divergence from the teachers at temperature 1, in nats.
+    fractions, `ce`, `kd`, `at`, `method_loss` (without weights), and `teacher_kl`, the KL divergence from the teachers
+    at temperature 1, in nats.
     `evaluate` returns the student's `loss` (cross-entropy and regularisation), `ce` and `accuracy`; `evaluate` and
     `predict` run no teacher by default. The saved, loaded or exported model is the student.
 
@@ -93,47 +102,41 @@ class Distiller(keras.Model):
         weights |= {name: value for name, value in given.items() if value is not None}
         of_labels = ["ce_weight"] if self.method and self.method.has_teacher else ["ce_weight", "method_weight"]
         check_weights(**weights, num_teachers=num_teachers, of_labels=of_labels)
-        needs = self.method.needs if self.method and weights["method_weight"] else ()
+        stages: dict[str, Any] = {"student_stages": student_stages, "teacher_stages": teacher_stages}
         for teacher in teachers:
-            check_pair(
-                student,
-                teacher,
-                attention=weights["at_weight"] > 0,
-                student_stages=student_stages,
-                teacher_stages=teacher_stages,
-            )
+            check_pair(student, teacher, attention=weights["at_weight"] > 0, **stages)
             teacher.trainable = False
         self.student = student
         self.teachers = teachers
         self._given_outputs = outputs_given if callable(outputs_given) else None
         self.ce_weight, self.kd_weight, self.at_weight = (weights[name] for name in registry.TERMS["none"])
-        self.method_weight = weights["method_weight"]
         self.temperature, self.at_mode = temperature, at_mode
         self.teacher_in_evaluate = teacher_in_evaluate
+        needs = self.method.needs if self.method else ()
         wanted = {"stages": STAGES in needs or self.at_weight > 0, "features": FEATURES in needs}
         taps = any(wanted.values())
         self._student_tap = with_outputs(student, **wanted, names=student_stages) if taps else None
         self._teacher_taps = [with_outputs(teacher, **wanted, names=teacher_stages) for teacher in teachers if taps]
         self._compact = not needs  # attention maps stand for stages
-        self.adapters: dict[str, Any] = {}
-        if needs and self._student_tap:
-            shapes = teacher_shapes or shapes_of(self._teacher_taps[0])
-            self.adapters = self.method.make_adapters(shapes_of(self._student_tap), shapes, training)
-        if self.adapters and num_teachers > 1:
-            raise InputError(f"A method with adapters needs one teacher. Received: {num_teachers} teachers")
+        self.term: MethodTerm | None = None
+        if self.method:
+            found = teacher_shapes or (shapes_of(self._teacher_taps[0]) if self._teacher_taps else None)
+            of: dict[str, Any] = {
+                "student": shapes_of(self._student_tap or student),
+                "teacher": found,
+                "training": training,
+            }
+            self.term = MethodTerm(self.method, weights["method_weight"], num_teachers=num_teachers, **of)
         self._batch_mean = BatchMean()
         self._evaluating = False
-        self._factors = (
-            self.add_weight(shape=(2,), initializer="ones", trainable=False, name="factors") if self.method else None
-        )
+        self._means = {name: keras.metrics.Mean(name) for name in self._metric_names(num_teachers)}
+        self.built = True
+
+    def _metric_names(self, num_teachers: int) -> list[str]:
         names = ["ce", "accuracy"]
         if num_teachers:
-            names += [name for name in _TEACHER_METRICS if name != "at" or self.at_weight]
-            names = [name for name in names if name != "method_loss"]
-        if self.method:
-            names.append("method_loss")
-        self._means = {name: keras.metrics.Mean(name) for name in names}
-        self.built = True
+            names += ["kd", *(["at"] if self.at_weight else []), "agreement", "teacher_kl"]
+        return names + (["method_loss"] if self.method else [])
 
     # The student's training.
 
@@ -172,9 +175,8 @@ class Distiller(keras.Model):
                 total += self.kd_weight * terms["kd"]
             if self.at_weight:
                 total += self.at_weight * terms["at"]
-            if self.method:
-                method_loss = self._method_loss(y, y_pred)
-                total = self._factors[1] * total + self._factors[0] * self.method_weight * method_loss
+            if self.term:
+                total = self.term.add_to(total, y, y_pred)
         loss = self._batch_mean(total, total, sample_weight)
         for regularisation in self.losses:
             loss += self._aggregate_additional_loss(regularisation)
@@ -184,8 +186,8 @@ class Distiller(keras.Model):
         """Updates the means of all terms, and the compiled metrics on the student's logits."""
         weight = _label_weight(y)
         terms = self._terms(y, y_pred)
-        if self.method and (not self.method.has_teacher or "kd" in terms):
-            terms["method_loss"] = self._method_loss(y, y_pred)
+        if self.term and (not self.term.method.has_teacher or "kd" in terms) and not self._evaluating:
+            terms["method_loss"] = self.term.loss(y, y_pred)
         for name, values in terms.items():
             self._means[name].update_state(values, sample_weight=weight if name in _OF_LABELS else None)
         labels = y["label"] if isinstance(y, dict) else y
@@ -218,32 +220,6 @@ class Distiller(keras.Model):
             ) / len(y["teacher_stages"])
         return {name: ops.cast(values, "float32") for name, values in terms.items()}
 
-    def _method_loss(self, y: Any, y_pred: Any) -> Any:
-        """Computes the method's loss [n], once for each batch, since adapters have a state."""
-        if isinstance(y_pred, dict) and "method_loss" in y_pred:
-            return y_pred["method_loss"]
-        student, teachers = outputs_of(y, y_pred)
-        labels = y["label"] if isinstance(y, dict) else y
-        if self.method.is_relation:
-            student, teachers, labels = replicas.gather((student, teachers, labels))
-        losses_of = [
-            self.method.compute(student, teacher, labels=labels, adapters=self.adapters) for teacher in teachers
-        ]
-        loss = ops.cast(sum(losses_of) / len(losses_of), "float32")
-        count = ops.shape(y_pred["logits"] if isinstance(y_pred, dict) else y_pred)[0]
-        if self.method.is_relation:  # of all replicas: the mean is that of each of them
-            loss = ops.mean(loss)
-        if not len(loss.shape):
-            loss = ops.broadcast_to(loss, (count,))
-        if isinstance(y_pred, dict):
-            y_pred["method_loss"] = loss
-        return loss
-
-    @property
-    def adapter_variables(self) -> list[keras.Variable]:
-        """All variables that the method has beside the student's."""
-        return [variable for name in sorted(self.adapters) for variable in self.adapters[name].variables]
-
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Sets what the weights are multiplied by in an epoch, for a method that warms up or has a first phase.
 
@@ -251,8 +227,8 @@ class Distiller(keras.Model):
             epoch: counted from 0.
             epochs: of the schedule.
         """
-        if self.method:
-            self._factors.assign(self.method.factors(epoch, epochs))
+        if self.term:
+            self.term.begin_epoch(epoch, epochs)
 
     # The teachers' outputs.
 
@@ -312,12 +288,9 @@ class Distiller(keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains as `keras.Model.fit` does."""
-        if self.method:
+        if self.term:
             given = kwargs.get("callbacks") or []
-            begins = keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, logs: self.begin_epoch(epoch, begins.params["epochs"])
-            )
-            kwargs["callbacks"] = [*(given if isinstance(given, list | tuple) else [given]), begins]
+            kwargs["callbacks"] = [*(given if isinstance(given, list | tuple) else [given]), _EpochBegin()]
         return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:

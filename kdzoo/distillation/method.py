@@ -99,7 +99,7 @@ class Method(abc.ABC):
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
-        """Builds the layers that a method has beside the student, by name. Not called of a method that needs no outputs.
+        """Builds the layers that a method has beside the student, by name. Not called if it compares logits alone.
 
         Args:
             student: shapes of the student's outputs.

@@ -1,11 +1,10 @@
-"""Student and teachers of a `Distiller`: whether they fit together, and what a method sees of them."""
+"""Student and teachers of a `Distiller`: whether they fit together, and the shapes of their outputs."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
-from kdzoo.distillation.method import Outputs, Shapes
+from kdzoo.distillation.method import FEATURES, STAGES, Shapes
 from kdzoo.distillation.stages import stage_names
 from zoo import InputError
 
@@ -43,23 +42,9 @@ def check_pair(
             )
 
 
-def shapes_of(tap: keras.Model) -> Shapes:
-    """The shapes of the outputs of a model of `with_outputs`."""
-    outputs = dict(zip(tap.output_names, tap.outputs, strict=False)) if not isinstance(tap.output, dict) else tap.output
-    stages = tuple(tuple(stage.shape[1:]) for stage in outputs.get("stages", ()))
-    channels = outputs["features"].shape[-1] if "features" in outputs else 0
+def shapes_of(network: keras.Model) -> Shapes:
+    """The shapes of a network's logits, or of the outputs of a model of `with_outputs`."""
+    outputs = network.output if isinstance(network.output, dict) else {"logits": network.output}
+    stages = tuple(tuple(stage.shape[1:]) for stage in outputs.get(STAGES, ()))
+    channels = outputs[FEATURES].shape[-1] if FEATURES in outputs else 0
     return Shapes(outputs["logits"].shape[-1], stages, channels)
-
-
-def outputs_of(y: Any, y_pred: Any) -> tuple[Outputs, list[Outputs | None]]:
-    """What the student and each teacher computed of a batch. Several teachers have their mean logits in common."""
-    predicted = y_pred if isinstance(y_pred, dict) else {"logits": y_pred}
-    index = y.get("index") if isinstance(y, dict) else None
-    student = Outputs(predicted["logits"], predicted.get("stages", ()), predicted.get("features"), index)
-    if not isinstance(y, dict) or "teacher_logits" not in y:
-        return student, [None]
-    stages, features = y.get("teacher_stages", [()]), y.get("teacher_features", [None])
-    pairs = zip(
-        stages * max(1, len(features) // len(stages)), features * max(1, len(stages) // len(features)), strict=True
-    )
-    return student, [Outputs(y["teacher_logits"], of_stages, of_features) for of_stages, of_features in pairs]

@@ -132,7 +132,7 @@ def fields(name: str, arguments: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def candidate_fields(candidate: str) -> dict[str, Any]:
-    """Returns the fields that a candidate of a search sets: NAME, or NAME:ARGUMENT=VALUE:..., for example dkd:beta=2."""
+    """Returns the fields that a candidate of a search sets: NAME, or NAME:ARGUMENT=VALUE:..., such as dkd:beta=2."""
     name, *arguments = candidate.split(":")
     return fields(name, arguments)
 
@@ -165,16 +165,13 @@ def parse_arguments(name: str, words: Mapping[str, str]) -> str:
 
 def _parse(name: str, field: "dataclasses.Field[Any]", word: str) -> Any:
     """Returns the value that a word has as an argument."""
-    kind = type(field.default)
+    kind: Any = type(field.default)
     try:
-        if kind is bool:
-            return {"true": True, "false": False}[word.lower()]
-        return kind(word)
+        return {"true": True, "false": False}[word.lower()] if kind is bool else kind(word)
     except (ValueError, KeyError):
-        example = f"{field.name}={field.default}"
-        raise InputError(
-            f"An argument of {name} must be of its type, for example {example}. Received: {field.name}={word}"
-        ) from None
+        example, received = (f"{field.name}={value}" for value in (field.default, word))
+        rule = f"An argument of {name} must be of its type, for example {example}"
+        raise InputError(f"{rule}. Received: {received}") from None
 
 
 def _check(kind: type[Method], name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

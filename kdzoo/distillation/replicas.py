@@ -23,7 +23,11 @@ def gather(values: Any) -> Any:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return values
-    return _map(lambda x: context.all_gather(x, axis=0), values)
+
+    def gather_one(x: Any) -> Any:  # its static shape would be lost
+        return tf.ensure_shape(context.all_gather(x, axis=0), (None, *x.shape[1:]))
+
+    return _map(gather_one, values)
 
 
 def _map(change: Any, values: Any) -> Any:

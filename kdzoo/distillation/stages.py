@@ -56,7 +56,7 @@ def _penultimate(model: keras.Model) -> Any:
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     if not dense or len(dense[-1].input.shape) != 2:
         raise InputError(
-            "A method that compares penultimate features needs networks that end in a dense layer, as all zoo models do."
+            "A method that compares penultimate features needs networks that end in a dense layer, as zoo models do."
             f" Received: {model.name}"
         )
     return dense[-1].input

@@ -200,7 +200,7 @@ class RunConfig:
         return registry.load(self.distillation_method).needs if self.distillation_method else ()
 
     @property
-    def loss_weights(self) -> dict[str, float]:
+    def loss_weights(self) -> dict[str, Any]:
         """The weight of cross-entropy, KD and AT, by the field's name."""
         return {name: getattr(self, name) for name in METHODS["none"]}
 
@@ -241,7 +241,7 @@ class RunConfig:
 
     @property
     def method(self) -> str:
-        """The method that the loss weights form: none, kd, at or at+kd; with a method of another name, such as sp+kd."""
+        """The method that the loss weights form: none, kd, at or at+kd; or one with a term of its own: dkd, sp+kd."""
         terms = [self.distillation_method] if self.distillation_method else []
         terms += [name for name, weight in (("at", self.at_weight), ("kd", self.kd_weight)) if weight]
         return "+".join(terms) or "none"

@@ -47,9 +47,9 @@ def build_label_model(distiller: Distiller, config: RunConfig) -> Distiller:
     """The same student under the same optimizer, to be trained on labels alone."""
     with strategy.scope(config), dtype_policy(config.dtype_policy):
         model = Distiller(distiller.student, ce_weight=1.0, kd_weight=0.0)
-        model.adapters = distiller.adapters  # part of the state, and on JAX of what the optimizer changes
-        if keras.backend.backend() == "tensorflow":
-            for adapter in model.adapters.values():
-                adapter.trainable = False  # else Keras warns that they have no gradients
+        if distiller.term:  # part of the state, and on JAX of what the optimizer changes
+            model.kept_term = distiller.term
+            if keras.backend.backend() == "tensorflow":
+                distiller.term.trainable = False  # else Keras warns that it has no gradients
         model.compile(distiller.optimizer)
     return model

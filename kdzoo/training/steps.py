@@ -154,7 +154,7 @@ class Steps(abc.ABC):
             "student": self.model.student.variables,
             "optimizer": self.model.optimizer.variables,
             "metrics": self.model.metrics_variables,
-            "adapters": self.model.adapter_variables,
+            "method": self.model.term.variables if self.model.term else [],
         }
         return {f"{group}/{i:04d}/{v.path}": v for group, vs in groups.items() for i, v in enumerate(vs)}
 

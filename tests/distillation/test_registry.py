@@ -53,7 +53,8 @@ def test_wrong_arguments_are_reported(name, arguments, message):
 
 
 def test_names_and_lines_need_no_backend():
-    code = "from kdzoo.distillation import registry; print(registry.summaries()); import sys; assert 'keras' not in sys.modules"
+    code = "import sys; from kdzoo.distillation import registry; print(registry.summaries());"
+    code += " assert 'keras' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "Decoupled knowledge distillation (DKD)" in done.stdout

@@ -4,8 +4,8 @@ Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv:2203.08679), e
 github.com/megvii-research/mdistiller, mdistiller/distillers/DKD.py.
 
 The paper's equations have no temperature. The code, as here, divides both logits by T and multiplies by T^2. In the
-first 20 epochs, counted from 1, it also multiplies the loss by epoch / 20; the loss here has no warm-up, `DKD.factors` has it. The code takes
-the logarithm of summed probabilities, infinite in float32 for a confident student; here it is a log-sum-exp.
+first 20 epochs, counted from 1, it also multiplies the loss by epoch / 20: see `DKD.factors`. The code takes the
+logarithm of summed probabilities, infinite in float32 for a confident student; here it is a log-sum-exp.
 """
 
 import dataclasses
