@@ -108,7 +108,7 @@ def _teacher_outputs(run: Record) -> tuple[int, int] | None:
     """Returns how many teacher outputs a run needed and computed; None if its record does not show it."""
     if not run["teachers"]:
         return 0, 0
-    session = run.get("sessions", [{}])[-1]
+    session = (run.get("sessions") or [{}])[-1]
     if session.get("epoch") or session.get("step"):
         return None  # the counts are of the last session alone
     if rows := session.get("teacher_rows"):

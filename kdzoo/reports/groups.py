@@ -121,7 +121,7 @@ class Group:
 
     @functools.cached_property
     def student_key(self) -> str:
-        """Text that is equal for groups of the same student, whatever its teachers, method and weights of its losses."""
+        """Text that is equal for groups of the same student, whatever its teachers, its method and their settings."""
         student = {key: value for key, value in self.settings.items() if key not in _OF_METHOD}
         return stable_text([student, identity.name_dataset(self.dataset), self.fingerprint])
 
@@ -160,19 +160,19 @@ def settings(record: Record) -> dict[str, Any]:
 def varying(groups: Iterable[Group]) -> list[str]:
     """Returns the settings in which groups differ, but not those that model, schedule and method imply."""
     groups = list(groups)
-    hidden = {"model", "schedule", "distillation_method", *(_WEIGHTS if _weights_are_implied(groups) else ())}
+    hidden = {"model", "schedule", "distillation_method", *_implied_weights(groups)}
     keys = dict.fromkeys(key for group in groups for key in group.settings if key not in hidden)
     values = {key: {stable_text(group.settings.get(key)) for group in groups} - {"null"} for key in keys}
     return [key for key in keys if len(values[key]) > 1]
 
 
-def _weights_are_implied(groups: Sequence[Group]) -> bool:
-    """Whether each method has its usual weights; one whose usual weights are not known here, the same in all groups."""
-    weights: dict[str, set[str]] = {}
-    for group in groups:
-        weights.setdefault(group.method, set()).add(stable_text([group.settings.get(key) for key in _WEIGHTS]))
-    usual = all(METHODS.get(group.method, {}).items() <= group.settings.items() for group in groups)
-    return usual and all(len(of_method) == 1 for of_method in weights.values())
+def _implied_weights(groups: Sequence[Group]) -> list[str]:
+    """Returns the weights that the method implies: usual ones or, where those are not known here, the same in all."""
+    if not all(METHODS.get(group.method, {}).items() <= group.settings.items() for group in groups):
+        return []
+    methods = {group.method for group in groups}
+    values = {(key, group.method, stable_text(group.settings.get(key))) for group in groups for key in _WEIGHTS}
+    return [key for key in _WEIGHTS if sum(of_key == key for of_key, *_ in values) == len(methods)]
 
 
 def teacher_name(teacher: Record) -> TeacherName | None:

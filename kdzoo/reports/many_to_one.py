@@ -8,8 +8,9 @@ t values has a multivariate t distribution, whose quantile makes all intervals h
 
 Sources: Dunnett, "A multiple comparison procedure for comparing several treatments with a control", JASA 50, 1955, and
 "New tables for multiple comparisons with a control", Biometrics 20, 1964; Hsu, "Multiple Comparisons", 1996, chapters 3
-and 7 (two-way layouts). If all have the same seeds, the confidence is exact. Otherwise it is nearly so, in simulations 95 to 96 %
-for 95 %: the plain paired difference, which a reader can check by hand, is not quite independent of the pooled variance.
+and 7 (two-way layouts). If all have the same seeds, the confidence is exact. Otherwise it is nearly so, in simulations
+95 to 96 % for 95 %: the plain paired difference, which a reader can check by hand, is not quite independent of the
+pooled variance.
 """
 
 import dataclasses

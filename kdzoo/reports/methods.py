@@ -15,10 +15,11 @@ from kdzoo.runs.config import METHODS, RunConfig
 
 CONTROL = "kd"  # the method that the others are compared with
 EXPLAINED = (
-    f"Methods with the same student, seeds and teacher, the best first. A difference from {CONTROL} is the mean over the"
-    " seeds that both have. All intervals of a table hold at once with 95 % (Dunnett's comparisons with a control): they"
-    " are so many standard errors wide, from the variance of method x seed, pooled over all methods. Hours and teacher"
-    " outputs are means of a run; computed are those outputs that no cache held."
+    f"Methods with the same student, recipe, seeds and teacher, the best first. A difference from {CONTROL} is the mean"
+    " over the n seeds that both have, d. All intervals of a table hold at once with 95 %: they are Dunnett's, for"
+    " comparisons with a control, d ± q s sqrt(2 / n), where s is the residual standard deviation of method x seed,"
+    " pooled over all methods. Hours and teacher outputs are means of a run; computed are those outputs that no cache"
+    " held."
 )
 _MILLION = 1e6
 
@@ -178,6 +179,6 @@ def _explain(one: MethodComparison) -> str:
     if one.residual_std is None or one.quantile is None:
         return "One seed leaves no variance to estimate, so there are no intervals."
     return (
-        f"Intervals: ± {one.quantile:.2f} standard errors; pooled standard deviation {one.residual_std:.3f} with"
-        f" {one.degrees} degrees of freedom."
+        f"Of these intervals q = {one.quantile:.2f} and s = {one.residual_std:.3f} points,"
+        f" with {one.degrees} degrees of freedom."
     )

@@ -129,11 +129,18 @@ def make_students(
 # Method -> its true difference from KD in points of percent, and its number of seeds.
 METHOD_DIFFERENCES = {"kd": (0.0, 5), "dkd": (-0.35, 5), "dist": (-0.15, 5), "nkd": (0.05, 5), "at": (0.4, 3)}
 METHOD_DIFFERENCES |= {"fitnets": (0.6, 3), "label_smoothing": (0.45, 5), "none": (0.7, 5)}
-METHOD_TEACHERS = tuple(make_record("wrn16-2", schedule, error=error) for schedule, error in (("5-16", 13.5), ("10-35", 12.4)))
+METHOD_TEACHERS = tuple(
+    make_record("wrn16-2", schedule, error=error) for schedule, error in (("5-16", 13.5), ("10-35", 12.4))
+)
 
 
 def make_method(
-    method: str, teacher: Mapping[str, Any] | None, errors: Mapping[int, float], *, method_args: str = "", **changed: Any
+    method: str,
+    teacher: Mapping[str, Any] | None,
+    errors: Mapping[int, float],
+    *,
+    method_args: str = "",
+    **changed: Any,
 ) -> list[dict[str, Any]]:
     """Returns a record of each seed with this method; without a teacher for labels and teacher-free methods."""
     known = METHODS.get(method)
@@ -160,7 +167,9 @@ def make_methods(
             alone = method in ("none", "label_smoothing")
             if alone and rank:
                 continue
-            spread = {seed: noise("seed", seed) + 0.7 * noise(method, alone or teacher["name"], seed) for seed in range(n)}
+            spread = {
+                seed: noise("seed", seed) + 0.7 * noise(method, alone or teacher["name"], seed) for seed in range(n)
+            }
             errors = {seed: 13.5 + difference + (0 if alone else 0.15 * rank) + spread[seed] for seed in range(n)}
             records += make_method(method, None if alone else teacher, errors)
     return {f"{record['method']}_{i}": record for i, record in enumerate(records)}

@@ -56,7 +56,9 @@ def _plots_by_teacher(groups: Sequence[Group]) -> Iterator[tuple[list[str], Draw
         first = context.distilled[0]
         extra = {key: first.settings.get(key) for key in settings}
         # An argument's names are in the arguments themselves.
-        described = [describe_setting(key, value) if key == METHOD_ARGS else f"{key}{value}" for key, value in extra.items()]
+        described = [
+            describe_setting(key, value) if key == METHOD_ARGS else f"{key}{value}" for key, value in extra.items()
+        ]
         described = [part for part in described if part]
         if len({group.dataset for group in groups}) > 1:
             described.insert(0, first.dataset)

@@ -32,7 +32,8 @@ def plot_methods(comparisons: Sequence[MethodComparison]) -> "Figure":
     columns = min(len(shown), _PANELS_WIDE)
     lines = -(-len(shown) // columns)
     rows = max(len(_rows(one)) for one in shown)
-    figure = new_figure(1 + 4.2 * columns, 1.1 + lines * (0.9 + 0.24 * rows))
+    longest = max(len(method.label) for one in shown for method in _rows(one))
+    figure = new_figure(1 + columns * (3.2 + 0.075 * longest), 1.1 + lines * (0.9 + 0.24 * rows))
     all_axes = figure.subplots(lines, columns, squeeze=False, sharex=True).flat
     for axes, one in zip(all_axes, shown, strict=False):
         _draw(axes, one)
