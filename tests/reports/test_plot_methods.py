@@ -1,5 +1,7 @@
 """The forest plot: what it draws, where it draws nothing, and that its files are the same each time."""
 
+import itertools
+
 import pytest
 
 from kdzoo.reports.comparison import compare
@@ -90,6 +92,8 @@ def test_long_labels_leave_room_for_the_intervals():
     figure.draw_without_rendering()
     for axes in panels(figure):
         assert axes.bbox.width > 2 * figure.dpi
+        boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+        assert all(one.y0 > other.y1 for one, other in itertools.pairwise(boxes))
         tight = axes.get_tightbbox()
         assert figure.bbox.x0 <= tight.x0
         assert tight.x1 <= figure.bbox.x1 + 1

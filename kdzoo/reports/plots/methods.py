@@ -1,5 +1,6 @@
 """Forest plot: each method's difference from KD, with its simultaneous interval."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _BETTER, _WORSE, _OPEN = "#21618c", "#b03a2e", "0.35"
 _PANELS_WIDE = 2
+_LABEL = 34  # characters in a line
 
 
 def plot_methods(comparisons: Sequence[MethodComparison]) -> "Figure":
@@ -32,8 +34,10 @@ def plot_methods(comparisons: Sequence[MethodComparison]) -> "Figure":
     columns = min(len(shown), _PANELS_WIDE)
     lines = -(-len(shown) // columns)
     rows = max(len(_rows(one)) for one in shown)
-    longest = max(len(method.label) for one in shown for method in _rows(one))
-    figure = new_figure(1 + columns * (3.2 + 0.075 * longest), 1.1 + lines * (0.9 + 0.24 * rows))
+    labels = [textwrap.wrap(method.label, _LABEL) for one in shown for method in _rows(one)]
+    width = 3.2 + 0.075 * max(len(line) for label in labels for line in label)
+    height = 0.07 + 0.17 * max(map(len, labels))  # of a row
+    figure = new_figure(1 + columns * width, 1.1 + lines * (0.9 + height * rows))
     all_axes = figure.subplots(lines, columns, squeeze=False, sharex=True).flat
     for axes, one in zip(all_axes, shown, strict=False):
         _draw(axes, one)
@@ -72,7 +76,7 @@ def _draw(axes: "Axes", one: MethodComparison) -> None:
 def _finish(axes: "Axes", one: MethodComparison, stopped: bool | None) -> None:
     """Labels the rows with methods and numbers of seeds, and the panel with its teacher and the control's error."""
     rows = _rows(one)
-    axes.set_yticks(range(len(rows)), [method.label for method in rows])
+    axes.set_yticks(range(len(rows)), [textwrap.fill(method.label, _LABEL) for method in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     for text, method in zip(axes.get_yticklabels(), rows, strict=True):
         text.set_fontweight("bold" if method is one.control else "normal")
