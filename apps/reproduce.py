@@ -129,7 +129,7 @@ def _compare_methods() -> int:
         raise InputError(f"--table=methods has no rows, kd_until and via. Received: --{of_tables[0]}")
     root, shared = _root([]) / METHODS, _shared_fields(METHODS)
     options = {"root": root, "seeds": args.seeds, "common": shared, "schedule_scale": args.schedule_scale}
-    runs = methods_plan.plan(methods_plan.METHODS, **options)
+    runs = methods_plan.plan(methods_plan.registered(), **options)
     measured = _measure(runs, shared)
     _print_plan([], runs, measured)
     if args.dry_run:

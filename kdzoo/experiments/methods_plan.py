@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from kdzoo.distillation import registry
 from kdzoo.experiments.grid import Run, expand
 
 STUDENT, TEACHER = "wrn16-1", "wrn16-2"
@@ -21,14 +22,24 @@ class PlannedMethod:
         name: in the registry.
         kind: what it needs of the teacher, logits alone or features.
         has_teacher: whether it has a teacher: label smoothing has none.
+        own_teacher: whether its teacher is the student from scratch, of seed 0.
     """
 
     name: str
     kind: Literal["logit", "feature"]
     has_teacher: bool = True
+    own_teacher: bool = False
 
 
-METHODS = (PlannedMethod("kd", "logit"), PlannedMethod("at", "feature"), PlannedMethod("at+kd", "feature"))
+def registered() -> list[PlannedMethod]:
+    """All methods but those that cannot distil this teacher: FSP needs stages of equal channels."""
+    planned = []
+    for name in registry.names():
+        if name not in ("none", "fsp"):
+            kind = registry.load("at" if name.startswith("at") else name)
+            of = PlannedMethod(name, "feature" if kind.needs else "logit", kind.has_teacher, name == "tfkd_self")
+            planned.append(of)
+    return planned
 
 
 def methods_grid(
@@ -62,7 +73,8 @@ def methods_grid(
         for method in methods:
             if method.kind == "logit" or seed < FEATURE_SEEDS:
                 run = {"student": STUDENT, "schedule": scaled(SCHEDULE), "method": method.name, "seed": seed}
-                runs.append(run | ({"teacher": teachers} if method.has_teacher else {}))
+                own = f"{STUDENT}_{scaled(SCHEDULE)}_seed0" if method.own_teacher else teachers
+                runs.append(run | ({"teacher": own} if method.has_teacher else {}))
     return {"workdir": str(root), "common": dict(common or {}), "runs": runs}
 
 
