@@ -76,7 +76,7 @@ def test_the_command_plans_without_data(tmp_path):
     args = ("--table=methods", "--dataset=npz:none.npz", "--seeds=4", "--dry_run", f"--workdir={tmp_path}")
     done = run_python("-m", "apps.reproduce", *args)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"(\d+) of \1 runs are missing: \d+ epochs", done.stdout)
+    assert re.search(r"(\d+) of \1 runs are missing: [\d,]+ epochs", done.stdout)
     assert "| wrn16-1_10-35_at+kd_wrn16-2_5-16_seed0_seed2 " in done.stdout
     assert "without times: there is no none.npz" in done.stdout
     assert not list(tmp_path.iterdir())
