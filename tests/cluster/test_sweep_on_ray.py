@@ -72,11 +72,11 @@ def test_two_commands_do_not_share_a_directory(nodes, tmp_path):
     first = start_sweep(root, f"--ray={nodes.address}")
     wait_for(lambda: (root / "runs" / "logs").exists(), first, root)
     second = run_python("-m", "apps.sweep", f"--grid={root / 'grid.json'}", f"--ray={nodes.address}")
-    assert second.returncode == 2
-    assert second.stderr.count("\n") == 1
-    assert "workdir must not be in use by another command on this cluster" in second.stderr
     first.kill()
     first.wait()
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1, second.stderr
+    assert "workdir must not be in use by another command on this cluster" in second.stderr
     assert_no_command_with(root / "runs", seconds=60)
 
 

@@ -63,7 +63,6 @@ def connect(address: str) -> str:
     rule = "ray must be auto or the HOST:PORT of a running cluster, for example 10.0.0.1:6379. Received"
     if address != AUTO:
         _check_address(address, rule)
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # else each try to connect is a line
     try:
         context = ray.init(
             None if address == AUTO else address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR

@@ -1,8 +1,9 @@
 """Submits commands to the cluster, and follows them to their ends."""
 
 import contextlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from signal import SIGKILL, Signals
+from signal import SIGKILL, SIGTERM, Signals
 
 import ray
 
@@ -13,6 +14,7 @@ from kdzoo.experiments.on_ray.workspace import Location
 from kdzoo.experiments.process_stop import KILL_SECONDS
 from zoo import InputError
 
+AGAIN_SECONDS = 10.0  # until a task that has not ended is cancelled again
 _execute = ray.remote(tasks.execute)  # once: Ray sends each remote function to its workers
 
 
@@ -46,10 +48,14 @@ class Task:
     ) -> None:
         request = tasks.Request(location, tuple(command[1:]), env, resources)
         self._ref = _execute.options(**resources.options(location.name)).remote(request, mailbox.actor)
+        self._cancelled: float | None = None
 
     def has_ended(self) -> bool:
-        """Whether it has ended."""
-        return bool(ray.wait([self._ref], timeout=0)[0])
+        """Whether it has ended. One that was stopped is cancelled again and again: Ray may lose a request."""
+        ended = bool(ray.wait([self._ref], timeout=0)[0])
+        if not ended and self._cancelled and time.monotonic() - self._cancelled > AGAIN_SECONDS:
+            self.stop(SIGTERM)
+        return ended
 
     def result(self) -> tasks.Result:
         """Returns the end of its process; waits for it.
@@ -74,6 +80,7 @@ class Task:
 
     def stop(self, signal: Signals) -> None:
         """Stops it: by SIGTERM its process saves before it ends."""
+        self._cancelled = time.monotonic()
         ray.cancel(self._ref, force=signal == SIGKILL)
 
     @staticmethod

@@ -3,10 +3,10 @@
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from signal import SIGKILL
 from typing import Any
 
 import ray
@@ -66,6 +66,7 @@ def execute(request: Request, mailbox: Any) -> Result:
     Raises:
         InputError: if the node lacks the folders or cores, or the store cannot be read or written.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # after a task of this process that was stopped
     node, location, began = ray.util.get_node_ip_address(), request.location, time.monotonic()
     os.environ.update({name: value for name, value in request.env.items() if name.startswith("AWS_")})
 
@@ -91,7 +92,7 @@ def execute(request: Request, mailbox: Any) -> Result:
             while not process.has_ended():
                 time.sleep(POLL_SECONDS)
                 if folders.lost.is_set():
-                    process.stop(SIGKILL)
+                    process.stop(signal.SIGKILL)
         record = folders.record() if location.store else None
         return Result(process.process.returncode, process.output()[-TAIL:], record)
 
@@ -101,8 +102,8 @@ def _ended(process: LoggedProcess) -> Iterator[None]:
     """Ends the process with the block: if that is interrupted, by SIGTERM, so that it saves."""
     try:
         yield
-    except KeyboardInterrupt:  # of `ray.cancel`
-        pass
+    except KeyboardInterrupt:  # of `ray.cancel`, which comes again until the task has ended
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     finally:
         process_stop.end([process.process])
         process.has_ended()
