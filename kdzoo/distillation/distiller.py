@@ -8,7 +8,7 @@ from keras import ops
 
 from kdzoo.distillation import losses, registry
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
-from kdzoo.distillation.method import FEATURES, STAGES, Method, Shapes, Training
+from kdzoo.distillation.method import FEATURES, LAST_MAP, STAGES, Method, Shapes, Training
 from kdzoo.distillation.method_term import MethodTerm
 from kdzoo.distillation.pairs import check_pair, shapes_of
 from kdzoo.distillation.stages import with_outputs
@@ -106,6 +106,8 @@ class Distiller(keras.Model):
         for teacher in teachers:
             check_pair(student, teacher, attention=weights["at_weight"] > 0, **stages)
             teacher.trainable = False
+        if self.method and teachers:
+            student = self.method.make_student(student, teachers[0])
         self.student = student
         self.teachers = teachers
         self._given_outputs = outputs_given if callable(outputs_given) else None
@@ -113,7 +115,8 @@ class Distiller(keras.Model):
         self.temperature, self.at_mode = temperature, at_mode
         self.teacher_in_evaluate = teacher_in_evaluate
         needs = self.method.needs if self.method else ()
-        wanted = {"stages": STAGES in needs or self.at_weight > 0, "features": FEATURES in needs}
+        wanted = {name: name in needs for name in (STAGES, FEATURES, LAST_MAP)}
+        wanted[STAGES] |= self.at_weight > 0
         taps = any(wanted.values())
         self._student_tap = with_outputs(student, **wanted, names=student_stages) if taps else None
         self._teacher_taps = [with_outputs(teacher, **wanted, names=teacher_stages) for teacher in teachers if taps]
@@ -265,8 +268,9 @@ class Distiller(keras.Model):
         if "stages" in outputs[0]:
             form = losses.compact_map if self._compact else ops.convert_to_tensor
             result["teacher_stages"] = [[form(stage) for stage in output["stages"]] for output in outputs]
-        if "features" in outputs[0]:
-            result["teacher_features"] = [output["features"] for output in outputs]
+        for name in (FEATURES, LAST_MAP):
+            if name in outputs[0]:
+                result[f"teacher_{name}"] = [output[name] for output in outputs]
         return result
 
     # The model that Keras logs, saves and exports: the student.

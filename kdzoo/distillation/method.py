@@ -10,7 +10,7 @@ from kdzoo.distillation.checks import WEIGHT, check_mode, check_temperature
 from kdzoo.ranges import Range
 
 _SHARE = Range(least=0, most=1, example=0.1)
-STAGES, FEATURES, INDEX = "stages", "features", "index"
+STAGES, FEATURES, LAST_MAP, INDEX = "stages", "features", "last_map", "index"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +21,14 @@ class Outputs:
         logits: [n, classes].
         stages: outputs [n, h, w, channels] of its stages, first to last, if the method needs them.
         features: of the penultimate layer [n, channels], the input of the last dense layer, if the method needs them.
+        last_map: what is averaged by the last global pooling [n, h, w, channels], if the method needs it.
         index: numbers of the training examples [n], if the method needs them; of the student alone.
     """
 
     logits: Any
     stages: Sequence[Any] = ()
     features: Any = None
+    last_map: Any = None
     index: Any = None
 
 
@@ -38,11 +40,13 @@ class Shapes:
         classes: number of classes.
         stages: (height, width, channels) of each stage that the method needs.
         channels: of the penultimate layer, if the method needs it.
+        last_map: (height, width, channels), if the method needs it.
     """
 
     classes: int
     stages: tuple[tuple[int, int, int], ...] = ()
     channels: int = 0
+    last_map: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +72,8 @@ class Method(abc.ABC):
 
     Attributes of the class:
         ce_weight, kd_weight, weight: default weights of cross-entropy, of KD and of this term.
-        needs: what it compares beside logits: "stages", "features", both or none; "index" if it keeps something for
-            each training example.
+        needs: what it compares beside logits, of "stages", "features" and "last_map", see `Outputs`; "index" if it keeps
+            something for each training example.
         has_teacher: whether it needs a teacher.
         has_labels: whether it needs labels.
         is_relation: whether it compares the examples of a batch with each other. Then it sees the whole batch, that of
@@ -97,6 +101,15 @@ class Method(abc.ABC):
     def arguments(self) -> dict[str, Any]:
         """The method's arguments, by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def make_student(self, student: Any, teacher: Any) -> Any:
+        """Returns the `keras.Model` that is trained and saved: the student, unless the method adds layers to it.
+
+        Args:
+            student: the student.
+            teacher: the teacher, a `keras.Model`.
+        """
+        return student
 
     def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """Builds the layers that a method has beside the student, by name. Not called if it compares logits alone.

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kdzoo.distillation import replicas
-from kdzoo.distillation.method import FEATURES, STAGES, Method, Outputs, Shapes, Training
+from kdzoo.distillation.method import FEATURES, INDEX, LAST_MAP, STAGES, Method, Outputs, Shapes, Training
 from zoo import InputError
 
 
@@ -69,8 +69,8 @@ class MethodTerm(keras.layers.Layer):
         return predicted["method_loss"]
 
     def _compute(self, y: dict[str, Any], predicted: dict[str, Any]) -> Any:
-        of_student = predicted.get(STAGES, ()), predicted.get(FEATURES)
-        student, labels = Outputs(predicted["logits"], *of_student, y.get("index")), y["label"]
+        of_student = predicted.get(STAGES, ()), predicted.get(FEATURES), predicted.get(LAST_MAP), y.get(INDEX)
+        student, labels = Outputs(predicted["logits"], *of_student), y["label"]
         teachers = _teachers(y)
         if self.method.is_relation:
             student, teachers, labels = replicas.gather((student, teachers, labels))
@@ -85,8 +85,9 @@ def _teachers(y: dict[str, Any]) -> list[Any]:
     """What each teacher computed of a batch; all have their mean logits in common. [None] without a teacher."""
     if "teacher_logits" not in y:
         return [None]
-    stages, features = y.get("teacher_stages", ()), y.get("teacher_features", ())
-    count = max(len(stages), len(features), 1)
-    stages, features = stages or [()] * count, features or [None] * count
-    pairs = zip(stages, features, strict=True)
-    return [Outputs(y["teacher_logits"], of_stages, of_features) for of_stages, of_features in pairs]
+    of_each = {name: y.get(f"teacher_{name}", ()) for name in (STAGES, FEATURES, LAST_MAP)}
+    count = max(1, *map(len, of_each.values()))
+    return [
+        Outputs(y["teacher_logits"], **{name: outputs[i] for name, outputs in of_each.items() if outputs})
+        for i in range(count)
+    ]

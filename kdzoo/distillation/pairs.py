@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from kdzoo.distillation.method import FEATURES, STAGES, Shapes
+from kdzoo.distillation.method import FEATURES, LAST_MAP, STAGES, Shapes
 from kdzoo.distillation.stages import stage_names
 from zoo import InputError
 
@@ -47,4 +47,5 @@ def shapes_of(network: keras.Model) -> Shapes:
     outputs = network.output if isinstance(network.output, dict) else {"logits": network.output}
     stages = tuple(tuple(stage.shape[1:]) for stage in outputs.get(STAGES, ()))
     channels = outputs[FEATURES].shape[-1] if FEATURES in outputs else 0
-    return Shapes(outputs["logits"].shape[-1], stages, channels)
+    last_map = tuple(outputs[LAST_MAP].shape[1:]) if LAST_MAP in outputs else ()
+    return Shapes(outputs["logits"].shape[-1], stages, channels, last_map)

@@ -32,7 +32,7 @@ def build_distiller(inputs: RunInputs, delivery: Delivery) -> Distiller:
             training=describe_training(inputs),
             **config.loss_options,
         )
-        model.compile(make_optimizer(config, student))
+        model.compile(make_optimizer(config, model.student))
         model.optimizer.build(model.trainable_variables)
     return model
 

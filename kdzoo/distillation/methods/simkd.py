@@ -8,13 +8,17 @@ There is no other loss: neither labels nor KD. Projector, global average pooling
 are part of the student that is deployed.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from kdzoo.distillation.adapters import conv, features
 from kdzoo.distillation.features import mean_square, shrink
+from kdzoo.distillation.method import Method, Outputs
+from kdzoo.distillation.stages import find_head, find_last_map
+from kdzoo.ranges import Range
 from zoo.layers import batch_norm_relu
 
 CE_WEIGHT, WEIGHT = 0.0, 1.0  # authors' README, CIFAR-100 and ImageNet
@@ -53,3 +57,34 @@ def projector(*, student_shape: Sequence[int], teacher_shape: Sequence[int], fac
     for i, (channels, kernel_size) in enumerate(((filters // factor, 1), (filters // factor, 3), (filters, 1)), 1):
         x = batch_norm_relu(conv(x, channels, kernel_size, name=f"conv{i}"), name=f"{i}")
     return keras.Model(inputs, x, name="projector")
+
+
+@dataclasses.dataclass(frozen=True)
+class SimKD(Method):
+    """Reuse of the teacher's classifier.
+
+    Args:
+        factor: see `projector`.
+    """
+
+    factor: int = FACTOR
+    needs = ("last_map",)
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def __post_init__(self) -> None:
+        Range(least=1, most=64, whole=True, example=FACTOR).check("factor", self.factor)
+
+    def make_student(self, student: keras.Model, teacher: keras.Model) -> keras.Model:
+        """Returns the student up to its last map, with the projector, pooling and the teacher's head, which is frozen."""
+        of_student, of_teacher, head = find_last_map(student), find_last_map(teacher), find_head(teacher)
+        shapes = {"student_shape": of_student.shape[1:], "teacher_shape": of_teacher.shape[1:]}
+        x = projector(**shapes, factor=self.factor)(of_student)
+        x = keras.layers.GlobalAveragePooling2D(name="projected_pool")(x)
+        own = keras.layers.Dense(head.units, dtype=head.dtype_policy, trainable=False, name="teacher_head")
+        model = keras.Model(student.inputs, own(x), name=student.name)
+        own.set_weights(head.get_weights())
+        return model
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        return loss(student_stage=student.last_map, teacher_stage=teacher.last_map)
