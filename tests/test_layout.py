@@ -27,6 +27,7 @@ NEED_A_BACKEND = (
     "kdzoo.distillation.methods.*",
     "kdzoo.distillation.optimizers",
     "kdzoo.distillation.pairs",
+    "kdzoo.distillation.pretraining",
     "kdzoo.distillation.replicas",
     "kdzoo.distillation.stages",
     "kdzoo.distillation.tensors",

@@ -9,7 +9,7 @@ from keras import ops
 from kdzoo.distillation import losses, registry
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
 from kdzoo.distillation.method import FEATURES, LAST_MAP, STAGES, Method, Shapes, Training
-from kdzoo.distillation.method_term import MethodTerm
+from kdzoo.distillation.method_term import EpochBegin, MethodTerm
 from kdzoo.distillation.pairs import check_pair, shapes_of
 from kdzoo.distillation.stages import with_outputs
 from zoo import InputError
@@ -24,13 +24,6 @@ class BatchMean(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the values."""
         return y_pred
-
-
-class _EpochBegin(keras.callbacks.Callback):
-    """Announces each epoch to the `Distiller`."""
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.model.begin_epoch(epoch, self.params["epochs"])
 
 
 class Distiller(keras.Model):
@@ -122,6 +115,7 @@ class Distiller(keras.Model):
         self._teacher_taps = [with_outputs(teacher, **wanted, names=teacher_stages) for teacher in teachers if taps]
         self._compact = not needs  # attention maps stand for stages
         self.term: MethodTerm | None = None
+        self.kept_term: MethodTerm | None = None  # of another phase: part of the state
         if self.method:
             found = teacher_shapes or (shapes_of(self._teacher_taps[0]) if self._teacher_taps else None)
             of: dict[str, Any] = {
@@ -140,6 +134,11 @@ class Distiller(keras.Model):
         if num_teachers:
             names += ["kd", *(["at"] if self.at_weight else []), "agreement", "teacher_kl"]
         return names + (["method_loss"] if self.method else [])
+
+    def share_teachers(self, other: "Distiller") -> None:
+        """Takes over the teachers of another distiller, and what is computed by them."""
+        self.teachers, self._teacher_taps = other.teachers, other._teacher_taps
+        self._given_outputs, self._compact = other._given_outputs, other._compact
 
     # The student's training.
 
@@ -223,6 +222,11 @@ class Distiller(keras.Model):
             ) / len(y["teacher_stages"])
         return {name: ops.cast(values, "float32") for name, values in terms.items()}
 
+    @property
+    def method_variables(self) -> list[keras.Variable]:
+        """All that the method keeps between batches."""
+        return (self.term or self.kept_term).variables if self.term or self.kept_term else []
+
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Sets what the weights are multiplied by in an epoch, for a method that warms up or has a first phase.
 
@@ -292,9 +296,11 @@ class Distiller(keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains as `keras.Model.fit` does."""
+        if self.method and self.method.pretrained:
+            raise InputError("A method that trains networks before the student needs kdzoo.training.run. Received: fit")
         if self.term:
             given = kwargs.get("callbacks") or []
-            kwargs["callbacks"] = [*(given if isinstance(given, list | tuple) else [given]), _EpochBegin()]
+            kwargs["callbacks"] = [*(given if isinstance(given, list | tuple) else [given]), EpochBegin()]
         return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:

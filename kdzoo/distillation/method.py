@@ -10,6 +10,7 @@ from kdzoo.distillation.checks import WEIGHT, check_mode, check_temperature
 from kdzoo.ranges import Range
 
 _SHARE = Range(least=0, most=1, example=0.1)
+_SHARES = ("warmup_share", "first_share", "pretraining_share", "momentum")
 STAGES, FEATURES, LAST_MAP, INDEX = "stages", "features", "last_map", "index"
 
 
@@ -72,8 +73,10 @@ class Method(abc.ABC):
 
     Attributes of the class:
         ce_weight, kd_weight, weight: default weights of cross-entropy, of KD and of this term.
-        needs: what it compares beside logits, of "stages", "features" and "last_map", see `Outputs`; "index" if it keeps
-            something for each training example.
+        needs: what it compares beside logits, of "stages", "features" and "last_map": see `Outputs`. "index" if it
+            keeps something for each training example.
+        pretrained: names of adapters that are trained first, alone, for `pretraining_share` of the epochs, and then
+            frozen.
         has_teacher: whether it needs a teacher.
         has_labels: whether it needs labels.
         is_relation: whether it compares the examples of a batch with each other. Then it sees the whole batch, that of
@@ -84,6 +87,7 @@ class Method(abc.ABC):
     kd_weight: ClassVar[float] = 0.0
     weight: ClassVar[float] = 1.0
     needs: ClassVar[tuple[str, ...]] = ()
+    pretrained: ClassVar[tuple[str, ...]] = ()
     has_teacher: ClassVar[bool] = True
     has_labels: ClassVar[bool] = False
     is_relation: ClassVar[bool] = False
@@ -92,7 +96,10 @@ class Method(abc.ABC):
         """Checks the arguments that several methods have, by their names. Raises InputError."""
         checks: dict[str, Callable[[Any], None]] = {"temperature": check_temperature, "mode": check_mode}
         checks |= {name: functools.partial(WEIGHT.check, name) for name in ("alpha", "beta", "gamma")}
-        checks |= {name: functools.partial(_SHARE.check, name) for name in ("warmup_share", "first_share", "momentum")}
+        checks |= {
+            name: functools.partial(_SHARE.check, name)
+            for name in ("warmup_share", "first_share", "pretraining_share", "momentum")
+        }
         for name, value in self.arguments.items():
             if name in checks:
                 checks[name](value)
@@ -134,6 +141,10 @@ class Method(abc.ABC):
         Returns:
             [n], or a scalar.
         """
+
+    def pretrain(self, teacher: Outputs, *, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss by which the adapters in `pretrained` are trained: [n], or a scalar."""
+        raise NotImplementedError
 
     def factors(self, epoch: int, epochs: int) -> tuple[float, float]:
         """Returns what this term's weight, and what the weights of all other terms, are multiplied by in an epoch.

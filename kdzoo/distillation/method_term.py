@@ -10,6 +10,14 @@ from kdzoo.distillation.method import FEATURES, INDEX, LAST_MAP, STAGES, Method,
 from zoo import InputError
 
 
+class EpochBegin(keras.callbacks.Callback):
+    """Announces each epoch to the `Distiller`."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Sets the epoch's factors."""
+        self.model.begin_epoch(epoch, self.params["epochs"])
+
+
 class MethodTerm(keras.layers.Layer):
     """A method's term: its adapters, and the factors of the epoch.
 
@@ -41,6 +49,8 @@ class MethodTerm(keras.layers.Layer):
             if teacher is None:
                 raise InputError("A method that compares more than logits needs teacher_shapes with outputs_given.")
             self.adapters = method.make_adapters(student, teacher, training)
+            for name in method.pretrained:
+                self.adapters[name].trainable = False
         if self.adapters and num_teachers > 1:
             raise InputError(f"A method with adapters needs one teacher. Received: {num_teachers} teachers")
         # Of this term, and of all others.
@@ -71,7 +81,7 @@ class MethodTerm(keras.layers.Layer):
     def _compute(self, y: dict[str, Any], predicted: dict[str, Any]) -> Any:
         of_student = predicted.get(STAGES, ()), predicted.get(FEATURES), predicted.get(LAST_MAP), y.get(INDEX)
         student, labels = Outputs(predicted["logits"], *of_student), y["label"]
-        teachers = _teachers(y)
+        teachers = teachers_of(y)
         if self.method.is_relation:
             student, teachers, labels = replicas.gather((student, teachers, labels))
         losses = [self.method.compute(student, teacher, labels=labels, adapters=self.adapters) for teacher in teachers]
@@ -81,7 +91,7 @@ class MethodTerm(keras.layers.Layer):
         return loss if len(loss.shape) else ops.broadcast_to(loss, (ops.shape(predicted["logits"])[0],))
 
 
-def _teachers(y: dict[str, Any]) -> list[Any]:
+def teachers_of(y: dict[str, Any]) -> list[Any]:
     """What each teacher computed of a batch; all have their mean logits in common. [None] without a teacher."""
     if "teacher_logits" not in y:
         return [None]

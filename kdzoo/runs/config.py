@@ -8,8 +8,9 @@ from typing import Any
 from kdzoo.data import augmentation, sources
 from kdzoo.data.config import DataConfig
 from kdzoo.data.dataset import STATISTICS
-from kdzoo.distillation import registry, schedules
-from kdzoo.distillation.checks import check_at_mode, check_weights
+from kdzoo.distillation import registry, run_method, schedules
+from kdzoo.distillation.checks import check_at_mode
+from kdzoo.distillation.method import Method
 from kdzoo.models import names, specs
 from kdzoo.runs import settings
 from zoo import InputError
@@ -190,14 +191,13 @@ class RunConfig:
         stages = {name: tuple(filter(None, getattr(self, name).split(","))) for name in STAGES}
         options = {**self.loss_weights, "temperature": self.temperature, "at_mode": self.at_mode, **stages}
         if self.distillation_method:
-            method = registry.make(self.distillation_method, self.method_args)
-            options |= {"method": method, "method_weight": self.method_weight}
+            options |= {"method": self.own_method, "method_weight": self.method_weight}
         return options
 
     @property
-    def method_needs(self) -> tuple[str, ...]:
-        """What the method compares beside logits: see `kdzoo.Method`. No table holds it."""
-        return registry.load(self.distillation_method).needs if self.distillation_method else ()
+    def own_method(self) -> Method | None:
+        """The method, if it has a term of its own beside KD and AT."""
+        return run_method.find(self.distillation_method, self.method_args)
 
     @property
     def loss_weights(self) -> dict[str, Any]:
@@ -257,7 +257,8 @@ class RunConfig:
             raise InputError(f"dataset_name must have no spaces, for example cifar10. Received: {self.dataset_name}")
         sources.check(self.data)
         check_at_mode(self.at_mode)
-        self._check_loss()
+        method = self.distillation_method, self.method_args, self.method_weight
+        run_method.check(*method, self.loss_weights, num_teachers=len(self.teachers))
         for name, choices in (
             ("augment", AUGMENTATIONS),
             ("strategy", STRATEGIES),
@@ -280,20 +281,6 @@ class RunConfig:
         self._check_training()
         if repeated := [teacher for teacher in self.teachers if self.teachers.count(teacher) > 1]:
             raise InputError(f"The teachers of an ensemble must differ. Received: {repeated[0]} more than once")
-
-    def _check_loss(self) -> None:
-        """Raises InputError unless weights, method and teachers fit together."""
-        weights, of_labels = self.loss_weights, ["ce_weight"]
-        if not self.distillation_method:
-            if self.method_args or self.method_weight:
-                received = f"method_args {self.method_args or 'empty'}, method_weight {self.method_weight}"
-                raise InputError(f"method_args and method_weight need a method such as dkd. Received: {received}")
-        else:
-            weights |= {"method_weight": self.method_weight}
-            method = registry.make(self.distillation_method, self.method_args)
-            if not method.has_teacher:
-                of_labels.append("method_weight")
-        check_weights(**weights, num_teachers=len(self.teachers), of_labels=of_labels)
 
     def _check_teacher_statistics(self) -> None:
         """Raises InputError unless the statistics of a teacher's images are complete, and used."""

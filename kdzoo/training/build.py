@@ -1,5 +1,6 @@
 """The networks of a run, built from its seed and compiled with its optimizer."""
 
+import dataclasses
 import random
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.dtype import dtype_policy
 from kdzoo.distillation.method import Training
+from kdzoo.distillation.pretraining import Pretraining
 from kdzoo.runs.config import RunConfig
 from kdzoo.training import strategy
 from kdzoo.training.delivery import Delivery
@@ -41,6 +43,15 @@ def describe_training(inputs: RunInputs) -> Training:
     """What some methods' adapters depend on."""
     labels = [inputs.splits[name].labels for name in ("train", "unlabelled") if name in inputs.splits]
     return Training(inputs.config.batch_size, np.concatenate(labels), inputs.config.seed)
+
+
+def build_pretraining(distiller: Distiller, config: RunConfig) -> Pretraining:
+    """What the method trains before the student, under an optimizer of its own."""
+    with strategy.scope(config), dtype_policy(config.dtype_policy):
+        model = Pretraining(distiller)
+        model.compile(make_optimizer(dataclasses.replace(config, backbone_lr=0.0), distiller.student))
+        model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def build_label_model(distiller: Distiller, config: RunConfig) -> Distiller:

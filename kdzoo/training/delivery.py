@@ -148,7 +148,8 @@ def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     statistics = {"mean": inputs.dataset.mean, "std": inputs.dataset.std}
     same_images = all(teacher.statistics == statistics and not teacher.image_size for teacher in ensemble.teachers)
     fits = not ensemble.has_external and kept_whole and same_images
-    if config.method_needs:
+    needs = config.own_method.needs if config.own_method else ()  # no table holds it
+    if needs:
         if not fits:
             raise InputError(
                 f"{config.distillation_method} needs zoo models as teachers, of the student's standardisation and image"
@@ -156,7 +157,7 @@ def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
             )
         if cache:
             _log.warning("Teacher outputs are computed live: %s compares more than logits", config.distillation_method)
-    if not ensemble.teachers or (accelerated and not cache and fits) or config.method_needs:
+    if not ensemble.teachers or (accelerated and not cache and fits) or needs:
         models = [teacher for teacher in ensemble.teachers if isinstance(teacher, ZooTeacher)]
         return InStep(models, data_parallel.predict if config.strategy == "data_parallel" else predict)
     share = strategy.share(config)

@@ -9,12 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdzoo.data.dataset import Dataset
-from kdzoo.distillation import registry
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.distillation.method import Method
 from kdzoo.models import cost, specs
 from kdzoo.runs import consistency, events, identity, weights
-from kdzoo.runs.config import RunConfig
 from kdzoo.training.inputs import RunInputs
 from kdzoo.training.state import Stopped, TrainingState
 
@@ -49,16 +47,15 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
     }
 
 
-def extends_student(config: RunConfig) -> bool:
-    """Whether the method adds layers to the student."""
-    name = config.distillation_method
-    return bool(name) and registry.load(name).make_student is not Method.make_student
+def extends_student(method: Method | None) -> bool:
+    """Whether a method adds layers to the student."""
+    return method is not None and type(method).make_student is not Method.make_student
 
 
 def describe_network(inputs: RunInputs, model: Distiller) -> dict[str, Any]:
     """What a record keeps of a model that is no new zoo model. A file's layers are part of it: the file may go."""
     described = dict(inputs.network)
-    if inputs.config.spec.kind == specs.FILE or extends_student(inputs.config):
+    if inputs.config.spec.kind == specs.FILE or extends_student(inputs.config.own_method):
         described["architecture"] = model.student.to_json()
     return described
 

@@ -14,6 +14,7 @@ from kdzoo.data.batches import Batches
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.distillation import schedules
 from kdzoo.distillation.distiller import Distiller
+from kdzoo.distillation.method import INDEX
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.outputs import TeacherOutputs
 from kdzoo.training import strategy
@@ -76,7 +77,8 @@ class Steps(abc.ABC):
             weights = mixing.label_weights(config.batch_size, config.unlabelled_per_batch)
             self._label_weights["label_weight"] = weights
 
-        self._indexed = "index" in config.method_needs
+        method = config.own_method
+        self._indexed = method is not None and INDEX in method.needs
 
     @abc.abstractmethod
     def run(self, *, epoch: int, begin: int, end: int) -> None:
@@ -154,7 +156,7 @@ class Steps(abc.ABC):
             "student": self.model.student.variables,
             "optimizer": self.model.optimizer.variables,
             "metrics": self.model.metrics_variables,
-            "method": self.model.term.variables if self.model.term else [],
+            "method": self.model.method_variables,
         }
         return {f"{group}/{i:04d}/{v.path}": v for group, vs in groups.items() for i, v in enumerate(vs)}
 

@@ -13,7 +13,8 @@ RepDistiller (distiller_zoo/FT.py, models/util.py) differ:
 - The authors' code has no BatchNorm in either network; RepDistiller has it in the translator. Default: the authors'.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,12 +22,14 @@ from keras import layers, ops
 
 from kdzoo.distillation.adapters import TorchUniform, conv, features
 from kdzoo.distillation.features import equal_size, flatten, mean_per_example, pair, unit_vectors
+from kdzoo.distillation.method import Method, Outputs, Shapes, Training
 from kdzoo.distillation.tensors import check_equal_shapes, mean
 
 CE_WEIGHT, WEIGHT = 1.0, 500.0  # without KD: the authors' code, CIFAR-10
 WEIGHT_OF_MAPS = 200.0  # the same with maps: RepDistiller, CIFAR-100
 RATE = 0.5  # channels of the factors over those of the teacher: both codes
-PHASE_EPOCHS = 30  # of the paraphraser: RepDistiller, at a learning rate of 0.01
+PRETRAINING_SHARE = 30 / 270  # of the epochs, for the paraphraser: RepDistiller has 30 before the 240 of its schedule
+PRETRAINING_RATE = 0.01 / 0.05  # of its learning rate over the student's: RepDistiller
 
 
 def loss(*, student_factors: Any, teacher_factors: Any, maps: bool = False) -> Any:
@@ -103,3 +106,40 @@ def _encode(x: Any, channels: int, factors: int) -> Any:
 
 def _leaky(x: Any, name: str) -> Any:
     return layers.LeakyReLU(0.1, name=f"{name}_leaky")(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class FT(Method):
+    """Factor transfer of the last stage.
+
+    Args:
+        rate: of factors over the teacher's channels.
+        maps: see `loss`; the weight that goes with it is 200.
+        pretraining_share: share of the epochs in which the paraphraser is trained, before the student is.
+    """
+
+    rate: float = RATE
+    maps: bool = False
+    pretraining_share: float = PRETRAINING_SHARE
+    needs = ("stages",)
+    pretrained = ("paraphraser",)
+    ce_weight, weight = CE_WEIGHT, WEIGHT
+
+    def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
+        """The paraphraser and the translator."""
+        shapes = {"student_shape": student.stages[-1], "teacher_shape": teacher.stages[-1]}
+        return {
+            "paraphraser": paraphraser(teacher_shape=teacher.stages[-1], rate=self.rate),
+            "translator": translator(**shapes, rate=self.rate),
+        }
+
+    def pretrain(self, teacher: Outputs, *, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss of the paraphraser, so that it learns at its own rate."""
+        _, reconstructed = adapters["paraphraser"](teacher.stages[-1], training=True)
+        return PRETRAINING_RATE * reconstruction(reconstructed=reconstructed, teacher_stage=teacher.stages[-1])
+
+    def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
+        """Computes the loss: see `Method.compute`."""
+        factors, _ = adapters["paraphraser"](teacher.stages[-1], training=False)
+        translated = adapters["translator"](student.stages[-1], training=True)
+        return loss(student_factors=translated, teacher_factors=factors, maps=self.maps)

@@ -75,7 +75,7 @@ class SimKD(Method):
         Range(least=1, most=64, whole=True, example=FACTOR).check("factor", self.factor)
 
     def make_student(self, student: keras.Model, teacher: keras.Model) -> keras.Model:
-        """Returns the student up to its last map, with the projector, pooling and the teacher's head, which is frozen."""
+        """Returns the student up to its last map, then the projector, pooling and the teacher's head, frozen."""
         of_student, of_teacher, head = find_last_map(student), find_last_map(teacher), find_head(teacher)
         shapes = {"student_shape": of_student.shape[1:], "teacher_shape": of_teacher.shape[1:]}
         x = projector(**shapes, factor=self.factor)(of_student)
