@@ -30,6 +30,7 @@ NEED_A_BACKEND = (
     "kdzoo.distillation.pretraining",
     "kdzoo.distillation.replicas",
     "kdzoo.distillation.stages",
+    "kdzoo.distillation.strong_view",
     "kdzoo.distillation.tensors",
     "kdzoo.experiments.*",
     "kdzoo.losses",

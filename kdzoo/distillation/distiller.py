@@ -8,7 +8,7 @@ from keras import ops
 
 from kdzoo.distillation import losses, registry
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
-from kdzoo.distillation.method import FEATURES, LAST_MAP, STAGES, Method, Shapes, Training
+from kdzoo.distillation.method import FEATURES, LAST_MAP, STAGES, STRONG, Method, Shapes, Training
 from kdzoo.distillation.method_term import EpochBegin, MethodTerm
 from kdzoo.distillation.pairs import check_pair, shapes_of
 from kdzoo.distillation.stages import with_outputs
@@ -107,10 +107,14 @@ class Distiller(keras.Model):
         self.ce_weight, self.kd_weight, self.at_weight = (weights[name] for name in registry.TERMS["none"])
         self.temperature, self.at_mode = temperature, at_mode
         self.teacher_in_evaluate = teacher_in_evaluate
-        needs = self.method.needs if self.method else ()
+        needs = self.method.required if self.method else ()
+        if STRONG in needs and not teachers:
+            raise InputError(
+                "A method that learns from two views needs the teachers themselves. Received: outputs_given"
+            )
         wanted = {name: name in needs for name in (STAGES, FEATURES, LAST_MAP)}
         wanted[STAGES] |= self.at_weight > 0
-        taps = any(wanted.values())
+        taps = any(wanted.values()) or bool(needs)
         self._student_tap = with_outputs(student, **wanted, names=student_stages) if taps else None
         self._teacher_taps = [with_outputs(teacher, **wanted, names=teacher_stages) for teacher in teachers if taps]
         self._compact = not needs  # attention maps stand for stages
@@ -178,7 +182,7 @@ class Distiller(keras.Model):
             if self.at_weight:
                 total += self.at_weight * terms["at"]
             if self.term:
-                total = self.term.add_to(total, y, y_pred)
+                total = self.term.add_to(total, y, y_pred, self._strong_logits(x))
         loss = self._batch_mean(total, total, sample_weight)
         for regularisation in self.losses:
             loss += self._aggregate_additional_loss(regularisation)
@@ -226,6 +230,14 @@ class Distiller(keras.Model):
     def method_variables(self) -> list[keras.Variable]:
         """All that the method keeps between batches."""
         return (self.term or self.kept_term).variables if self.term or self.kept_term else []
+
+    def _strong_logits(self, x: Any) -> tuple[Any, Any] | None:
+        """Logits of student and teachers for a second view of the images, if the method needs one."""
+        if self.term is None or self.term.view is None:
+            return None
+        images = self.term.strong_view(x)
+        of_teachers = _mean([teacher(images, training=False) for teacher in self.teachers])
+        return self.student(images, training=True), ops.stop_gradient(of_teachers)
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Sets what the weights are multiplied by in an epoch, for a method that warms up or has a first phase.

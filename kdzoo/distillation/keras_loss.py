@@ -26,9 +26,9 @@ class MethodLoss(keras.distillation.DistillationLoss):
 
     def __init__(self, method: str, **arguments: Any) -> None:
         kind = registry.load(method)
-        if kind.needs or kind.has_labels or not kind.has_teacher:
-            raise InputError(f"A loss of Keras's distiller compares logits alone, for example dist. Received: {method}")
         self._name, self._method = method, registry.make(method, arguments)
+        if self._method.required or kind.has_labels or not kind.has_teacher:
+            raise InputError(f"A loss of Keras's distiller compares logits alone, for example dist. Received: {method}")
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **_: Any) -> Any:
         """Computes the loss, averaged over the batch: a scalar."""

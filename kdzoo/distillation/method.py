@@ -11,7 +11,7 @@ from kdzoo.ranges import Range
 
 _SHARE = Range(least=0, most=1, example=0.1)
 _SHARES = ("warmup_share", "first_share", "pretraining_share", "momentum")
-STAGES, FEATURES, LAST_MAP, INDEX = "stages", "features", "last_map", "index"
+STAGES, FEATURES, LAST_MAP, INDEX, STRONG = "stages", "features", "last_map", "index", "strong"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Outputs:
         features: of the penultimate layer [n, channels], the input of the last dense layer, if the method needs them.
         last_map: what is averaged by the last global pooling [n, h, w, channels], if the method needs it.
         index: numbers of the training examples [n], if the method needs them; of the student alone.
+        strong: logits for a second, strongly augmented view of the images [n, classes], if the method needs them.
     """
 
     logits: Any
@@ -31,6 +32,7 @@ class Outputs:
     features: Any = None
     last_map: Any = None
     index: Any = None
+    strong: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +59,14 @@ class Training:
     Attributes:
         batch_size: examples of a batch, over all replicas.
         labels: class of each training example [N], for a method that keeps something for each of them.
+        mean, std: per channel, of images in [0, 1], by which images are standardised, for a method that augments them.
         seed: of what a method draws.
     """
 
     batch_size: int
     labels: Any = None
+    mean: Sequence[float] = ()
+    std: Sequence[float] = ()
     seed: int = 0
 
 
@@ -73,8 +78,8 @@ class Method(abc.ABC):
 
     Attributes of the class:
         ce_weight, kd_weight, weight: default weights of cross-entropy, of KD and of this term.
-        needs: what it compares beside logits, of "stages", "features" and "last_map": see `Outputs`. "index" if it
-            keeps something for each training example.
+        needs: what it compares beside logits, of "stages", "features", "last_map" and "strong": see `Outputs`. "index" if
+            it keeps something for each training example.
         pretrained: names of adapters that are trained first, alone, for `pretraining_share` of the epochs, and then
             frozen.
         has_teacher: whether it needs a teacher.
@@ -108,6 +113,11 @@ class Method(abc.ABC):
     def arguments(self) -> dict[str, Any]:
         """The method's arguments, by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """What it needs with its arguments."""
+        return self.needs
 
     def make_student(self, student: Any, teacher: Any) -> Any:
         """Returns the `keras.Model` that is trained and saved: the student, unless the method adds layers to it.

@@ -1,12 +1,24 @@
 """The term of a student's loss that a method adds, with all that the method keeps between batches."""
 
+import dataclasses
 from typing import Any
 
 import keras
 from keras import ops
 
 from kdzoo.distillation import replicas
-from kdzoo.distillation.method import FEATURES, INDEX, LAST_MAP, STAGES, Method, Outputs, Shapes, Training
+from kdzoo.distillation.method import (
+    FEATURES,
+    INDEX,
+    LAST_MAP,
+    STAGES,
+    STRONG,
+    Method,
+    Outputs,
+    Shapes,
+    Training,
+)
+from kdzoo.distillation.strong_view import StrongView
 from zoo import InputError
 
 
@@ -45,7 +57,12 @@ class MethodTerm(keras.layers.Layer):
         super().__init__(name="method", dtype="float32")
         self.method, self.weight = method, weight
         self.adapters: dict[str, Any] = {}
-        if method.needs:
+        self.view: StrongView | None = None
+        if STRONG in method.required:
+            if training is None or not training.mean:
+                raise InputError("A method that learns from two views needs training=Training(batch_size, mean, std).")
+            self.view = StrongView(training.mean, training.std, seed=training.seed)
+        if {STAGES, FEATURES, LAST_MAP} & set(method.required):
             if teacher is None:
                 raise InputError("A method that compares more than logits needs teacher_shapes with outputs_given.")
             self.adapters = method.make_adapters(student, teacher, training)
@@ -60,11 +77,16 @@ class MethodTerm(keras.layers.Layer):
         """Sets the factors of an epoch, see `Method.factors`."""
         self.factors.assign(self.method.factors(epoch, epochs))
 
-    def add_to(self, others: Any, y: Any, y_pred: Any) -> Any:
+    def add_to(self, others: Any, y: Any, y_pred: Any, strong: tuple[Any, Any] | None) -> Any:
         """Returns the sum [n] of all terms, from that of the others."""
-        return self.factors[1] * others + self.factors[0] * self.weight * self.loss(y, y_pred)
+        return self.factors[1] * others + self.factors[0] * self.weight * self.loss(y, y_pred, strong)
 
-    def loss(self, y: Any, y_pred: Any) -> Any:
+    def strong_view(self, images: Any) -> Any:
+        """Returns a second view of standardised images; what is drawn does not depend on the number of replicas."""
+        assert self.view is not None
+        return replicas.own_share(self.view(replicas.gather(images)), images)
+
+    def loss(self, y: Any, y_pred: Any, strong: tuple[Any, Any] | None = None) -> Any:
         """Computes the method's loss [n], without its weight.
 
         Once for each batch, since adapters have a state: `y_pred`, if it is a dict, keeps it.
@@ -72,16 +94,20 @@ class MethodTerm(keras.layers.Layer):
         Args:
             y: labels, with the teacher outputs.
             y_pred: what the student computed.
+            strong: logits of student and teacher for the second view, if the method needs one.
         """
         predicted = y_pred if isinstance(y_pred, dict) else {"logits": y_pred}
         if "method_loss" not in predicted:
-            predicted["method_loss"] = self._compute(y if isinstance(y, dict) else {"label": y}, predicted)
+            predicted["method_loss"] = self._compute(y if isinstance(y, dict) else {"label": y}, predicted, strong)
         return predicted["method_loss"]
 
-    def _compute(self, y: dict[str, Any], predicted: dict[str, Any]) -> Any:
+    def _compute(self, y: dict[str, Any], predicted: dict[str, Any], strong: tuple[Any, Any] | None) -> Any:
         of_student = predicted.get(STAGES, ()), predicted.get(FEATURES), predicted.get(LAST_MAP), y.get(INDEX)
         student, labels = Outputs(predicted["logits"], *of_student), y["label"]
         teachers = teachers_of(y)
+        if strong is not None:
+            student = dataclasses.replace(student, strong=strong[0])
+            teachers = [dataclasses.replace(teacher, strong=strong[1]) for teacher in teachers]
         if self.method.is_relation:
             student, teachers, labels = replicas.gather((student, teachers, labels))
         losses = [self.method.compute(student, teacher, labels=labels, adapters=self.adapters) for teacher in teachers]

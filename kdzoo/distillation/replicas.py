@@ -30,6 +30,24 @@ def gather(values: Any) -> Any:
     return _map(gather_one, values)
 
 
+def own_share(values: Any, like: Any) -> Any:
+    """Returns the part of a gathered tensor [batch, ...] that is this replica's own.
+
+    Args:
+        values: the tensor.
+        like: a tensor of this replica [n, ...].
+    """
+    if keras.backend.backend() != "tensorflow":
+        return values
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    count = tf.shape(like)[0]
+    return values[context.replica_id_in_sync_group * count :][:count]
+
+
 def _map(change: Any, values: Any) -> Any:
     if values is None:
         return None

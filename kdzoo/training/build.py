@@ -42,7 +42,8 @@ def build_distiller(inputs: RunInputs, delivery: Delivery) -> Distiller:
 def describe_training(inputs: RunInputs) -> Training:
     """What some methods' adapters depend on."""
     labels = [inputs.splits[name].labels for name in ("train", "unlabelled") if name in inputs.splits]
-    return Training(inputs.config.batch_size, np.concatenate(labels), inputs.config.seed)
+    of_dataset = {"mean": inputs.dataset.mean, "std": inputs.dataset.std}
+    return Training(inputs.config.batch_size, np.concatenate(labels), seed=inputs.config.seed, **of_dataset)
 
 
 def build_pretraining(distiller: Distiller, config: RunConfig) -> Pretraining:

@@ -148,7 +148,7 @@ def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     statistics = {"mean": inputs.dataset.mean, "std": inputs.dataset.std}
     same_images = all(teacher.statistics == statistics and not teacher.image_size for teacher in ensemble.teachers)
     fits = not ensemble.has_external and kept_whole and same_images
-    needs = config.own_method.needs if config.own_method else ()  # no table holds it
+    needs = config.own_method.required if config.own_method else ()  # no table holds it
     if needs:
         if not fits:
             raise InputError(

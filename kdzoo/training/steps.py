@@ -78,7 +78,7 @@ class Steps(abc.ABC):
             self._label_weights["label_weight"] = weights
 
         method = config.own_method
-        self._indexed = method is not None and INDEX in method.needs
+        self._indexed = method is not None and INDEX in method.required
 
     @abc.abstractmethod
     def run(self, *, epoch: int, begin: int, end: int) -> None:

@@ -22,7 +22,7 @@ from keras import ops
 from kdzoo.distillation.checks import check_mode, check_temperature
 from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.methods import kd
-from kdzoo.distillation.tensors import logit_pair, mean
+from kdzoo.distillation.tensors import as_float, label_mask, logit_pair, mean
 from zoo import InputError
 
 # mdistiller/engine/cfg.py, of CIFAR-100; `temperature` is the first of the five. configs/imagenet/r34_r18/kd_ours.yaml
@@ -106,14 +106,29 @@ def _share_up_to_median(values: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class MLKD(Method):
-    """Multi-level logit distillation of one view, mode "paper" of `loss`."""
+    """Multi-level logit distillation. Arguments as of `loss`.
+
+    In mode "code" the cross-entropy of the strong view is part of the term, in proportion to the authors' weights. The
+    strong view is made by Keras's RandAugment, where the authors have AutoAugment's policy for CIFAR-10.
+    """
 
     temperature: float = TEMPERATURE
+    mode: str = "code"
     ce_weight, weight = CE_WEIGHT, WEIGHT
+    needs = ("strong",)
     is_relation = True
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """No second view in mode "paper"."""
+        return self.needs if self.mode == "code" else ()
 
     def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
         """Computes the loss: see `Method.compute`."""
-        return loss(
-            student_logits=student.logits, teacher_logits=teacher.logits, temperature=self.temperature, mode="paper"
-        )
+        logits = {"student_logits": student.logits, "teacher_logits": teacher.logits}
+        if self.mode == "paper":
+            return loss(**logits, **self.arguments)
+        strong = {"strong_student_logits": student.strong, "strong_teacher_logits": teacher.strong}
+        mask = ops.cast(label_mask(labels, student.strong), "float32")
+        of_strong = -ops.sum(mask * ops.log_softmax(as_float(student.strong)), axis=-1)  # 0 without a label
+        return loss(**logits, **strong, **self.arguments) + self.ce_weight / self.weight * mean(of_strong)
