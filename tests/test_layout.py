@@ -17,6 +17,7 @@ NEED_A_BACKEND = (
     "kdzoo.data.batches",
     "kdzoo.data.jax_augmentation",
     "kdzoo.distillation.adapters",
+    "kdzoo.distillation.batch_mean",
     "kdzoo.distillation.distiller",
     "kdzoo.distillation.dtype",
     "kdzoo.distillation.features",

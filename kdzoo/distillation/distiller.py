@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kdzoo.distillation import losses, registry
+from kdzoo.distillation.batch_mean import BatchMean
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
 from kdzoo.distillation.method import FEATURES, LAST_MAP, STAGES, STRONG, Method, Shapes, Training
 from kdzoo.distillation.method_term import EpochBegin, MethodTerm
@@ -16,14 +17,6 @@ from zoo import InputError
 
 _OF_LABELS = ("ce", "accuracy")
 _TEACHER_METRICS = ("kd", "at", "method_loss", "agreement", "teacher_kl")
-
-
-class BatchMean(keras.losses.Loss):
-    """Reduces values that are already one per example, with Keras's sample weights, batch mean and replica share."""
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the values."""
-        return y_pred
 
 
 class Distiller(keras.Model):

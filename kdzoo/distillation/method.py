@@ -78,8 +78,8 @@ class Method(abc.ABC):
 
     Attributes of the class:
         ce_weight, kd_weight, weight: default weights of cross-entropy, of KD and of this term.
-        needs: what it compares beside logits, of "stages", "features", "last_map" and "strong": see `Outputs`. "index" if
-            it keeps something for each training example.
+        needs: what it compares beside logits, of "stages", "features", "last_map" and "strong": see `Outputs`. And
+            "index", if it keeps something for each training example.
         pretrained: names of adapters that are trained first, alone, for `pretraining_share` of the epochs, and then
             frozen.
         has_teacher: whether it needs a teacher.
