@@ -210,8 +210,9 @@ def _draw(name: str, folder: pathlib.Path) -> pathlib.Path:
     weights = export.write_saved_model(kdzoo.build(name), directory / cards.VERSION, **statistics_of)
     files = {file: digests.file_entry((directory / file).read_bytes()) for file in cards.FILES}
     parsed = names.parse_trained(directory.name)
-    fields = {key: getattr(parsed, key) for key in ("family", "depth", "width", "schedule")}
-    config = card["config"] | {"model": name, "schedule": parsed.schedule}
+    schedule = str(parsed.schedule)
+    fields = {key: getattr(parsed, key) for key in ("family", "depth", "width")} | {"schedule": schedule}
+    config = card["config"] | {"model": name, "schedule": schedule}
     cards.write_card(
         directory, card | fields | {"name": directory.name, "config": config, "weights": weights, "files": files}
     )

@@ -146,7 +146,8 @@ def _precompute(given: Mapping[str, Any], world: World) -> str | None:
     cache = given.get("teacher_cache", "auto")
     expect(cache not in ("off", "") and cache not in world.files and "://" not in cache, "teacher_cache")
     expect(given.get("dtype_policy") != "auto", "dtype_policy")
-    return found or (LATER if cache != "auto" else None)
+    expect(not given.get("ray") or cache != "auto", "a table of one machine")
+    return found or (LATER if cache != "auto" or given.get("ray") else None)
 
 
 def _sweep(given: Mapping[str, Any], world: World) -> str | None:
@@ -215,7 +216,7 @@ def _tune(given: Mapping[str, Any], world: World) -> str | None:
     search = given.get("search", "hyperband")
     expect("max_trials" not in given or search != "hyperband", "max_trials of hyperband")
     expect(given.get("dtype_policy") != "auto", "dtype_policy")
-    return LATER if remote or (search == "bayesian" and given.get("seed", 0) > 2**31) else None
+    return LATER if remote or given.get("ray") or (search == "bayesian" and given.get("seed", 0) > 2**31) else None
 
 
 def _list_models(given: Mapping[str, Any], world: World) -> str | None:

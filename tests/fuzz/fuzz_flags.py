@@ -143,11 +143,15 @@ UNLABELLED = _settings("unlabelled", "unlabelled_share")
 WEIGHTS = ("ce_weight", "kd_weight", "at_weight")
 RUN = DATA | MODEL | OPTIMISER | RECIPE | CHECKPOINT | _settings("seed", "strategy", "fused_steps")
 RUN |= {"schedule": str, "workdir": _directory, "restart": as_bool, "progress": _one_of("auto", "bar", "lines", "json")}
+PROCESSES = {"coordinator": str, "num_processes": _whole(lambda n: 0 <= n <= 4096)}
+PROCESSES |= {"process_id": _whole(lambda n: -1 <= n <= 4095)}
 MANY = CHECKPOINT | CACHE | {"jobs": _count(lambda n: n >= 1), "budget_minutes": _real(lambda x: x >= 0)}
-MANY |= {"dry_run": as_bool}
+RAY = {"ray": str, "ray_cpus": _whole(lambda n: n >= 1), "ray_gpus": _real(lambda x: x >= 0)}
+MANY |= RAY | {"dry_run": as_bool, "store": str}
 FLAGS: dict[str, dict[str, Check]] = {
-    "train": RUN | {"model": str},
+    "train": RUN | PROCESSES | {"model": str},
     "distill": RUN
+    | PROCESSES
     | TEACHERS
     | TERMS
     | UNLABELLED
@@ -163,6 +167,7 @@ FLAGS: dict[str, dict[str, Check]] = {
     "predict": {"model": str, "images": str, "output": _csv},
     "demo": {"workdir": _directory, "restart": as_bool},
     "precompute": DATA
+    | RAY
     | RECIPE
     | TEACHERS
     | UNLABELLED
@@ -185,6 +190,7 @@ FLAGS: dict[str, dict[str, Check]] = {
         "workdir": _directory,
     },
     "tune": DATA
+    | RAY
     | MODEL
     | OPTIMISER
     | RECIPE

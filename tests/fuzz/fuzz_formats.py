@@ -51,7 +51,7 @@ REAL = {
 ONE_OF = {
     "at_mode": ("code", "paper"),
     "augment": ("auto", "none", "crop", "crop_flip", "resize", "inception"),
-    "strategy": ("none", "mirrored"),
+    "strategy": ("none", "mirrored", "data_parallel"),
     "dtype_policy": ("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     "teacher_input": ("auto", "raw", "unit", "standardised", "imagenet"),
     "teacher_layout": ("auto", "nchw", "nhwc"),
