@@ -187,6 +187,7 @@ def main() -> int:
     began = time.monotonic()
     budget = float("inf") if args.budget_minutes is None else 60 * args.budget_minutes
     role = roles.role()
+    worker_command = [sys.executable, "-m", "apps.tune", *sys.argv[1:]]
     resources = ray_flags.connect() if role != "worker" else None
     if resources and role == "chief":
         raise InputError(f"ray starts the workers itself, without {', '.join(roles.VARIABLES)}. Received: {args.ray}")
@@ -203,9 +204,9 @@ def main() -> int:
             search,
             args.workdir,
             workers=args.workers,
-            worker_command=[sys.executable, "-m", "apps.tune", *sys.argv[1:]],
+            worker_command=worker_command,
             devices=devices,
-            **_workers_on(resources),
+            **_workers_on(resources, worker_command),
             stopping=lambda: bool(received) or time.monotonic() - began > budget,
             log=lambda line: print(line, flush=True),
             **options,
@@ -213,15 +214,16 @@ def main() -> int:
     return 0 if found is None else _recommend(*found)
 
 
-def _workers_on(resources: "Resources | None") -> dict[str, Any]:
-    """Returns the arguments of `run_search.run` by which the workers of a search run on Ray; none without Ray."""
+def _workers_on(resources: "Resources | None", worker_command: list[str]) -> dict[str, Any]:
+    """Returns the arguments of `run_search.run` by which this command's workers run on Ray; none without Ray."""
     if not resources:
         return {}
     from kdzoo.experiments.on_ray import cluster, workers
 
-    directory, command = pathlib.Path(flags.FLAGS.workdir), [sys.executable, "-m", "apps.tune", *sys.argv[1:]]
-    log = functools.partial(print, flush=True)
-    start = functools.partial(workers.RayWorkers, directory, command, flags.FLAGS.workers, resources, log)
+    args, log = flags.FLAGS, functools.partial(print, flush=True)
+    start = functools.partial(
+        workers.RayWorkers, pathlib.Path(args.workdir), worker_command, args.workers, resources, log
+    )
     return {"start_workers": start, "host": cluster.host()}
 
 
