@@ -10,7 +10,16 @@ from kdzoo.distillation.checks import WEIGHT, check_mode, check_temperature
 from kdzoo.ranges import Range
 
 _SHARE = Range(least=0, most=1, example=0.1)
-_SHARES = ("warmup_share", "first_share", "pretraining_share", "momentum")
+# Of the arguments that methods have, by name.
+_RANGES = {
+    **dict.fromkeys(("alpha", "beta", "gamma", "margin", "distance_weight", "angle_weight"), WEIGHT),
+    **dict.fromkeys(("warmup_share", "first_share", "pretraining_share", "momentum"), _SHARE),
+    "factor": Range(least=1, most=64, whole=True, example=2),
+    "negatives": Range(least=1, most=2**16, whole=True, example=2**14),
+    "rate": Range(above=0, most=16, example=0.5),
+    "size": Range(least=1, most=2**16, whole=True, example=128),
+    "stage": Range(least=1, most=100, whole=True, example=2),
+}
 STAGES, FEATURES, LAST_MAP, INDEX, STRONG = "stages", "features", "last_map", "index", "strong"
 
 
@@ -98,13 +107,9 @@ class Method(abc.ABC):
     is_relation: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Checks the arguments that several methods have, by their names. Raises InputError."""
+        """Checks arguments by their names. Raises InputError."""
         checks: dict[str, Callable[[Any], None]] = {"temperature": check_temperature, "mode": check_mode}
-        checks |= {name: functools.partial(WEIGHT.check, name) for name in ("alpha", "beta", "gamma")}
-        checks |= {
-            name: functools.partial(_SHARE.check, name)
-            for name in ("warmup_share", "first_share", "pretraining_share", "momentum")
-        }
+        checks |= {name: functools.partial(accepted.check, name) for name, accepted in _RANGES.items()}
         for name, value in self.arguments.items():
             if name in checks:
                 checks[name](value)

@@ -6,7 +6,7 @@ from typing import Any
 
 from kdzoo.distillation import registry
 from kdzoo.distillation.checks import check_weights
-from kdzoo.distillation.method import Method
+from kdzoo.distillation.method import FEATURES, INDEX, Method
 from zoo import InputError
 
 
@@ -33,6 +33,11 @@ def check(name: str, arguments: str, method_weight: float, weights: Mapping[str,
 def find(name: str, arguments: str) -> Method | None:
     """Returns the method; None for KD and AT alone."""
     return registry.make(name, arguments) if name else None
+
+
+def compares_features(method: Method | None) -> bool:
+    """Whether a method compares penultimate features and no stages: then tables can hold all that it needs."""
+    return method is not None and FEATURES in method.required and set(method.required) <= {FEATURES, INDEX}
 
 
 def pretraining_epochs(method: Method | None, epochs: int) -> int:

@@ -22,7 +22,7 @@ _RULE = (
     'A grid must be {"workdir": DIRECTORY, "common": {FLAG: VALUE}, "runs": [{FLAG: VALUE or [VALUES]}]}, each with a'
     ' schedule and either model or student, for example {"student": "wrn16-1", "schedule": "60-200", "seed": [0, 1]}'
 )
-_FIELDS = {field.name for field in dataclasses.fields(RunConfig)} - {"teachers"}
+_FIELDS = {field.name for field in dataclasses.fields(RunConfig)} - {"teachers", "distillation_method"}
 _NAMED_IF_SET = ("kd_until", "method_args")  # two runs that differ in it use different methods
 _NAMED = ("model", "student", "schedule", "teacher", "method", "seed")
 

@@ -11,7 +11,7 @@ from kdzoo.experiments.grid import Run, expand
 STUDENT, TEACHER = "wrn16-1", "wrn16-2"
 SCHEDULE = "10-35"
 TEACHER_SCHEDULES = ("5-16", SCHEDULE)
-FEATURE_SEEDS = 3  # at most: the teacher of a method that needs features runs live
+FEATURE_SEEDS = 3  # at most: the teacher of most methods that compare features runs live
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,9 @@ def registered() -> list[PlannedMethod]:
     planned = []
     for name in registry.names():
         if name not in ("none", "fsp"):
-            kind = registry.load("at" if name.startswith("at") else name)
-            of = PlannedMethod(name, "feature" if kind.needs else "logit", kind.has_teacher, name == "tfkd_self")
-            planned.append(of)
+            method = registry.make("at" if name.startswith("at") else name)
+            kind: Literal["logit", "feature"] = "feature" if method.required else "logit"
+            planned.append(PlannedMethod(name, kind, method.has_teacher, name == "tfkd_self"))
     return planned
 
 

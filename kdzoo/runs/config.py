@@ -200,6 +200,11 @@ class RunConfig:
         return run_method.find(self.distillation_method, self.method_args)
 
     @property
+    def teacher_features(self) -> bool:
+        """Whether the teachers' penultimate features are computed beside their logits."""
+        return run_method.compares_features(self.own_method)
+
+    @property
     def loss_weights(self) -> dict[str, Any]:
         """The weight of cross-entropy, KD and AT, by the field's name."""
         return {name: getattr(self, name) for name in METHODS["none"]}

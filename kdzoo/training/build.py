@@ -31,6 +31,7 @@ def build_distiller(inputs: RunInputs, delivery: Delivery) -> Distiller:
             student,
             [teacher.build() for teacher in delivery.models],
             outputs_given=delivery.outputs_given,
+            teacher_shapes=delivery.teacher_shapes,
             training=describe_training(inputs),
             **config.loss_options,
         )

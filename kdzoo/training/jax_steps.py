@@ -37,7 +37,8 @@ class JaxSteps(Steps):
         self._arrays: dict[Split, Any] = {}
         self._table: DeviceTable | None = None
         outputs, config = self._teacher_outputs, self._config
-        tabulated = not config.at_weight and not config.mixes and config.strategy == "none"
+        logits_alone = not config.at_weight and not config.teacher_features
+        tabulated = logits_alone and not config.mixes and config.strategy == "none"
         if outputs and tabulated and fits_on_device(outputs.bytes):
             self._table = DeviceTable(outputs)
         self._carry: list[Any] | None = None

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 
@@ -58,3 +59,10 @@ def test_names_and_lines_need_no_backend():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "Decoupled knowledge distillation (DKD)" in done.stdout
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_method_names_its_paper(name):
+    docstring = ast.get_docstring(ast.parse((ROOT / f"kdzoo/distillation/methods/{name}.py").read_text()))
+    citation = docstring.split("\n\n")[1]
+    assert re.match(r'[^"]+, "[^"]+", .*?\b(19|20)\d\d\b', " ".join(citation.split())), citation

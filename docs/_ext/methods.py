@@ -1,0 +1,60 @@
+"""The directives `methods`, a table of the distillation methods, and `method_notes`, the notes on their sources.
+
+```{methods}
+```
+"""
+
+import importlib
+import re
+
+from sphinx.util.docutils import SphinxDirective
+
+from kdzoo.distillation import registry
+
+_CITATION = re.compile(r'(?P<authors>[^"]+?), "(?P<title>[^"]+)",.*?\b(?P<year>(19|20)\d\d)\b', re.DOTALL)
+
+
+def describe(name: str) -> dict[str, str]:
+    """A method's cells in the table, by column."""
+    method, summary = registry.make(name), registry.summaries()[name]
+    notes = importlib.import_module(type(method).__module__).__doc__
+    citation = _CITATION.match(notes.split("\n\n")[1])
+    compared = [{"last_map": "last map", "strong": "a second view"}.get(need, need) for need in method.needs]
+    seen = [need for need in compared if need != "index"] or (["logits"] if method.has_teacher else [])
+    arguments = ", ".join(f"{key}={str(value).lower()}" for key, value in method.arguments.items())
+    return {
+        "`--method`": f"`{name}`",
+        "what it compares, in short": summary.partition(": ")[2].rstrip("."),
+        "paper": f"{' '.join(citation['authors'].split())}, {citation['year']}",
+        "sees": ", ".join([*seen, *(["labels"] if method.has_labels else [])]),
+        "arguments": f"`{arguments}`" if arguments else "",
+        **{title: f"{weight:g}" for title, weight in zip(("CE", "KD", "its own"), _weights(name), strict=True)},
+    }
+
+
+def _weights(name: str) -> tuple[float, ...]:
+    weights = registry.weights(name)
+    return weights["ce_weight"], weights["kd_weight"], weights["method_weight"]
+
+
+class Methods(SphinxDirective):
+    def run(self):
+        rows = [describe(name) for name in registry.summaries()]
+        titles = list(rows[0])
+        lines = [titles, ["---"] * (len(titles) - 3) + ["---:"] * 3, *(row.values() for row in rows)]
+        return self.parse_text_to_nodes("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+
+
+class MethodNotes(SphinxDirective):
+    def run(self):
+        made = []
+        for name in registry.summaries():
+            notes = importlib.import_module(type(registry.make(name)).__module__).__doc__
+            made += self.parse_text_to_nodes(f"**`{name}`** {notes}")
+        return made
+
+
+def setup(app):
+    app.add_directive("methods", Methods)
+    app.add_directive("method_notes", MethodNotes)
+    return {"parallel_read_safe": True}
