@@ -222,7 +222,8 @@ class Distiller(keras.Model):
     @property
     def method_variables(self) -> list[keras.Variable]:
         """All that the method keeps between batches."""
-        return (self.term or self.kept_term).variables if self.term or self.kept_term else []
+        term = self.term or self.kept_term
+        return term.variables if term else []
 
     def _strong_logits(self, x: Any) -> tuple[Any, Any] | None:
         """Logits of student and teachers for a second view of the images, if the method needs one."""

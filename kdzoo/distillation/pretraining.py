@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kdzoo.distillation.distiller import Distiller
-from kdzoo.distillation.method_term import teachers_of
+from kdzoo.distillation.method_term import MethodTerm, teachers_of
 
 
 class Pretraining(Distiller):
@@ -26,9 +26,14 @@ class Pretraining(Distiller):
         return self.student(inputs, training=False)
 
     @property
+    def _trained(self) -> MethodTerm:
+        assert self.kept_term
+        return self.kept_term
+
+    @property
     def trainable_variables(self) -> list[keras.Variable]:
         """The weights of the method's networks."""
-        term = self.kept_term
+        term = self._trained
         return [variable for name in term.method.pretrained for variable in term.adapters[name].variables]
 
     @property
@@ -46,7 +51,7 @@ class Pretraining(Distiller):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Computes the method's loss of its own networks: a scalar."""
-        (teacher,), term = teachers_of(y), self.kept_term
+        (teacher,), term = teachers_of(y), self._trained
         loss = term.method.pretrain(teacher, adapters=term.adapters)
         loss = ops.broadcast_to(ops.cast(loss, "float32"), (ops.shape(y_pred)[0],))
         return self._batch_mean(loss, loss, sample_weight)

@@ -60,7 +60,7 @@ class Phases:
     """All phases of a run. One at a time holds its steps in memory."""
 
     def __init__(self, model: Distiller, inputs: RunInputs, delivery: Delivery):
-        kinds = (Pretraining, Distillation, FineTuning)
+        kinds: tuple[type[Phase], ...] = (Pretraining, Distillation, FineTuning)
         parts = zip(kinds, split_epochs(inputs.config), strict=True)
         self._phases: list[Phase] = [kind(epochs, model, inputs, delivery) for kind, epochs in parts if epochs]
         self._current: tuple[Phase, Steps] | None = None
