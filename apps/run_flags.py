@@ -6,14 +6,12 @@ list them.
 
 from absl import flags
 
-from apps import external_teacher_flags, flag_values, model_flags, training_flags
-from kdzoo.distillation import registry
+from apps import external_teacher_flags, flag_values, method_flags, model_flags, training_flags
 from kdzoo.distillation.checks import AT_MODES
 from kdzoo.runs import checkpoints
 from kdzoo.runs.config import (
     AUGMENTATIONS,
     DTYPE_POLICIES,
-    METHODS,
     STRATEGIES,
     TEACHER_DTYPES,
     TEACHER_STORES,
@@ -243,24 +241,8 @@ def define_cache_flags() -> None:
 def define_distillation_flags() -> None:
     """Defines the flags of teachers, and of the weights of the loss's terms."""
     define_teacher_flags()
-    flags.DEFINE_string(
-        "method",
-        "kd",
-        "Distillation method: none, knowledge distillation (kd), attention transfer (at) or both. It sets the default"
-        f" weights of cross-entropy, KD and AT: {_describe_methods()}. Or a method with a term of its own:"
-        f" {_describe_others()}",
-    )
-    flags.DEFINE_list(
-        "method_args",
-        [],
-        "Arguments of a method with a term of its own, NAME=VALUE, separated by commas. Example: beta=2. Empty: the"
-        " authors' values.",
-    )
-    flag_values.define_number(
-        "method_weight",
-        None,
-        "Weight of the term of a method that has one of its own. Default: the authors' weight.",
-    )
+    method_flags.define_method_flags()
+    flags.adopt_module_key_flags(method_flags)
     flag_values.define_number(
         "ce_weight",
         None,
@@ -351,12 +333,3 @@ def define_teacher_flags() -> None:
         " with those in float32.",
     )
     define_cache_flags()
-
-
-def _describe_others() -> str:
-    return " ".join(f"{name}: {line.partition(': ')[2] or line}" for name, line in registry.summaries().items())
-
-
-def _describe_methods() -> str:
-    weights = {name: ", ".join(f"{weight:g}" for weight in METHODS[name].values()) for name in METHODS}
-    return "; ".join(f"{name} {values}" for name, values in weights.items())

@@ -9,7 +9,7 @@ from keras import ops
 from kdzoo.distillation import losses, registry
 from kdzoo.distillation.batch_mean import BatchMean
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
-from kdzoo.distillation.method import FEATURES, LAST_MAP, STAGES, STRONG, Method, Shapes, Training
+from kdzoo.distillation.method import FEATURES, LAST_MAP, STAGES, Method, Shapes, Training
 from kdzoo.distillation.method_term import EpochBegin, MethodTerm
 from kdzoo.distillation.pairs import check_pair, shapes_of
 from kdzoo.distillation.stages import with_outputs
@@ -83,9 +83,8 @@ class Distiller(keras.Model):
         num_teachers = len(teachers) or int(bool(outputs_given))
         check_temperature(temperature)
         check_at_mode(at_mode)
-        self.method, weights = registry.resolve(method)
         given = {"ce_weight": ce_weight, "kd_weight": kd_weight, "at_weight": at_weight, "method_weight": method_weight}
-        weights |= {name: value for name, value in given.items() if value is not None}
+        self.method, weights = registry.resolve(method, given)
         of_labels = ["ce_weight"] if self.method and self.method.has_teacher else ["ce_weight", "method_weight"]
         check_weights(**weights, num_teachers=num_teachers, of_labels=of_labels)
         stages: dict[str, Any] = {"student_stages": student_stages, "teacher_stages": teacher_stages}
@@ -101,26 +100,20 @@ class Distiller(keras.Model):
         self.temperature, self.at_mode = temperature, at_mode
         self.teacher_in_evaluate = teacher_in_evaluate
         needs = self.method.required if self.method else ()
-        if STRONG in needs and not teachers:
-            raise InputError(
-                "A method that learns from two views needs the teachers themselves. Received: outputs_given"
-            )
         wanted = {name: name in needs for name in (STAGES, FEATURES, LAST_MAP)}
         wanted[STAGES] |= self.at_weight > 0
         taps = any(wanted.values()) or bool(needs)
         self._student_tap = with_outputs(student, **wanted, names=student_stages) if taps else None
         self._teacher_taps = [with_outputs(teacher, **wanted, names=teacher_stages) for teacher in teachers if taps]
-        self._compact = not needs  # attention maps stand for stages
-        self.term: MethodTerm | None = None
+        self._compact = STAGES not in needs  # attention maps stand for stages
         self.kept_term: MethodTerm | None = None  # of another phase: part of the state
+        self.term: MethodTerm | None = None
         if self.method:
-            found = teacher_shapes or (shapes_of(self._teacher_taps[0]) if self._teacher_taps else None)
-            of: dict[str, Any] = {
-                "student": shapes_of(self._student_tap or student),
-                "teacher": found,
-                "training": training,
-            }
-            self.term = MethodTerm(self.method, weights["method_weight"], num_teachers=num_teachers, **of)
+            shapes: dict[str, Any] = {"student": shapes_of(self._student_tap or student), "teacher": teacher_shapes}
+            if self._teacher_taps:
+                shapes["teacher"] = shapes_of(self._teacher_taps[0])
+            options: dict[str, Any] = {"training": training, "num_teachers": num_teachers}
+            self.term = MethodTerm(self.method, weights["method_weight"], **shapes, **options)
         self._batch_mean = BatchMean()
         self._evaluating = False
         self._means = {name: keras.metrics.Mean(name) for name in self._metric_names(num_teachers)}

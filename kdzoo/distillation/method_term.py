@@ -59,6 +59,9 @@ class MethodTerm(keras.layers.Layer):
         self.adapters: dict[str, Any] = {}
         self.view: StrongView | None = None
         if STRONG in method.required:
+            if teacher is None:
+                rule = "A method that learns from two views needs the teachers themselves"
+                raise InputError(f"{rule}. Received: outputs_given")
             if training is None or not training.mean:
                 raise InputError("A method that learns from two views needs training=Training(batch_size, mean, std).")
             self.view = StrongView(training.mean, training.std, seed=training.seed)

@@ -94,17 +94,22 @@ def weights(name: str) -> dict[str, float]:
     return terms | {"method_weight": kind.weight}
 
 
-def resolve(method: Method | str | None) -> tuple[Method | None, dict[str, float]]:
-    """Returns a method, None if it is made of KD and AT alone, and the default weights of all terms.
+def resolve(
+    method: Method | str | None, given: Mapping[str, float | None] | None = None
+) -> tuple[Method | None, dict[str, float]]:
+    """Returns a method, None if it is made of KD and AT alone, and the weights of all terms.
 
     Args:
         method: itself, its name, or None for kd.
+        given: weights that replace the method's; None stays the method's.
     """
     if method is None or isinstance(method, str):
         name = method or "kd"
-        return (None if name in TERMS else make(name)), {"method_weight": 0.0, **weights(name)}
-    terms = {"ce_weight": method.ce_weight, "kd_weight": method.kd_weight, "at_weight": 0.0}
-    return method, {**terms, "method_weight": method.weight}
+        method, terms = (None if name in TERMS else make(name)), {"method_weight": 0.0, **weights(name)}
+    else:
+        terms = {"ce_weight": method.ce_weight, "kd_weight": method.kd_weight, "at_weight": 0.0}
+        terms["method_weight"] = method.weight
+    return method, terms | {name: value for name, value in (given or {}).items() if value is not None}
 
 
 def fields(name: str, arguments: Sequence[str] = ()) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_a_program_in_the_step_computes_the_same_to_the_bit(tmp_path, method, dt
     assert json.dumps(records.result(live)) == json.dumps(rows["result"])
 
 
-@pytest.mark.parametrize("method", ["pkt", "crd"])
+@pytest.mark.parametrize("method", ["pkt", pytest.param("crd", marks=pytest.mark.slow)])
 def test_penultimate_features_come_from_a_table(config, tmp_path, method):
     config = dataclasses.replace(config, **registry.fields(method))
     off, rows = train(config, tmp_path / "off", "off")
