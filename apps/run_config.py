@@ -51,7 +51,8 @@ def fields_from_flags(recipe: str = "", model: str = "") -> dict[str, Any]:
         model: spec of the network to train, whose recipe is taken if --recipe is not given; "": a zoo network.
     """
     fields = {name: FLAGS[name].value for name in RunConfig.__dataclass_fields__ if name in FLAGS}
-    fields.pop("method_args", None)  # words, of which `registry.fields` makes the field
+    for name in ("method_args", "method_weight"):  # `registry.fields` makes fields of them
+        fields.pop(name, None)
     recipe = recipe or (FLAGS.recipe if "recipe" in FLAGS else "") or (default_recipe(model) if model else "cifar")
     of_recipe = RECIPES[recipe]
     return fields | {name: of_recipe[name] for name in of_recipe if name not in FLAGS or not FLAGS[name].present}

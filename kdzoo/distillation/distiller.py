@@ -94,11 +94,10 @@ class Distiller(keras.Model):
         if self.method and teachers:
             student = self.method.make_student(student, teachers[0])
         self.student = student
-        self.teachers = teachers
+        self.teachers, self.teacher_in_evaluate = teachers, teacher_in_evaluate
         self._given_outputs = outputs_given if callable(outputs_given) else None
         self.ce_weight, self.kd_weight, self.at_weight = (weights[name] for name in registry.TERMS["none"])
         self.temperature, self.at_mode = temperature, at_mode
-        self.teacher_in_evaluate = teacher_in_evaluate
         needs = self.method.required if self.method else ()
         wanted = {name: name in needs for name in (STAGES, FEATURES, LAST_MAP)}
         wanted[STAGES] |= self.at_weight > 0
@@ -112,8 +111,8 @@ class Distiller(keras.Model):
             shapes: dict[str, Any] = {"student": shapes_of(self._student_tap or student), "teacher": teacher_shapes}
             if self._teacher_taps:
                 shapes["teacher"] = shapes_of(self._teacher_taps[0])
-            options: dict[str, Any] = {"training": training, "num_teachers": num_teachers}
-            self.term = MethodTerm(self.method, weights["method_weight"], **shapes, **options)
+            options: dict[str, Any] = {"training": training, "num_teachers": num_teachers, **shapes}
+            self.term = MethodTerm(self.method, weights["method_weight"], **options)
         self._batch_mean = BatchMean()
         self._evaluating = False
         self._means = {name: keras.metrics.Mean(name) for name in self._metric_names(num_teachers)}
@@ -180,8 +179,9 @@ class Distiller(keras.Model):
         terms = self._terms(y, y_pred)
         if self.term and (not self.term.method.has_teacher or "kd" in terms) and not self._evaluating:
             terms["method_loss"] = self.term.loss(y, y_pred)
-        for name, values in terms.items():
-            self._means[name].update_state(values, sample_weight=weight if name in _OF_LABELS else None)
+        for name, mean in self._means.items():
+            if name in terms:
+                mean.update_state(terms[name], sample_weight=weight if name in _OF_LABELS else None)
         labels = y["label"] if isinstance(y, dict) else y
         logits = y_pred["logits"] if isinstance(y_pred, dict) else y_pred
         return super().compute_metrics(x, labels, logits, sample_weight)
