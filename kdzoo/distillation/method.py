@@ -85,7 +85,7 @@ class Method(abc.ABC):
 
     A subclass is immutable and pure. What it trains beside the student are its adapters, which the `Distiller` keeps.
 
-    Attributes of the class:
+    Attributes:
         ce_weight, kd_weight, weight: default weights of cross-entropy, of KD and of this term.
         needs: what it compares beside logits, of "stages", "features", "last_map" and "strong": see `Outputs`. And
             "index", if it keeps something for each training example.
