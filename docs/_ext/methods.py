@@ -27,8 +27,8 @@ def describe(name: str) -> dict[str, str]:
         "what it compares, in short": summary.partition(": ")[2].rstrip("."),
         "paper": f"{' '.join(citation['authors'].split())}, {citation['year']}",
         "sees": ", ".join([*seen, *(["labels"] if method.has_labels else [])]),
+        "CE, KD, its own weight": ", ".join(f"{weight:g}" for weight in _weights(name)),
         "arguments": f"`{arguments}`" if arguments else "",
-        **{title: f"{weight:g}" for title, weight in zip(("CE", "KD", "its own"), _weights(name), strict=True)},
     }
 
 
@@ -41,7 +41,7 @@ class Methods(SphinxDirective):
     def run(self):
         rows = [describe(name) for name in registry.summaries()]
         titles = list(rows[0])
-        lines = [titles, ["---"] * (len(titles) - 3) + ["---:"] * 3, *(row.values() for row in rows)]
+        lines = [titles, ["---"] * len(titles), *(row.values() for row in rows)]
         return self.parse_text_to_nodes("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
 
 
