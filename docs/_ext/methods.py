@@ -19,9 +19,9 @@ def describe(name: str) -> dict[str, str]:
     method, summary = registry.make(name), registry.summaries()[name]
     notes = importlib.import_module(type(method).__module__).__doc__
     citation = _CITATION.match(notes.split("\n\n")[1])
-    compared = [{"last_map": "last map", "strong": "a second view"}.get(need, need) for need in method.needs]
+    compared = [{"last_map": "last map", "strong": "logits of two views"}.get(need, need) for need in method.needs]
     seen = [need for need in compared if need != "index"] or (["logits"] if method.has_teacher else [])
-    arguments = ", ".join(f"{key}={str(value).lower()}" for key, value in method.arguments.items())
+    arguments = ", ".join(f"{key}={_text(value)}" for key, value in method.arguments.items())
     return {
         "`--method`": f"`{name}`",
         "what it compares, in short": summary.partition(": ")[2].rstrip("."),
@@ -30,6 +30,10 @@ def describe(name: str) -> dict[str, str]:
         "CE, KD, its own weight": ", ".join(f"{weight:g}" for weight in _weights(name)),
         "arguments": f"`{arguments}`" if arguments else "",
     }
+
+
+def _text(value: bool | int | float | str) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value).lower()
 
 
 def _weights(name: str) -> tuple[float, ...]:
