@@ -41,7 +41,8 @@ def main() -> None:
 
     FLAGS = flags.FLAGS
     made = compare(find(FLAGS.runs), FLAGS.out, curves=FLAGS.curves, logdir=FLAGS.tensorboard)
-    print(made.table, end="\n\n")
+    for text in filter(None, (made.table, made.methods)):
+        print(text, end="\n\n")
     for line in (*made.notes, *made.paths):
         print(line)
     if FLAGS.tensorboard:

@@ -37,11 +37,14 @@ def define_numbers(
     accepted: Range | None = None,
     *,
     required: bool = False,
+    words: Sequence[str] = (),
 ) -> None:
-    """Defines a flag of one or more numbers, separated by commas: see `define_number`."""
+    """Defines a flag of one or more numbers, separated by commas: see `define_number`. `words` may stand instead."""
     accepted = accepted or RANGES[name]
     help_text = f"{description} Each must be {accepted}."
-    flags.DEFINE(_Numbers(name, accepted), name, default, help_text, serializer=_NumbersSerializer(), required=required)
+    flags.DEFINE(
+        _Numbers(name, accepted, words), name, default, help_text, serializer=_NumbersSerializer(), required=required
+    )
 
 
 def define_directory(
@@ -92,15 +95,18 @@ class _Number(flags.ArgumentParser):
 
 
 class _Numbers(_Number):
-    """Parses one or more numbers of this range, separated by commas."""
+    """Parses one or more numbers of this range, separated by commas, or one of the words alone."""
 
-    def __init__(self, name: str, accepted: Range):
+    def __init__(self, name: str, accepted: Range, words: Sequence[str]):
         super().__init__(name, accepted)
+        self._words = words
         self.syntactic_help = "a comma separated list"
 
     def parse(self, argument: Any) -> Any:
         """Returns the list of numbers. Raises InputError if it is empty, or one of them is outside the range."""
         words = argument.split(",") if isinstance(argument, str) else argument
+        if len(words) == 1 and words[0] in self._words:
+            return list(words)
         return [super(_Numbers, self).parse(word) for word in words]
 
     def flag_type(self) -> str:

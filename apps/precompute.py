@@ -22,6 +22,7 @@ from absl import flags
 
 from apps import command, flag_values, ray_flags, run_config, run_flags, signals
 from kdzoo import training
+from kdzoo.distillation import registry
 from kdzoo.runs import machine
 from kdzoo.runs.config import RunConfig
 from kdzoo.runs.settings import RANGES
@@ -55,18 +56,23 @@ flag_values.define_number(
     "Number of images in one training step of the later runs. Only used with --schedule and --unlabelled.",
 )
 flags.DEFINE_bool("attention", False, "Whether to cache attention maps too, for --method=at and --method=at+kd.")
+flags.DEFINE_bool(
+    "features",
+    False,
+    "Whether to cache penultimate features too, for methods that compare them and no stages, such as --method=pkt.",
+)
 
 
 def main() -> int:
     args = flags.FLAGS
     if not args.teacher:
         raise InputError("teacher must name at least one, for example wrn16-2_10-35. Received: none")
+    of_method = registry.fields("pkt" if args.features else "kd")  # methods that compare features share their tables
     config = run_config.from_flags(
         model="wrn10-1",  # any student: the cached outputs do not depend on it
         schedule=args.schedule or "1-1",
         teachers=tuple(args.teacher),
-        kd_weight=1.0,
-        at_weight=float(args.attention),
+        **of_method | {"at_weight": float(args.attention)},
     )
     cache = output_cache.find(args.teacher_cache, args.cache_gb)
     if cache is None:

@@ -1,9 +1,12 @@
 """Reproduces tables and the figure of the paper's supplement, or some of their rows, beside the published errors.
 
+`--table=methods` compares distillation methods instead: WRN16-1 with WRN16-2, early-stopped and trained for longer.
+
   python -m apps.reproduce --table=7 --seeds=5 --dry_run                    # the planned runs, and how long they take
   python -m apps.reproduce --table=7 --seeds=5 --jobs=8 --budget_minutes=480
   python -m apps.reproduce --table=7 --rows=0,8,10,wrn16-2:20/65 --seeds=3 --schedule_scale=0.25 --kd_until=1,0.5
   python -m apps.reproduce --figure=1 --dataset=tfds:imagenet2012 --seeds=1 --dry_run
+  python -m apps.reproduce --table=methods --dtype_policy=mixed_bfloat16 --dry_run
 
 Trains the missing runs and rewrites WORKDIR/DATASET/tables after each of them; the folders comparison (plots) and
 tensorboard beside it follow at the end. Runs on scaled schedules are stored, named and reported apart. The same command
@@ -23,7 +26,7 @@ from absl import flags
 from apps import command, flag_values, many_runs, run_config, run_flags
 from kdzoo.data import sources
 from kdzoo.data.dataset import Dataset
-from kdzoo.experiments import cost, paper_results, paper_rows, paper_runs, paper_tables
+from kdzoo.experiments import cost, methods_plan, paper_results, paper_rows, paper_runs, paper_tables
 from kdzoo.experiments.grid import Run
 from kdzoo.paper import printed
 from kdzoo.ranges import Range
@@ -32,11 +35,14 @@ from kdzoo.runs import machine, records
 from kdzoo.runs.config import RunConfig
 from zoo import InputError
 
+METHODS = "methods"
 flag_values.define_numbers(
     "table",
     None,
-    "Tables of the supplement, separated by commas. Either these or --figure is required.",
+    "Tables of the supplement, separated by commas, or methods: the comparison of distillation methods. Either these or"
+    " --figure is required.",
     Range(least=1, most=10, whole=True, example=7),
+    words=(METHODS,),
 )
 flag_values.define_numbers(
     "figure",
@@ -52,7 +58,12 @@ flags.DEFINE_string(
     " or TEACHER:k/N for a teacher that it lacks, on ImageNet TEACHER:N. Example: 0,3-5,wrn16-2:20/65. Empty: all.",
 )
 flags.DEFINE_integer(
-    "seeds", 5, "Number of students in each row, with seeds 0, 1, 2 and so on.", lower_bound=1, upper_bound=1000
+    "seeds",
+    5,
+    "Number of students in each row, with seeds 0, 1, 2 and so on. Methods that need features of the teacher have three"
+    " at most.",
+    lower_bound=1,
+    upper_bound=1000,
 )
 flags.DEFINE_string(
     "schedule_scale",
@@ -84,6 +95,8 @@ for module in (run_flags, many_runs):
 
 def main() -> int:
     args = flags.FLAGS
+    if args.table == [METHODS]:
+        return _compare_methods()
     numbers: list[int | str] = list(dict.fromkeys(args.table)) if args.table else [printed.FIGURE1]
     if args.rows and len(numbers) > 1:
         raise InputError(f"rows are of one table, for example --table=7 --rows=1-3. Received: {len(numbers)} tables")
@@ -102,20 +115,45 @@ def main() -> int:
     write_tables()  # a run that does not count is not among the finished ones
     for number, of_table in planned.items():
         print(f"\n{paper_tables.markdown(of_table)}\n\n{root / 'tables' / printed.stem(number)}.md")
-    done = {run.name: records.read(run.workdir) for run in runs if run.state == "finished"}
-    if done:
-        compare(done, root / "comparison", logdir=root / "tensorboard")
-        print(f"{root / 'comparison'}: plots\n{root / 'tensorboard'}: tensorboard --logdir")
+    _compare_finished(runs, root)
     faults = paper_results.find_faults(every)
     for name, fault in faults.items():
         print(f"{name} does not count: {fault}", file=sys.stderr)
     return 1 if faults else code
 
 
+def _compare_methods() -> int:
+    """Plans and trains the comparison of methods. Returns the exit code."""
+    args = flags.FLAGS
+    if of_tables := [name for name in ("rows", "kd_until", "via") if args[name].present]:
+        raise InputError(f"--table=methods has no rows, kd_until and via. Received: --{of_tables[0]}")
+    root, shared = _root([]) / METHODS, _shared_fields(METHODS)
+    options = {"root": root, "seeds": args.seeds, "common": shared, "schedule_scale": args.schedule_scale}
+    runs = methods_plan.plan(methods_plan.registered(), **options)
+    measured = _measure(runs, shared)
+    _print_plan([], runs, measured)
+    if args.dry_run:
+        return 0
+    code = many_runs.run_all(runs)
+    print(f"\n{_compare_finished(runs, root)}\n")
+    return code
+
+
+def _compare_finished(runs: Sequence[Run], root: pathlib.Path) -> str:
+    """Writes the plots and the log directory of the finished runs. Returns the comparison of methods, as Markdown."""
+    done = {run.name: records.read(run.workdir) for run in runs if run.state == "finished"}
+    if not done:
+        return ""
+    compared = compare(done, root / "comparison", logdir=root / "tensorboard")
+    print(f"{root / 'comparison'}: plots\n{root / 'tensorboard'}: tensorboard --logdir")
+    return compared.methods
+
+
 def _shared_fields(number: int | str) -> dict[str, Any]:
     """Returns the fields of `RunConfig` that the flags set for every run of a table."""
     defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
-    recipe = "imagenet" if printed.rows(number)[0].dataset == printed.IMAGENET else "cifar"
+    on_imagenet = number != METHODS and printed.rows(number)[0].dataset == printed.IMAGENET
+    recipe = "imagenet" if on_imagenet else "cifar"
     fields = run_config.fields_from_flags(flags.FLAGS.recipe or recipe)
     of_rows = ("schedule", "kd_until")
     return {name: value for name, value in fields.items() if name not in of_rows and value != defaults[name]}
@@ -153,33 +191,47 @@ def _plan(number: int | str, root: pathlib.Path) -> list[paper_runs.Experiment]:
 
 
 def _order_and_describe(every: Sequence[paper_runs.Experiment], shared: Mapping[str, Any]) -> list[Run]:
-    """Measures the machine, puts the runs in order and prints the plan with its estimate. Returns the runs.
-
-    A dry run needs no data. Where their sizes are not known, the plan has no times.
-    """
+    """Measures the machine, puts the runs in order and prints the plan with its estimate. Returns the runs."""
     seeds = range(flags.FLAGS.seeds)
+    own = every[0].row.dataset if every[0].row.dataset == printed.IMAGENET else ""
+    measured = _measure([run for one in every for seed in seeds for run in one.runs(seed)], shared, own=own)
+    runs = paper_runs.order(every, seeds, measured.seconds if measured else paper_runs.epochs)
+    _print_plan(every, runs, measured)
+    return runs
+
+
+def _measure(runs: Sequence[Run], shared: Mapping[str, Any], *, own: str = "") -> cost.MachineSpeed | None:
+    """Measures how fast the machine makes the runs. A dry run needs no data: None where their sizes are not known.
+
+    Args:
+        runs: to make.
+        shared: fields of `RunConfig` for every run.
+        own: name of the only data set that the runs may have; "" for any.
+    """
     config = RunConfig(**{"model": "wrn16-1", "schedule": "1-1", **shared})
     if not flags.FLAGS.dry_run:
         dataset: Dataset | None = sources.load(config.data)
     else:
-        own = every[0].row.dataset if every[0].row.dataset == printed.IMAGENET else ""
         dataset = sources.load_or_outline(dataclasses.replace(config.data, dataset_name=config.dataset_name or own))
     if dataset is None:
-        runs = paper_runs.order(every, seeds, paper_runs.epochs)
-        print(cost.describe_plan(every, runs, None))
-        print(f"without times, and in the order of epochs: there is no {sources.path_of(config.dataset)}")
-        return runs
-    architectures = {
-        name for one in every for seed in seeds for run in one.runs(seed) for name in paper_runs.networks(run)
-    }
+        return None
     machine.check_backend()
     from kdzoo.experiments import speed
 
-    measured = speed.measure(architectures, config, dataset)
-    runs = paper_runs.order(every, seeds, measured.seconds)
+    return speed.measure({name for run in runs for name in paper_runs.networks(run)}, config, dataset)
+
+
+def _print_plan(
+    every: Sequence[paper_runs.Experiment], runs: Sequence[Run], measured: cost.MachineSpeed | None
+) -> None:
+    """Prints the missing runs, with their times if the machine's speed is known."""
+    if measured is None:
+        print(cost.describe_plan(every, runs, None))
+        path = sources.path_of(flags.FLAGS.dataset)
+        print(f"without times{', and in the order of epochs' if every else ''}: there is no {path}")
+        return
     seconds = cost.estimate(runs, measured)
     print(cost.describe_plan(every, runs, lambda run: seconds[run.name]))
-    return runs
 
 
 if __name__ == "__main__":

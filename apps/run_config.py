@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import flags
 
+from kdzoo.distillation import registry
 from kdzoo.runs import identity, settings
 from kdzoo.runs.config import METHODS, STAGES, RunConfig
 from kdzoo.runs.recipes import RECIPES, default_recipe
@@ -18,8 +19,10 @@ OPTIONS = (
     *("restart", "checkpoint_minutes", "teacher_deadline", "teacher_cache", "cache_gb", "data_workers"),
     *("coordinator", "num_processes", "process_id"),
 )
+WEIGHTS = (*METHODS["none"], "method_weight")
 _OF_DISTILLATION = (
-    *METHODS["none"],
+    *WEIGHTS,
+    *("distillation_method", "method_args"),
     "temperature",
     "at_mode",
     *STAGES,
@@ -48,6 +51,8 @@ def fields_from_flags(recipe: str = "", model: str = "") -> dict[str, Any]:
         model: spec of the network to train, whose recipe is taken if --recipe is not given; "": a zoo network.
     """
     fields = {name: FLAGS[name].value for name in RunConfig.__dataclass_fields__ if name in FLAGS}
+    for name in ("method_args", "method_weight"):  # `registry.fields` makes fields of them
+        fields.pop(name, None)
     recipe = recipe or (FLAGS.recipe if "recipe" in FLAGS else "") or (default_recipe(model) if model else "cifar")
     of_recipe = RECIPES[recipe]
     return fields | {name: of_recipe[name] for name in of_recipe if name not in FLAGS or not FLAGS[name].present}
@@ -72,6 +77,10 @@ def command_line(config: RunConfig, workdir: str | os.PathLike[str]) -> list[str
     for field in dataclasses.fields(RunConfig):
         if field.name == "teachers" and config.teachers:
             command.append(f"--teacher={_join(config.teachers)}")
+        elif field.name == "distillation_method" and config.distillation_method:
+            command.append(f"--method={config.distillation_method}")
+        elif field.name == "method_args":
+            command += [f"--method_args={','.join(registry.words(config.method_args))}"] if config.method_args else []
         elif field.name != "model" and (field.name in changed or (distils and field.name in METHODS["none"])):
             command.append(f"--{field.name}={settings.to_text(getattr(config, field.name))}")
     return [*command, f"--workdir={workdir}"]

@@ -6,13 +6,12 @@ list them.
 
 from absl import flags
 
-from apps import external_teacher_flags, flag_values, model_flags, training_flags
+from apps import external_teacher_flags, flag_values, method_flags, model_flags, training_flags
 from kdzoo.distillation.checks import AT_MODES
 from kdzoo.runs import checkpoints
 from kdzoo.runs.config import (
     AUGMENTATIONS,
     DTYPE_POLICIES,
-    METHODS,
     STRATEGIES,
     TEACHER_DTYPES,
     TEACHER_STORES,
@@ -242,13 +241,8 @@ def define_cache_flags() -> None:
 def define_distillation_flags() -> None:
     """Defines the flags of teachers, and of the weights of the loss's terms."""
     define_teacher_flags()
-    flags.DEFINE_enum(
-        "method",
-        "kd",
-        list(METHODS),
-        "Distillation method: none, knowledge distillation (kd), attention transfer (at) or both. It sets the default"
-        f" weights of cross-entropy, KD and AT: {_describe_methods()}.",
-    )
+    method_flags.define_method_flags()
+    flags.adopt_module_key_flags(method_flags)
     flag_values.define_number(
         "ce_weight",
         None,
@@ -339,8 +333,3 @@ def define_teacher_flags() -> None:
         " with those in float32.",
     )
     define_cache_flags()
-
-
-def _describe_methods() -> str:
-    weights = {name: ", ".join(f"{weight:g}" for weight in METHODS[name].values()) for name in METHODS}
-    return "; ".join(f"{name} {values}" for name, values in weights.items())

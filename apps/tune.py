@@ -108,7 +108,10 @@ flags.DEFINE_string(
     " one architecture among --teachers then. Example: wrn16-4_5-16.",
 )
 flags.DEFINE_list(
-    "methods", ["kd"], "Distillation methods to compare, separated by commas: kd, at, at+kd. Example: kd,at+kd."
+    "methods",
+    ["kd"],
+    "Distillation methods to compare, separated by commas: those of apps.distill --method, each with arguments if need"
+    " be. Example: kd,dist,dkd:beta=2,dkd:beta=8:temperature=2.",
 )
 flag_values.define_numbers(
     "temperatures",

@@ -15,7 +15,15 @@ author = "the kdzoo contributors"
 copyright = "the kdzoo contributors, Apache-2.0"
 release = version = importlib.import_module("kdzoo.version").__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docstrings", "flag_tables", "packages"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "docstrings",
+    "flag_tables",
+    "methods",
+    "packages",
+]
 exclude_patterns = ["_build"]
 smartquotes = False  # would make dashes of the "--" of flags
 

@@ -15,6 +15,7 @@ from . import serving as serving
 from . import teachers as teachers
 from . import training as training
 from .distillation.distiller import Distiller as Distiller
+from .distillation.method import Method as Method
 from .errors import InputError as InputError
 from .hub.models import list_models as list_models
 from .hub.models import load as load

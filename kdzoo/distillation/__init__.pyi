@@ -1,9 +1,13 @@
 from .distiller import Distiller as Distiller
 from .dtype import dtype_policy as dtype_policy
+from .keras_loss import MethodLoss as MethodLoss
 from .losses import attention_map as attention_map
 from .losses import attention_transfer as attention_transfer
 from .losses import compact_map as compact_map
 from .losses import distillation as distillation
+from .method import Method as Method
+from .method import Outputs as Outputs
+from .method import Shapes as Shapes
 from .optimizers import CoupledSGD as CoupledSGD
 from .schedules import CosineSchedule as CosineSchedule
 from .schedules import ScaledSchedule as ScaledSchedule

@@ -6,25 +6,23 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdzoo.distillation import losses
+from kdzoo.distillation import losses, registry
+from kdzoo.distillation.batch_mean import BatchMean
 from kdzoo.distillation.checks import check_at_mode, check_temperature, check_weights
-from kdzoo.distillation.stages import stage_names, with_stages
+from kdzoo.distillation.method import FEATURES, LAST_MAP, STAGES, Method, Shapes, Training
+from kdzoo.distillation.method_term import EpochBegin, MethodTerm
+from kdzoo.distillation.pairs import check_pair, shapes_of
+from kdzoo.distillation.stages import with_outputs
 from zoo import InputError
 
 _OF_LABELS = ("ce", "accuracy")
-_TEACHER_METRICS = ("kd", "at", "agreement", "teacher_kl")
-
-
-class BatchMean(keras.losses.Loss):
-    """Reduces values that are already one per example, with Keras's sample weights, batch mean and replica share."""
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the values."""
-        return y_pred
+_TEACHER_METRICS = ("kd", "at", "method_loss", "agreement", "teacher_kl")
 
 
 class Distiller(keras.Model):
     """Trains `student` with `ce_weight * CE + kd_weight * KD + at_weight * AT`, plus its own regularisation losses.
+
+    Another method adds a term, `method_weight` times its loss, and may train adapters beside the student.
 
     The teachers are frozen, run in inference mode outside the gradient tape, and see exactly the student's view of each
     image. With several teachers, KD takes the mean of their logits (the geometric mean of their predictions, Hinton et
@@ -34,14 +32,15 @@ class Distiller(keras.Model):
     the teachers alone.
 
     The logs are plain means over examples: `accuracy` and `agreement` (student and teachers predict the same class) as
-    fractions, `ce`, `kd`, `at`, and `teacher_kl`, the KL divergence from the teachers at temperature 1, in nats.
+    fractions, `ce`, `kd`, `at`, `method_loss` (without weights), and `teacher_kl`, the KL divergence from the teachers
+    at temperature 1, in nats.
     `evaluate` returns the student's `loss` (cross-entropy and regularisation), `ce` and `accuracy`; `evaluate` and
     `predict` run no teacher by default. The saved, loaded or exported model is the student.
 
     Args:
         student: from images to logits.
         teachers: one or more models with the student's input shape and classes. None: the student learns from labels.
-        ce_weight, kd_weight, at_weight: weights of the three terms, at least 0.
+        ce_weight, kd_weight, at_weight: weights of the three terms, at least 0. None: those of the method.
         temperature: of the KD term, above 0.
         at_mode: "code" or "paper", see `kdzoo.losses.attention_transfer`.
         teacher_in_evaluate: whether `evaluate` also runs the teachers and returns `kd`, `agreement` and `teacher_kl`.
@@ -50,9 +49,13 @@ class Distiller(keras.Model):
             function from images to {"teacher_logits", ...}, called in each step.
         student_stages, teacher_stages: with AT, names of the layers whose outputs are compared, of the student and of
             all teachers; none: those named stage1, stage2 and so on.
+        method: a method of the literature by name, see `kdzoo.distillation.registry`, or a `kdzoo.Method`; None: kd.
+        method_weight: weight of its term, at least 0; None: the method's own. Methods kd and at have no other term.
+        teacher_shapes: with `outputs_given`, for a method that needs stages or features: their shapes.
+        training: what some methods need to know: see `kdzoo.distillation.method.Training`.
 
     Raises:
-        InputError: if the networks or the weights do not fit together.
+        InputError: if the networks, the method or the weights do not fit together.
     """
 
     def __init__(
@@ -60,15 +63,19 @@ class Distiller(keras.Model):
         student: keras.Model,
         teachers: keras.Model | Sequence[keras.Model] = (),
         *,
-        ce_weight: float = 0.1,
-        kd_weight: float = 0.9,
-        at_weight: float = 0.0,
+        ce_weight: float | None = None,
+        kd_weight: float | None = None,
+        at_weight: float | None = None,
         temperature: float = 4.0,
         at_mode: str = "code",
         teacher_in_evaluate: bool = False,
         outputs_given: bool | Callable[[Any], dict[str, Any]] = False,
         student_stages: Sequence[str] = (),
         teacher_stages: Sequence[str] = (),
+        method: Method | str | None = None,
+        method_weight: float | None = None,
+        teacher_shapes: Shapes | None = None,
+        training: Training | None = None,
         name: str = "distiller",
     ) -> None:
         super().__init__(name=name)
@@ -76,38 +83,58 @@ class Distiller(keras.Model):
         num_teachers = len(teachers) or int(bool(outputs_given))
         check_temperature(temperature)
         check_at_mode(at_mode)
-        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, at_weight=at_weight, num_teachers=num_teachers)
+        given = {"ce_weight": ce_weight, "kd_weight": kd_weight, "at_weight": at_weight, "method_weight": method_weight}
+        self.method, weights = registry.resolve(method, given)
+        of_labels = ["ce_weight"] if self.method and self.method.has_teacher else ["ce_weight", "method_weight"]
+        check_weights(**weights, num_teachers=num_teachers, of_labels=of_labels)
+        stages: dict[str, Any] = {"student_stages": student_stages, "teacher_stages": teacher_stages}
         for teacher in teachers:
-            check_pair(
-                student,
-                teacher,
-                attention=at_weight > 0,
-                student_stages=student_stages,
-                teacher_stages=teacher_stages,
-            )
+            check_pair(student, teacher, attention=weights["at_weight"] > 0, **stages)
             teacher.trainable = False
+        if self.method and teachers:
+            student = self.method.make_student(student, teachers[0])
         self.student = student
-        self.teachers = teachers
+        self.teachers, self.teacher_in_evaluate = teachers, teacher_in_evaluate
         self._given_outputs = outputs_given if callable(outputs_given) else None
-        self.ce_weight, self.kd_weight, self.at_weight = ce_weight, kd_weight, at_weight
+        self.ce_weight, self.kd_weight, self.at_weight = (weights[name] for name in registry.TERMS["none"])
         self.temperature, self.at_mode = temperature, at_mode
-        self.teacher_in_evaluate = teacher_in_evaluate
-        self._student_with_stages = with_stages(student, student_stages) if at_weight else None
-        self._teachers_with_stages = [with_stages(teacher, teacher_stages) for teacher in teachers if at_weight]
+        needs = self.method.required if self.method else ()
+        wanted = {name: name in needs for name in (STAGES, FEATURES, LAST_MAP)}
+        wanted[STAGES] |= self.at_weight > 0
+        taps = any(wanted.values()) or bool(needs)
+        self._student_tap = with_outputs(student, **wanted, names=student_stages) if taps else None
+        self._teacher_taps = [with_outputs(teacher, **wanted, names=teacher_stages) for teacher in teachers if taps]
+        self._compact = STAGES not in needs  # attention maps stand for stages
+        self.kept_term: MethodTerm | None = None  # of another phase: part of the state
+        self.term: MethodTerm | None = None
+        if self.method:
+            shapes: dict[str, Any] = {"student": shapes_of(self._student_tap or student), "teacher": teacher_shapes}
+            if self._teacher_taps:
+                shapes["teacher"] = shapes_of(self._teacher_taps[0])
+            options: dict[str, Any] = {"training": training, "num_teachers": num_teachers, **shapes}
+            self.term = MethodTerm(self.method, weights["method_weight"], **options)
         self._batch_mean = BatchMean()
         self._evaluating = False
+        self._means = {name: keras.metrics.Mean(name) for name in self._metric_names(num_teachers)}
+        self.built = True
+
+    def _metric_names(self, num_teachers: int) -> list[str]:
         names = ["ce", "accuracy"]
         if num_teachers:
-            names += [name for name in _TEACHER_METRICS if name != "at" or at_weight]
-        self._means = {name: keras.metrics.Mean(name) for name in names}
-        self.built = True
+            names += ["kd", *(["at"] if self.at_weight else []), "agreement", "teacher_kl"]
+        return names + (["method_loss"] if self.method else [])
+
+    def share_teachers(self, other: "Distiller") -> None:
+        """Takes over the teachers of another distiller, and what is computed by them."""
+        self.teachers, self._teacher_taps = other.teachers, other._teacher_taps
+        self._given_outputs, self._compact = other._given_outputs, other._compact
 
     # The student's training.
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Computes logits [n, classes]; in training with AT, {"logits", "stages"}."""
-        if training and self._student_with_stages is not None:
-            return self._student_with_stages(inputs, training=True)
+        """Computes logits [n, classes]; in training with AT and other methods, {"logits", "stages", "features"}."""
+        if training and self._student_tap is not None:
+            return self._student_tap(inputs, training=True)
         return self.student(inputs, training=training)
 
     def train_step(self, *args: Any) -> Any:
@@ -139,6 +166,8 @@ class Distiller(keras.Model):
                 total += self.kd_weight * terms["kd"]
             if self.at_weight:
                 total += self.at_weight * terms["at"]
+            if self.term:
+                total = self.term.add_to(total, y, y_pred, self._strong_logits(x))
         loss = self._batch_mean(total, total, sample_weight)
         for regularisation in self.losses:
             loss += self._aggregate_additional_loss(regularisation)
@@ -147,8 +176,12 @@ class Distiller(keras.Model):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Updates the means of all terms, and the compiled metrics on the student's logits."""
         weight = _label_weight(y)
-        for name, values in self._terms(y, y_pred).items():
-            self._means[name].update_state(values, sample_weight=weight if name in _OF_LABELS else None)
+        terms = self._terms(y, y_pred)
+        if self.term and (not self.term.method.has_teacher or "kd" in terms) and not self._evaluating:
+            terms["method_loss"] = self.term.loss(y, y_pred)
+        for name, mean in self._means.items():
+            if name in terms:
+                mean.update_state(terms[name], sample_weight=weight if name in _OF_LABELS else None)
         labels = y["label"] if isinstance(y, dict) else y
         logits = y_pred["logits"] if isinstance(y_pred, dict) else y_pred
         return super().compute_metrics(x, labels, logits, sample_weight)
@@ -172,12 +205,36 @@ class Distiller(keras.Model):
             terms["kd"] = losses.distillation(**pair, temperature=self.temperature)
             terms["teacher_kl"] = losses.distillation(**pair, temperature=1.0)
             terms["agreement"] = ops.equal(predicted, ops.argmax(y["teacher_logits"], axis=-1))
-        if isinstance(y, dict) and "teacher_stages" in y and isinstance(y_pred, dict):
+        if self.at_weight and isinstance(y, dict) and "teacher_stages" in y and isinstance(y_pred, dict):
             terms["at"] = sum(
                 losses.attention_transfer(student_stages=y_pred["stages"], teacher_stages=stages, mode=self.at_mode)
                 for stages in y["teacher_stages"]
             ) / len(y["teacher_stages"])
         return {name: ops.cast(values, "float32") for name, values in terms.items()}
+
+    @property
+    def method_variables(self) -> list[keras.Variable]:
+        """All that the method keeps between batches."""
+        term = self.term or self.kept_term
+        return term.variables if term else []
+
+    def _strong_logits(self, x: Any) -> tuple[Any, Any] | None:
+        """Logits of student and teachers for a second view of the images, if the method needs one."""
+        if self.term is None or self.term.view is None:
+            return None
+        images = self.term.strong_view(x)
+        of_teachers = _mean([teacher(images, training=False) for teacher in self.teachers])
+        return self.student(images, training=True), ops.stop_gradient(of_teachers)
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Sets what the weights are multiplied by in an epoch, for a method that warms up or has a first phase.
+
+        Args:
+            epoch: counted from 0.
+            epochs: of the schedule.
+        """
+        if self.term:
+            self.term.begin_epoch(epoch, epochs)
 
     # The teachers' outputs.
 
@@ -203,16 +260,21 @@ class Distiller(keras.Model):
         """Computes the teacher outputs of standardised images.
 
         Returns:
-            "teacher_logits", the mean over teachers, float32 [n, classes]; with AT also "teacher_stages", for each
-            teacher a list of attention maps, see `kdzoo.losses.compact_map`.
+            "teacher_logits", the mean over teachers, float32 [n, classes]. With AT also "teacher_stages", for each
+            teacher a list of attention maps, see `kdzoo.losses.compact_map`; with a method that needs them, of the
+            stages themselves, and "teacher_features", for each teacher.
         """
-        if not self.at_weight:
+        if not self._teacher_taps:
             return {"teacher_logits": _mean([teacher(x, training=False) for teacher in self.teachers])}
-        outputs = [teacher(x, training=False) for teacher in self._teachers_with_stages]
-        return {
-            "teacher_logits": _mean([output["logits"] for output in outputs]),
-            "teacher_stages": [[losses.compact_map(stage) for stage in output["stages"]] for output in outputs],
-        }
+        outputs = [teacher(x, training=False) for teacher in self._teacher_taps]
+        result: dict[str, Any] = {"teacher_logits": _mean([output["logits"] for output in outputs])}
+        if "stages" in outputs[0]:
+            form = losses.compact_map if self._compact else ops.convert_to_tensor
+            result["teacher_stages"] = [[form(stage) for stage in output["stages"]] for output in outputs]
+        for name in (FEATURES, LAST_MAP):
+            if name in outputs[0]:
+                result[f"teacher_{name}"] = [output[name] for output in outputs]
+        return result
 
     # The model that Keras logs, saves and exports: the student.
 
@@ -231,6 +293,15 @@ class Distiller(keras.Model):
             raise InputError("A Distiller brings its own loss: set ce_weight, kd_weight, at_weight. Received: loss=")
         super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
 
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains as `keras.Model.fit` does."""
+        if self.method and self.method.pretrained:
+            raise InputError("A method that trains networks before the student needs kdzoo.training.run. Received: fit")
+        if self.term:
+            given = kwargs.get("callbacks") or []
+            kwargs["callbacks"] = [*(given if isinstance(given, list | tuple) else [given]), EpochBegin()]
+        return super().fit(*args, **kwargs)
+
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates the student, and the teachers if `teacher_in_evaluate` is true."""
         self._evaluating = True
@@ -243,7 +314,7 @@ class Distiller(keras.Model):
         """Returns the logs; in `evaluate`, without the metrics that it does not measure."""
         results = super().get_metrics_result()
         if self._evaluating:
-            hidden = {"at"} if self.teacher_in_evaluate else _TEACHER_METRICS
+            hidden = {"at", "method_loss"} if self.teacher_in_evaluate else _TEACHER_METRICS
             results = {name: value for name, value in results.items() if name not in hidden}
         return results
 
@@ -262,39 +333,6 @@ class Distiller(keras.Model):
     def export(self, *args: Any, **kwargs: Any) -> Any:
         """Exports the student."""
         return self.student.export(*args, **kwargs)
-
-
-def check_pair(
-    student: keras.Model,
-    teacher: keras.Model,
-    *,
-    attention: bool,
-    student_stages: Sequence[str] = (),
-    teacher_stages: Sequence[str] = (),
-    any_size: bool = False,
-) -> None:
-    """Raises InputError if student and teacher differ in image shape, classes or, with attention, number of stages.
-
-    Also if they share weights to train: freezing the teacher's would freeze the student's.
-    """
-    shared = {id(weight) for weight in student.trainable_weights} & {id(weight) for weight in teacher.weights}
-    if teacher is student or shared:
-        received = f"{len(shared)} weights of {student.name} in {teacher.name}"
-        raise InputError(f"A teacher must share no weights that its student trains. Received: {received}")
-    stages = []
-    if attention:
-        counts = len(stage_names(student, student_stages)), len(stage_names(teacher, teacher_stages))
-        stages = [("number of stages", *counts)]
-    for what, of_student, of_teacher in (
-        *([] if any_size else [("image shape", student.input_shape[1:], teacher.input_shape[1:])]),
-        ("number of classes", student.output_shape[-1], teacher.output_shape[-1]),
-        *stages,
-    ):
-        if of_student != of_teacher:
-            raise InputError(
-                f"A teacher must have its student's {what}: {of_student} of {student.name}."
-                f" Received: {of_teacher} of {teacher.name}"
-            )
 
 
 def _label_weight(y: Any) -> Any:

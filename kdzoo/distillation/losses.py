@@ -3,13 +3,16 @@
 Cross-entropy is Keras's own. No function here reduces over the batch: `kdzoo.Distiller` does, once.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
-from kdzoo.distillation.checks import check_at_mode, check_temperature
-from zoo import InputError
+from kdzoo.distillation.methods import kd
+from kdzoo.distillation.methods.at import attention_map as attention_map
+from kdzoo.distillation.methods.at import compact_map as compact_map
+from kdzoo.distillation.methods.at import loss as attention_transfer
+
+__all__ = ["attention_map", "attention_transfer", "compact_map", "distillation"]
 
 
 def distillation(*, student_logits: Any, teacher_logits: Any, temperature: float = 4.0) -> Any:
@@ -28,89 +31,5 @@ def distillation(*, student_logits: Any, teacher_logits: Any, temperature: float
     Raises:
         InputError: if the temperature is outside its range, or the shapes differ.
     """
-    check_temperature(temperature)
-    teacher = ops.log_softmax(ops.cast(teacher_logits, "float32") / temperature)
-    student = ops.log_softmax(ops.cast(student_logits, "float32") / temperature)
-    _check_shapes("logits", student, teacher)
-    return temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
-
-
-def attention_transfer(*, student_stages: Sequence[Any], teacher_stages: Sequence[Any], mode: str = "code") -> Any:
-    """Computes the attention transfer (AT) loss: the distance between attention maps, summed over stages.
-
-    The map of a stage is `Q = l2_normalise(flatten(mean_channels(x^2)))`. If two maps differ in size, the larger one is
-    average-pooled first. Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017 (arXiv:1612.03928).
-
-    Args:
-        student_stages: stage outputs [n, h, w, channels], from first to last.
-        teacher_stages: as many stage outputs, or their attention maps [n, h, w]; channels may differ.
-        mode: "code", `mean((Q_s - Q_t)^2)` as in the authors' code, or "paper", `||Q_s - Q_t||_2` as in their equation.
-
-    Returns:
-        float32 [n], at least 0.
-
-    Raises:
-        InputError: if the numbers of stages or images differ, a size is not a multiple of the other, or the mode is
-            unknown.
-    """
-    check_at_mode(mode)
-    if len(student_stages) != len(teacher_stages):
-        raise InputError(
-            "Attention transfer needs as many stages in the student as in the teacher, for example wrn16-1 and wrn28-4."
-            f" Received: {len(student_stages)} and {len(teacher_stages)}"
-        )
-    total: Any = 0.0
-    for student, teacher in zip(student_stages, teacher_stages, strict=True):
-        student, teacher = attention_map(student), attention_map(teacher)
-        size = min(tuple(student.shape[1:]), tuple(teacher.shape[1:]))
-        student, teacher = _normalised(student, size), _normalised(teacher, size)
-        _check_shapes("attention maps", student, teacher)
-        squares = ops.square(student - teacher)
-        total += ops.mean(squares, axis=-1) if mode == "code" else _sqrt(ops.sum(squares, axis=-1))
-    return total
-
-
-def attention_map(stage: Any) -> Any:
-    """Averages the squares of a stage [n, h, w, channels] over channels: [n, h, w]. Returns a map as it is."""
-    stage = ops.cast(stage, "float32")
-    return stage if len(stage.shape) == 3 else ops.mean(ops.square(stage), axis=-1)
-
-
-def compact_map(stage: Any) -> Any:
-    """Computes a stage's attention map with L2 norm 1 in float16 [n, h, w], the form that teachers return and cache.
-
-    Attention transfer does not depend on the norm of a map, and float16 keeps 11 binary digits of its values.
-    """
-    attention = attention_map(stage)
-    size = tuple(attention.shape[1:])
-    return ops.cast(ops.reshape(_normalised(attention, size), (-1, *size)), "float16")
-
-
-def _check_shapes(what: str, student: Any, teacher: Any) -> None:
-    """Raises InputError if shapes differ, since they would be broadcast. What a graph leaves open is not compared."""
-    if any(getattr(tensor.shape, "rank", 0) is None for tensor in (student, teacher)):
-        return
-    shapes = [tuple(tensor.shape) for tensor in (student, teacher)]
-    if len(shapes[0]) != len(shapes[1]) or any(a != b for a, b in zip(*shapes, strict=True) if None not in (a, b)):
-        raise InputError(
-            f"The {what} of student and teacher must have equal shapes. Received: {shapes[0]} and {shapes[1]}"
-        )
-
-
-def _normalised(attention: Any, size: tuple[int, ...]) -> Any:
-    """Average-pools maps [n, h, w] to (height, width) and divides by their L2 norm: [n, height * width]."""
-    height, width = tuple(attention.shape)[1:]
-    if height % size[0] or width % size[1]:
-        raise InputError(
-            "Attention maps must be of equal size, or one a multiple of the other."
-            f" Received: {height}x{width} and {size[0]}x{size[1]}"
-        )
-    attention = ops.reshape(attention, (-1, size[0], height // size[0], size[1], width // size[1]))
-    attention = ops.reshape(ops.mean(attention, axis=(2, 4)), (-1, size[0] * size[1]))
-    return ops.normalize(attention, axis=-1, order=2)
-
-
-def _sqrt(x: Any) -> Any:
-    """Computes a square root with gradient 0 instead of infinity at 0, so that two equal maps do not yield NaN."""
-    positive = x > 0
-    return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), 0.0)
+    student, teacher = (ops.cast(logits, "float32") for logits in (student_logits, teacher_logits))
+    return kd.loss(student_logits=student, teacher_logits=teacher, temperature=temperature)

@@ -1,6 +1,7 @@
-"""The stages of a network: the outputs of layers between which attention transfer compares two networks."""
+"""Outputs within a network that methods compare: its stages, and the features of its penultimate layer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -28,10 +29,64 @@ def stage_names(model: keras.Model, names: Sequence[str] = ()) -> list[str]:
     return found
 
 
-def with_stages(model: keras.Model, names: Sequence[str] = ()) -> keras.Model:
-    """Returns a model with the same layers and the outputs {"logits", "stages"}. Arguments as of `stage_names`."""
-    stages = [model.get_layer(name).output for name in stage_names(model, names)]
-    return keras.Model(model.inputs, {"logits": model.outputs[0], "stages": stages}, name=f"{model.name}_tap")
+def with_outputs(
+    model: keras.Model,
+    *,
+    stages: bool = True,
+    features: bool = False,
+    last_map: bool = False,
+    names: Sequence[str] = (),
+) -> keras.Model:
+    """Returns a model with the same layers and the outputs of `kdzoo.distillation.Outputs`, as far as they are wanted.
+
+    Args:
+        model: the network.
+        stages: whether its stages are wanted, a list of [n, h, w, channels].
+        features: whether the input of its last dense layer is wanted, [n, channels].
+        last_map: whether the input of its last global average pooling is wanted, [n, h, w, channels].
+        names: of the stages, see `stage_names`.
+
+    Raises:
+        InputError: if it has none.
+    """
+    outputs = {"logits": model.outputs[0]}
+    if stages:
+        outputs["stages"] = [model.get_layer(name).output for name in stage_names(model, names)]
+    if features:
+        outputs["features"] = find_head(model).input
+    if last_map:
+        outputs["last_map"] = find_last_map(model)
+    return keras.Model(model.inputs, outputs, name=f"{model.name}_tap")
+
+
+def find_head(model: keras.Model) -> keras.layers.Dense:
+    """Returns a network's last dense layer.
+
+    Raises:
+        InputError: if it does not end in one.
+    """
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    if not dense or len(dense[-1].input.shape) != 2:
+        raise InputError(
+            "A method that compares penultimate features needs networks that end in a dense layer, as zoo models do."
+            f" Received: {model.name}"
+        )
+    return dense[-1]
+
+
+def find_last_map(model: keras.Model) -> Any:
+    """Returns the input of a network's last global average pooling, [n, h, w, channels].
+
+    Raises:
+        InputError: if it has none.
+    """
+    pools = [layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)]
+    if not pools:
+        raise InputError(
+            "A method that reuses the teacher's classifier needs networks with global average pooling, as zoo models"
+            f" have. Received: {model.name}"
+        )
+    return pools[-1].input
 
 
 def _image_layers(model: keras.Model) -> dict[str, tuple[int | None, ...]]:

@@ -69,7 +69,7 @@ def describe_plan(
     """Returns as Markdown the runs that are missing, in order, with their rows and their cost.
 
     Args:
-        experiments: all experiments.
+        experiments: all experiments; none if the runs are of no table of the paper.
         runs: all their runs, in order.
         seconds: estimates the seconds of a run; None if nothing is known, then the plan has no times.
     """
@@ -82,11 +82,12 @@ def describe_plan(
     for one in experiments:
         for run in (*one.teachers, *one.students.values()):
             rows_of[run.name][f"{one.row.table}.{one.line}"] = None
-    rows = [("run", "for table.line", "epochs", *(["minutes"] if seconds else []))]
+    rows = [["run", *(["for table.line"] if experiments else []), "epochs", *(["minutes"] if seconds else [])]]
     for run in missing:
         minutes = [f"{seconds(run) / 60:.1f}"] if seconds else []
-        rows.append((run.name, ", ".join(rows_of[run.name]), f"{epochs(run)}", *minutes))
+        lines = [", ".join(rows_of[run.name])] if experiments else []
+        rows.append([run.name, *lines, f"{epochs(run)}", *minutes])
     total = f"{len(missing)} of {len(runs)} runs are missing: {sum(map(epochs, missing)):,} epochs"
     if seconds:
         total += f", about {sum(map(seconds, missing)) / 3600:.1f} hours on this machine, as just measured"
-    return f"{tables.markdown(rows, words=2)}\n\n{total}{left_out}"
+    return f"{tables.markdown(rows, words=2 if experiments else 1)}\n\n{total}{left_out}"

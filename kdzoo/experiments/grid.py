@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdzoo import files
+from kdzoo.distillation import registry
 from kdzoo.models import specs
 from kdzoo.runs import settings
 from kdzoo.runs.config import METHODS, RunConfig
@@ -21,8 +22,8 @@ _RULE = (
     'A grid must be {"workdir": DIRECTORY, "common": {FLAG: VALUE}, "runs": [{FLAG: VALUE or [VALUES]}]}, each with a'
     ' schedule and either model or student, for example {"student": "wrn16-1", "schedule": "60-200", "seed": [0, 1]}'
 )
-_FIELDS = {field.name for field in dataclasses.fields(RunConfig)} - {"teachers"}
-_NAMED_IF_SET = ("kd_until",)  # two runs that differ in it use different methods
+_FIELDS = {field.name for field in dataclasses.fields(RunConfig)} - {"teachers", "distillation_method"}
+_NAMED_IF_SET = ("kd_until", "method_args")  # two runs that differ in it use different methods
 _NAMED = ("model", "student", "schedule", "teacher", "method", "seed")
 
 
@@ -106,7 +107,7 @@ def make_run(
     flags = dict(flags)
     if unknown := sorted(flags.keys() - _FIELDS - {"student", "teacher", "method", "recipe"}):
         raise InputError(f"A run's flags must be those of apps.train or apps.distill. Received: {', '.join(unknown)}")
-    for flag in ("teacher", "method", "recipe", "model", "student"):
+    for flag in ("teacher", "method", "method_args", "recipe", "model", "student"):
         if not isinstance(flags.get(flag, ""), str):
             raise InputError(f"{flag} must be a text, or a list of texts. Received: {repr(flags[flag])[:100]}")
     named = [*varied, *(flag for flag in _NAMED_IF_SET if flag in flags and flag not in varied)]
@@ -123,13 +124,15 @@ def make_run(
         raise InputError(f"{_RULE}. Received: {received}")
     teachers = [teacher for teacher in flags.pop("teacher", "").split(",") if teacher]
     method = flags.pop("method", "kd" if teachers else "none")
-    if method not in METHODS or (method != "none") != bool(teachers):
+    if method in METHODS and (method != "none") != bool(teachers):
         raise InputError(f"method must be one of {', '.join(METHODS)}, none without a teacher. Received: {method}")
-    config = RunConfig(model=model, teachers=_teacher_specs(teachers, root, earlier), **{**METHODS[method], **flags})
+    arguments = flags.pop("method_args", "")
+    fields = registry.fields(method, arguments.split(",") if arguments else ())
+    config = RunConfig(model=model, teachers=_teacher_specs(teachers, root, earlier), **{**fields, **flags})
     config.check()
     parts = [
         f"{config.architecture}_{config.schedule}",
-        *([method] if teachers else []),
+        *([method] if teachers or method not in METHODS else []),
         *(_name_teacher(t) for t in teachers),
     ]
     name = "_".join([*parts, *extra, f"seed{config.seed}"])

@@ -11,8 +11,7 @@ from keras_tuner.src.engine.trial import TrialStatus
 
 from kdzoo.experiments import search_space
 from kdzoo.experiments.resumable_oracle import ResumableOracle
-from kdzoo.experiments.search_space import NONE, Search
-from kdzoo.runs.config import METHODS
+from kdzoo.experiments.search_space import NONE, Search, tunes_kd
 
 MOST_SEED = 2**32 - 1  # of NumPy and scikit-learn, which Bayesian optimisation uses
 FACTOR = 3  # Hyperband: each rung trains a third of the trials for three times as many epochs
@@ -118,7 +117,7 @@ def hyperparameters(search: Search) -> kt.HyperParameters:
     with hp.conditional_scope("teacher", teachers):
         hp.Choice("method", list(search.methods))
         hp.Choice("kd_until", list(search.kd_untils))
-        if with_kd := [method for method in search.methods if METHODS[method]["kd_weight"]]:
+        if with_kd := [method for method in search.methods if tunes_kd(method)]:
             with hp.conditional_scope("method", with_kd):
                 hp.Choice("temperature", list(search.temperatures))
                 hp.Choice("kd_weight", list(search.kd_weights))

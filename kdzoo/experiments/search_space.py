@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from kdzoo.distillation import schedules
+from kdzoo.distillation import registry, schedules
 from kdzoo.models import names, specs
 from kdzoo.ranges import Range
 from kdzoo.runs.config import METHODS, RunConfig
@@ -20,7 +20,6 @@ LIMITS = ("max_mflops", "max_mb", "max_latency_ms")  # on what a student may cos
 LIMIT = Range(above=0, example=300)
 TRIALS = 20  # the default of random and bayesian search
 _Value = TypeVar("_Value")
-_DISTILLATION_METHODS = [method for method in METHODS if method != NONE]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Search:
         teachers: each is "none", an architecture to train on each of `teacher_schedules`, or the spec of a trained
             teacher. A trained teacher may have seen the examples that the search holds out.
         teacher_schedules: schedules of the architectures.
-        methods: keys of `kdzoo.runs.config.METHODS` other than "none".
+        methods: names of methods other than "none", also with arguments, such as dkd:beta=2.
         temperatures: T of the KD term.
         kd_weights: weights of the KD term, above 0 and at most 1; the cross-entropy has 1 - kd_weight.
         kd_untils: shares of the student's epochs that distil, above 0 and at most 1.
@@ -139,8 +138,11 @@ class Search:
             schedules.parse(schedule)
 
     def _check_values(self) -> None:
-        methods = ", ".join(_DISTILLATION_METHODS)
-        _check_each(self.methods, lambda method: method in _DISTILLATION_METHODS, f"methods must be of {methods}")
+        known = ", ".join(name for name in registry.names() if name != NONE)
+        rule = f"methods must be of {known}, also with arguments, such as dkd:beta=2"
+        _check_each(self.methods, lambda method: method.partition(":")[0] in registry.names() and method != NONE, rule)
+        for method in self.methods:
+            registry.candidate_fields(method)
         for name, values, accepted in (
             ("kd_weights", self.kd_weights, KD_WEIGHT),
             ("kd_until", self.kd_untils, RANGES["kd_until"]),
@@ -171,10 +173,15 @@ def is_architecture(teacher: str) -> bool:
     return spec.kind != specs.FILE and not os.path.exists(teacher)
 
 
+def tunes_kd(method: str) -> bool:
+    """Whether the search also chooses T and the weight of KD: of the methods that are made of KD and AT alone."""
+    return bool(METHODS.get(method, {}).get("kd_weight"))
+
+
 def count_candidates(search: Search) -> int:
     """Number of different trials in the search space."""
     terms = len(search.temperatures) * len(search.kd_weights)
-    ways = len(search.kd_untils) * sum(terms if METHODS[method]["kd_weight"] else 1 for method in search.methods)
+    ways = len(search.kd_untils) * sum(terms if tunes_kd(method) else 1 for method in search.methods)
     specs = [teacher for teacher in search.teachers if teacher != NONE]
     teachers = len(specs) + len(search.architectures) * (len(search.teacher_schedules) - 1)
     return len(search.models) * ((NONE in search.teachers) + ways * teachers)

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from kdzoo.distillation import registry
 from kdzoo.experiments.search_space import NONE, Search
-from kdzoo.runs.config import METHODS, RunConfig
+from kdzoo.runs.config import RunConfig
 
 
 def student_config(search: Search, values: Mapping[str, Any], teacher: str) -> RunConfig:
@@ -19,7 +20,7 @@ def student_config(search: Search, values: Mapping[str, Any], teacher: str) -> R
     student = dataclasses.replace(search.student, model=name_student(search, values))
     if values["teacher"] == NONE:
         return student
-    weights = METHODS[values["method"]]
+    weights: dict[str, Any] = registry.candidate_fields(values["method"])
     if "kd_weight" in values:
         # Rounded, so that 1 - 0.9 is 0.1.
         weights = weights | {"kd_weight": values["kd_weight"], "ce_weight": round(1 - values["kd_weight"], 10)}

@@ -10,6 +10,7 @@ from kdzoo.files import write_atomically
 from kdzoo.reports import costs, tensorboard
 from kdzoo.reports.comparison_table import EXPLAINED, SCALED, comparison_csv, comparison_markdown
 from kdzoo.reports.groups import Group, Record, group_runs, repeats
+from kdzoo.reports.methods import MethodComparison, compare_methods, methods_markdown
 from kdzoo.reports.plots.catalogue import possible_plots
 from kdzoo.reports.plots.figures import NothingToShow
 from kdzoo.reports.plots.files import save
@@ -19,11 +20,15 @@ from zoo import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` wrote: the Markdown table, the files' paths, and notes on runs and plots that are left out."""
+    """What `compare` wrote: the Markdown table, the files' paths, and notes on runs and plots that are left out.
+
+    `methods` is the Markdown section of methods, empty where no student has two methods with one teacher.
+    """
 
     table: str
     paths: list[pathlib.Path]
     notes: list[str]
+    methods: str = ""
 
 
 def compare(
@@ -53,17 +58,20 @@ def compare(
     folder = _make_folder(out)
     groups = group_runs(runs.values())
     notes = _notes_on_runs(runs, groups)
-    images = _save_plots(runs, chosen, folder, notes)
-    table, explained = comparison_markdown(groups), _explain(groups)
+    compared = compare_methods(groups)
+    images = _save_plots(runs, chosen, compared, folder, notes)
+    table, explained, methods = comparison_markdown(groups), _explain(groups), methods_markdown(compared)
     pictures = [f"![{name}]({name}.svg)" for name in images]
-    text = "\n\n".join(["# Runs compared", table, explained, *(f"- {note}" for note in notes), *pictures])
+    sections = ["# Runs compared", table, explained, *(f"- {note}" for note in notes), methods, *pictures]
+    text = "\n\n".join(filter(None, sections))
     paths = [folder / "compare.md", folder / "compare.csv", *(path for pair in images.values() for path in pair)]
     write_atomically(paths[0], f"{text}\n".encode())
     write_atomically(paths[1], comparison_csv(groups).encode())
     if logdir is not None:
         pngs = {name: png.read_bytes() for name, (png, _) in images.items()}
-        tensorboard.rebuild(logdir, runs, images=pngs, texts={"table": f"{table}\n\n{explained}"})
-    return Comparison(table, paths, notes)
+        texts = {"table": f"{table}\n\n{explained}"} | ({"methods": methods} if methods else {})
+        tensorboard.rebuild(logdir, runs, images=pngs, texts=texts)
+    return Comparison(table, paths, notes, methods)
 
 
 def _make_folder(out: str | os.PathLike[str]) -> pathlib.Path:
@@ -89,11 +97,15 @@ def _notes_on_runs(runs: Mapping[str, Record], groups: Sequence[Group]) -> list[
 
 
 def _save_plots(
-    runs: Mapping[str, Record], chosen: Sequence[Record], folder: pathlib.Path, notes: list[str]
+    runs: Mapping[str, Record],
+    chosen: Sequence[Record],
+    methods: Sequence[MethodComparison],
+    folder: pathlib.Path,
+    notes: list[str],
 ) -> dict[str, tuple[pathlib.Path, pathlib.Path]]:
     """Saves every plot that has something to show, and adds a note for each that has not. Returns name -> paths."""
     images = {}
-    for name, draw in possible_plots(group_runs(runs.values(), merge_teachers=True), chosen):
+    for name, draw in possible_plots(group_runs(runs.values(), merge_teachers=True), chosen, methods):
         try:
             images[name] = save(draw(), folder / name)
         except NothingToShow as nothing:

@@ -8,8 +8,8 @@ from typing import Any
 from kdzoo.reports import costs
 from kdzoo.reports.contexts import baseline
 from kdzoo.reports.differences import Paired, paired
-from kdzoo.reports.groups import Group, Record, varying
-from kdzoo.reports.labels import describe_teachers, format_setting
+from kdzoo.reports.groups import METHOD_ARGS, Group, Record, varying
+from kdzoo.reports.labels import describe_teachers, format_arguments, format_setting
 from kdzoo.reports.spreads import Spread
 from kdzoo.reports.tables import markdown
 
@@ -113,6 +113,8 @@ def _difference_columns(group: Group, other: Group | None) -> dict[str, Any]:
 def _cells(row: Mapping[str, Any], words: Sequence[str]) -> dict[str, str]:
     """Returns heading -> cell of a row of the Markdown table; a dash if unknown."""
     cells = {key: format_setting(row.get(key)) for key in words}
+    if METHOD_ARGS in words:
+        cells[METHOD_ARGS] = format_arguments(row.get(METHOD_ARGS)) or "-"
     cells["teacher's parameters"] = _number(row["teacher_parameters"], ",.0f")
     cells["teacher's error (%)"] = _number(row["teacher_error"], ".2f")
     cells["teacher's ECE"] = _number(row["teacher_ece"], ".3f")

@@ -63,12 +63,12 @@ def contexts(groups: Sequence[Group]) -> list[Context]:
 
 
 def baseline(group: Group, groups: Sequence[Group]) -> Group | None:
-    """Returns the group to compare a distilled group with; None for a group from scratch.
+    """Returns the group to compare a group with that has a method; None for a group from scratch.
 
     It is the same student with the fully trained teacher, else the student from scratch. The fully trained teacher is
     the one of the same architecture with the most epochs, if it has more epochs than the group's own teacher.
     """
-    if not group.teachers:
+    if _is_scratch(group):
         return None
     longer: list[tuple[int, bool, Group]] = []
     for context in contexts(groups):
@@ -87,7 +87,7 @@ def baseline(group: Group, groups: Sequence[Group]) -> Group | None:
 
 def scratch_of(group: Group, groups: Iterable[Group]) -> Group | None:
     """Returns the same student, trained on labels alone."""
-    return next((other for other in groups if not other.teachers and other.student_key == group.student_key), None)
+    return next((other for other in groups if _is_scratch(other) and other.student_key == group.student_key), None)
 
 
 def families(groups: Sequence[Group]) -> list[list[Group]]:
@@ -96,6 +96,11 @@ def families(groups: Sequence[Group]) -> list[list[Group]]:
     for each in groups:
         found.setdefault(each.student_key, []).append(each)
     return list(found.values())
+
+
+def _is_scratch(group: Group) -> bool:
+    """Whether the group is trained on labels alone. Label smoothing, for one, needs no teacher but is a method."""
+    return not group.teachers and group.method == "none"
 
 
 def _teacher_scale(group: Group) -> Fraction:

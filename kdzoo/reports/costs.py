@@ -1,13 +1,16 @@
-"""What the student of a group costs: figures of its records, of which those of earlier versions lack some."""
+"""What a student costs, and its training: figures of records, of which those of earlier versions lack some."""
 
+import dataclasses
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kdzoo.reports.groups import Group, Record
+from kdzoo.runs.config import RunConfig
 from kdzoo.runs.records import LATENCY
 
 FLOAT32 = 4  # bytes
+_FIELDS = RunConfig.__dataclass_fields__.keys()
 # Column -> heading, unit and format of the table.
 SHOWN = {
     "multiply_adds": ("multiply-adds (M)", 1e6, ",.2f"),
@@ -77,6 +80,46 @@ def notes(runs: Mapping[str, Record], groups: Sequence[Group]) -> list[str]:
     if len(machines) > 1:
         found.append(f"latencies are of {len(machines)} machines, so do not compare them: {'; '.join(machines)}")
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingCost:
+    """What a run of a group costs, as the mean over its runs.
+
+    Attributes:
+        hours: of training.
+        needed: teacher outputs for an image, of all teachers together, that the training steps take; None if unknown.
+        computed: how many of these a teacher computed: a cache holds those of earlier runs; None if unknown.
+    """
+
+    hours: float
+    needed: float | None
+    computed: float | None
+
+
+def of_training(group: Group) -> TrainingCost:
+    """Returns the cost of a group's runs. A run that is resumed in mid-training has no known teacher outputs."""
+    counts = [found for run in group.runs if (found := _teacher_outputs(run))]
+    needed, computed = (statistics.fmean(count) for count in zip(*counts, strict=True)) if counts else (None, None)
+    return TrainingCost(statistics.fmean(run["wall_seconds"] for run in group.runs) / 3600, needed, computed)
+
+
+def _teacher_outputs(run: Record) -> tuple[int, int] | None:
+    """Returns how many teacher outputs a run needed and computed; None if its record does not show it."""
+    if not run["teachers"]:
+        return 0, 0
+    session = (run.get("sessions") or [{}])[-1]
+    if session.get("epoch") or session.get("step"):
+        return None  # the counts are of the last session alone
+    if rows := session.get("teacher_rows"):
+        return rows["needed"], rows["asked"]
+    if session.get("teacher_cache") != "off":
+        return None
+    # The teacher is part of the step, which nothing counts.
+    config = RunConfig(**{key: value for key, value in run["config"].items() if key in _FIELDS})
+    steps = run["dataset"]["train_examples"] // config.labelled_per_batch
+    live = len(run["teachers"]) * config.kd_epochs * steps * config.batch_size
+    return live, live
 
 
 def _machines(runs: Iterable[Record]) -> list[str]:

@@ -13,11 +13,14 @@ from kdzoo.models import names
 from kdzoo.models.names import natural_key
 from kdzoo.reports.spreads import Spread, spread
 from kdzoo.runs import identity
-from kdzoo.runs.config import METHODS
+from kdzoo.runs.config import METHODS, STAGES
 from zoo import InputError
 
 Record = Mapping[str, Any]
-_WEIGHTS = tuple(METHODS["none"])
+METHOD_ARGS = "method_args"  # setting: JSON of the method's arguments that are not its defaults
+_WEIGHTS = (*METHODS["none"], "method_weight")
+# Settings of the method: students of one kind may differ in them.
+_OF_METHOD = {*_WEIGHTS, "distillation_method", METHOD_ARGS, "temperature", "at_mode", *STAGES, *identity.WITH_TEACHERS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Group:
         fingerprint: of the data set.
         teachers: the teachers' entries in the first run's record.
         runs: the runs' records, by seed.
+        teacher_key: text that is equal for groups of the same teachers.
     """
 
     settings: Mapping[str, Any]
@@ -49,6 +53,7 @@ class Group:
     fingerprint: str
     teachers: tuple[Record, ...]
     runs: tuple[Record, ...]
+    teacher_key: str = ""
 
     @property
     def model(self) -> str:
@@ -62,7 +67,7 @@ class Group:
 
     @property
     def method(self) -> str:
-        """For example kd, at+kd, or none without a teacher."""
+        """For example kd, at+kd, dkd, or none for labels alone."""
         return self.runs[0]["method"]
 
     @property
@@ -116,9 +121,8 @@ class Group:
 
     @functools.cached_property
     def student_key(self) -> str:
-        """Text that is equal for groups of the same student, whatever its teachers and the weights of its losses."""
-        method = {*_WEIGHTS, "temperature", "at_mode", *identity.WITH_TEACHERS}
-        student = {key: value for key, value in self.settings.items() if key not in method}
+        """Text that is equal for groups of the same student, whatever its teachers, its method and their settings."""
+        student = {key: value for key, value in self.settings.items() if key not in _OF_METHOD}
         return stable_text([student, identity.name_dataset(self.dataset), self.fingerprint])
 
 
@@ -138,7 +142,7 @@ def group_runs(records: Iterable[Record], *, merge_teachers: bool = False) -> li
     groups: dict[str, list[Record]] = {}
     for record in _newest(records).values():
         groups.setdefault(stable_text(_identity(record, digests)), []).append(record)
-    return sorted((_make_group(runs) for runs in groups.values()), key=_order)
+    return sorted((_make_group(runs, digests) for runs in groups.values()), key=_order)
 
 
 def repeats(records: Sequence[Record]) -> list[Record]:
@@ -156,11 +160,19 @@ def settings(record: Record) -> dict[str, Any]:
 def varying(groups: Iterable[Group]) -> list[str]:
     """Returns the settings in which groups differ, but not those that model, schedule and method imply."""
     groups = list(groups)
-    usual = all(METHODS.get(group.method, {}).items() <= group.settings.items() for group in groups)
-    hidden = {"model", "schedule", *(_WEIGHTS if usual else ())}
+    hidden = {"model", "schedule", "distillation_method", *_implied_weights(groups)}
     keys = dict.fromkeys(key for group in groups for key in group.settings if key not in hidden)
     values = {key: {stable_text(group.settings.get(key)) for group in groups} - {"null"} for key in keys}
     return [key for key in keys if len(values[key]) > 1]
+
+
+def _implied_weights(groups: Sequence[Group]) -> list[str]:
+    """Returns the weights that the method implies: usual ones or, where those are not known here, the same in all."""
+    if not all(METHODS.get(group.method, {}).items() <= group.settings.items() for group in groups):
+        return []
+    methods = {group.method for group in groups}
+    values = {(key, group.method, stable_text(group.settings.get(key))) for group in groups for key in _WEIGHTS}
+    return [key for key in _WEIGHTS if sum(of_key == key for of_key, *_ in values) == len(methods)]
 
 
 def teacher_name(teacher: Record) -> TeacherName | None:
@@ -214,12 +226,11 @@ def _teacher_identity(teacher: Record, digests: Mapping[Any, str] | None) -> lis
     return [known, [_teacher_identity(one, digests) for one in teacher.get("teachers", ())]]
 
 
-def _make_group(runs: Sequence[Record]) -> Group:
+def _make_group(runs: Sequence[Record], digests: Mapping[Any, str] | None) -> Group:
     runs = sorted(runs, key=lambda run: run["config"]["seed"])
-    dataset = runs[0]["dataset"]
-    return Group(
-        settings(runs[0]), dataset["name"], dataset.get("fingerprint", ""), tuple(runs[0]["teachers"]), tuple(runs)
-    )
+    dataset, teachers = runs[0]["dataset"], tuple(runs[0]["teachers"])
+    key = stable_text([_teacher_identity(teacher, digests) for teacher in teachers])
+    return Group(settings(runs[0]), dataset["name"], dataset.get("fingerprint", ""), teachers, tuple(runs), key)
 
 
 def _order(group: Group) -> tuple[Any, ...]:
@@ -229,4 +240,4 @@ def _order(group: Group) -> tuple[Any, ...]:
     # Numbers by value: 0.05 before 0.1, which `natural_key` reads as 0, 05 and 0, 1.
     numbers = [(key, value) for key, value in sorted(group.settings.items()) if isinstance(value, (int, float))]
     keys = natural_key(stable_text(group.settings)), natural_key(stable_text(teachers))
-    return natural_key(" ".join(texts)), method, numbers, *keys
+    return natural_key(" ".join(texts)), method, natural_key(group.method), numbers, *keys

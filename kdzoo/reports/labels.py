@@ -1,10 +1,12 @@
 """Text of table cells, titles, legends and ticks."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from kdzoo.reports.groups import Group, Record, teacher_name, varying
+from kdzoo.reports.groups import METHOD_ARGS, Group, Record, teacher_name, varying
 from kdzoo.reports.schedule_scale import scale
+from kdzoo.runs.config import METHODS
 from kdzoo.runs.settings import to_text
 
 
@@ -22,10 +24,42 @@ def format_setting(value: Any) -> str:
     return "0" if value == 0 else str(value or "-")
 
 
+def format_arguments(text: str | None) -> str:
+    """Returns a method's arguments, a JSON object of those that are not its defaults, as text: beta 2, warmup 20."""
+    try:
+        arguments = dict(json.loads(text or "{}"))
+    except (ValueError, TypeError):  # no object
+        return str(text)
+    return ", ".join(f"{name} {format_setting(value)}" for name, value in arguments.items())
+
+
+def describe_setting(key: str, value: Any) -> str:
+    """Returns a setting with its name, or a method's arguments with theirs."""
+    return format_arguments(value) if key == METHOD_ARGS else f"{key} {format_setting(value)}"
+
+
 def method_label(group: Group) -> str:
-    """Returns for example KD, or ESKD 50% if the KD term ends after half of the epochs."""
-    method = group.method.upper()
-    return f"ES{method} {100 * group.settings['kd_until']:g}%" if group.stops_early else method
+    """Returns for example KD, dkd, or ESKD 50% if the KD term ends after half of the epochs."""
+    known = group.method in METHODS
+    method = group.method.upper() if known else group.method
+    if not group.stops_early:
+        return method
+    share = f"{100 * group.settings['kd_until']:g}%"
+    return f"ES{method} {share}" if known else f"{method} until {share}"
+
+
+def variant_label(group: Group, groups: Sequence[Group]) -> str:
+    """Returns a method's name with its arguments that are not defaults, and in what else it has variants in `groups`.
+
+    Without a method it is "from scratch".
+    """
+    variants = [other for other in groups if other.method == group.method]
+    found = {key: group.settings.get(key) for key in varying(variants) if key != METHOD_ARGS}
+    parts = [format_arguments(group.settings.get(METHOD_ARGS))]
+    parts += [describe_setting(key, value) for key, value in found.items() if value is not None]
+    described = ", ".join(filter(None, parts))
+    name = "from scratch" if group.method == "none" else group.method
+    return f"{name} ({described})" if described else name
 
 
 def student_label(group: Group, *, scaled: str = "its schedule") -> str:
@@ -67,7 +101,8 @@ def group_label(group: Group, groups: Sequence[Group]) -> str:
     """Returns a group's method and teachers, and what else the groups differ in: student and settings."""
     student = f"{group.model} ({group.schedule.paper_form}) " if of_several_students(groups) else ""
     teachers = ", ".join(teacher_label(teacher) for teacher in group.teachers)
-    method = f"{method_label(group)} by {teachers}" if teachers else "from scratch"
+    alone = "from scratch" if group.method == "none" else method_label(group)
+    method = f"{method_label(group)} by {teachers}" if teachers else alone
     others = {key: group.settings.get(key) for key in varying(groups) if key != "kd_until"}
-    settings = [f"{key} {format_setting(value)}" for key, value in others.items() if value is not None]
-    return ", ".join([f"{student}{method}", *settings])
+    settings = [describe_setting(key, value) for key, value in others.items() if value is not None]
+    return ", ".join(filter(None, [f"{student}{method}", *settings]))

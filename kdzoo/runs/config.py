@@ -8,19 +8,14 @@ from typing import Any
 from kdzoo.data import augmentation, sources
 from kdzoo.data.config import DataConfig
 from kdzoo.data.dataset import STATISTICS
-from kdzoo.distillation import schedules
-from kdzoo.distillation.checks import check_at_mode, check_weights
+from kdzoo.distillation import registry, run_method, schedules
+from kdzoo.distillation.checks import check_at_mode
+from kdzoo.distillation.method import Method
 from kdzoo.models import names, specs
 from kdzoo.runs import settings
 from zoo import InputError
 
-# Method -> weights of the three loss terms. AT's weight is the 10^3 in Zagoruyko & Komodakis' code.
-METHODS = {
-    "none": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 0.0},
-    "kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 0.0},
-    "at": {"ce_weight": 1.0, "kd_weight": 0.0, "at_weight": 1000.0},
-    "at+kd": {"ce_weight": 0.1, "kd_weight": 0.9, "at_weight": 1000.0},
-}
+METHODS = registry.TERMS  # methods of KD and AT alone -> weights of the loss's terms
 AUGMENTATIONS = ("auto", *augmentation.AUGMENTATIONS)
 STRATEGIES = ("none", "mirrored", "data_parallel")
 TEACHER_INPUTS = ("auto", "raw", "unit", "standardised", "imagenet")
@@ -88,6 +83,9 @@ class RunConfig:
         backbone_lr: initial learning rate of all layers but the head, the last layer with weights; 0: `lr`.
         teacher_layout: of the images of an ONNX model: nchw, nhwc, or auto: where its shape has 1 or 3 channels.
         teacher_mean, teacher_std: per channel, of images in [0, 1], as a text, for example 0.5,0.5,0.5.
+        distillation_method: a method with a term of its own, see `kdzoo.distillation.registry`; empty: KD and AT alone.
+        method_args: its arguments that differ from their defaults, as JSON: see `registry.parse_arguments`.
+        method_weight: weight of its term.
     """
 
     model: str
@@ -147,6 +145,9 @@ class RunConfig:
     teacher_layout: str = "auto"
     teacher_mean: str = ""
     teacher_std: str = ""
+    distillation_method: str = ""
+    method_args: str = ""
+    method_weight: float = 0.0
 
     @property
     def spec(self) -> specs.Spec:
@@ -188,11 +189,24 @@ class RunConfig:
     def loss_options(self) -> dict[str, Any]:
         """The arguments of `kdzoo.Distiller` that set its loss."""
         stages = {name: tuple(filter(None, getattr(self, name).split(","))) for name in STAGES}
-        return {**self.loss_weights, "temperature": self.temperature, "at_mode": self.at_mode, **stages}
+        options = {**self.loss_weights, "temperature": self.temperature, "at_mode": self.at_mode, **stages}
+        if self.distillation_method:
+            options |= {"method": self.own_method, "method_weight": self.method_weight}
+        return options
 
     @property
-    def loss_weights(self) -> dict[str, float]:
-        """The weight of each term of the loss, by the field's name."""
+    def own_method(self) -> Method | None:
+        """The method, if it has a term of its own beside KD and AT."""
+        return run_method.find(self.distillation_method, self.method_args)
+
+    @property
+    def teacher_features(self) -> bool:
+        """Whether the teachers' penultimate features are computed beside their logits."""
+        return run_method.compares_features(self.own_method)
+
+    @property
+    def loss_weights(self) -> dict[str, Any]:
+        """The weight of cross-entropy, KD and AT, by the field's name."""
         return {name: getattr(self, name) for name in METHODS["none"]}
 
     @property
@@ -232,8 +246,9 @@ class RunConfig:
 
     @property
     def method(self) -> str:
-        """The method that the loss weights form: none, kd, at or at+kd."""
-        terms = [name for name, weight in (("at", self.at_weight), ("kd", self.kd_weight)) if weight]
+        """The method that the loss weights form: none, kd, at or at+kd; or one with a term of its own: dkd, sp+kd."""
+        terms = [self.distillation_method] if self.distillation_method else []
+        terms += [name for name, weight in (("at", self.at_weight), ("kd", self.kd_weight)) if weight]
         return "+".join(terms) or "none"
 
     def check(self) -> None:
@@ -247,7 +262,8 @@ class RunConfig:
             raise InputError(f"dataset_name must have no spaces, for example cifar10. Received: {self.dataset_name}")
         sources.check(self.data)
         check_at_mode(self.at_mode)
-        check_weights(**self.loss_weights, num_teachers=len(self.teachers))
+        method = self.distillation_method, self.method_args, self.method_weight
+        run_method.check(*method, self.loss_weights, num_teachers=len(self.teachers))
         for name, choices in (
             ("augment", AUGMENTATIONS),
             ("strategy", STRATEGIES),
@@ -285,7 +301,7 @@ class RunConfig:
 
     def _check_unlabelled(self) -> None:
         """Raises InputError if unlabelled images would teach nothing, or leave no place for labelled ones."""
-        if not self.teachers or not (self.kd_weight or self.at_weight):
+        if not self.teachers or not (self.kd_weight or self.at_weight or self.method_weight):
             raise InputError(
                 "unlabelled needs a teacher, and kd_weight or at_weight above 0, for example 0.9."
                 f" Received: {len(self.teachers)} teachers, kd_weight {self.kd_weight}, at_weight {self.at_weight}"

@@ -22,7 +22,7 @@ _TAGS = {
     **{f"{split}_ce": f"cross_entropy/{split}" for split in ("val", "test")},
     "ce": "cross_entropy/train",
     **{f"{split}_ece": f"calibration_error/{split}" for split in ("val", "test")},
-    **{name: f"loss/{name}" for name in ("loss", "kd", "at")},
+    **{name: f"loss/{name}" for name in ("loss", "kd", "at", "method_loss")},
     "agreement": "teacher/agreement",
     "teacher_kl": "teacher/kl",
     "test_agreement": "agreement/test",
@@ -38,6 +38,7 @@ def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
 def hparams_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the hyperparameters by which TensorBoard sorts and filters runs; schedules are k-N."""
     keys = ["model", "schedule", "dataset", "seed", "ce_weight", "kd_weight", "at_weight", "temperature", "kd_until"]
+    keys += ["method_weight", "method_args"] if record["config"].get("distillation_method") else []
     keys += ["batch_size", "lr", "weight_decay", "augment", "dtype_policy"]
     config = {"kd_until": 1.0, **record["config"]}
     teachers = [teacher["name"] for teacher in record["teachers"]]

@@ -52,7 +52,9 @@ def settings(config: Mapping[str, Any], *, has_teachers: bool) -> dict[str, Any]
         result["backbone_lr"] = 0.0  # the same in other words
     idle = [] if has_teachers else list(WITH_TEACHERS)
     idle += [] if result["kd_weight"] else ["temperature"]
-    idle += [] if result["at_weight"] else ["at_mode", *STAGES]
+    idle += [] if result["at_weight"] else ["at_mode"]
+    idle += [] if result["at_weight"] or result["distillation_method"] else STAGES
+    idle += [] if result["distillation_method"] else ["distillation_method", "method_args", "method_weight"]
     idle += [] if result["momentum"] else ["nesterov"]
     idle += [] if result["optimizer"] == "sgd" else ["momentum", "nesterov"]
     idle += [] if given["unlabelled"] or given.get(UNLABELLED) else ["unlabelled_share"]

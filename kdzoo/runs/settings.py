@@ -21,6 +21,7 @@ RANGES = {
     "ce_weight": WEIGHT,
     "kd_weight": WEIGHT,
     "at_weight": WEIGHT,
+    "method_weight": WEIGHT,
     "temperature": TEMPERATURE,
     "kd_until": Range(above=0, most=1, example=0.5),
     "lr": Range(above=0, example=0.1),

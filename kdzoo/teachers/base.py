@@ -59,7 +59,8 @@ class Teacher(abc.ABC):
     def compute(self, images: np.ndarray) -> dict[str, Any]:
         """The outputs for uint8 images [n, h, w, c]: "logits" float32 [n, classes] and "maps", empty without AT.
 
-        Each map, float16 [n, h, w], is the `kdzoo.losses.compact_map` of one stage.
+        Each map, float16 [n, h, w], is the `kdzoo.losses.compact_map` of one stage. For a method that compares them,
+        also "features" float32 [n, channels], of the penultimate layer.
         """
 
     def resize(self, images: np.ndarray) -> np.ndarray:

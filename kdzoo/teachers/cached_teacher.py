@@ -35,7 +35,7 @@ class CachedTeacher:
     Attributes:
         rows: number of rows of a full table.
         tables: the open tables: "logits" [classes], float32 or `teacher_store`; with attention transfer "maps" float16,
-            all stages flat.
+            all stages flat; for a method that compares them "features" [channels], in the type of the logits.
     """
 
     def __init__(
@@ -137,6 +137,8 @@ class CachedTeacher:
         if outputs["maps"]:
             self._map_sizes = [stage.shape[1:] for stage in outputs["maps"]]
             flat["maps"] = np.concatenate([stage.reshape(len(stage), -1) for stage in outputs["maps"]], axis=1)
+        if "features" in outputs:
+            flat["features"] = outputs["features"].astype(self._store, copy=False)
         return flat
 
     def describe(self, kind: str) -> RowType:
@@ -153,11 +155,14 @@ def count_rows(dataset: Dataset, config: RunConfig) -> int:
 
 def table_keys(teacher: Teacher, dataset: Dataset, config: RunConfig) -> dict[str, dict[str, Any]]:
     """The key of each table of a teacher's outputs on this machine, by kind: all that its values depend on."""
-    # With maps a network is another program, whose logits may differ in their last bits.
+    # With maps or features a network is another program, whose logits may differ in their last bits.
     call = {"augment": config.augment, "together": CALL_IMAGES, "maps": bool(config.at_weight)}
+    if config.teacher_features:
+        call["features"] = True
     key = teacher.key(dataset) | call | {"by": output_cache.computed_by()}
     if config.augment == "inception":
         key["views"] = config.num_views
     if config.teacher_store != "float32":
         key["store"] = config.teacher_store
-    return {kind: key | {"says": kind} for kind in (("logits", "maps") if config.at_weight else ("logits",))}
+    kinds = {"logits": True, "maps": config.at_weight, "features": config.teacher_features}
+    return {kind: key | {"says": kind} for kind, wanted in kinds.items() if wanted}

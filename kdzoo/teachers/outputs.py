@@ -8,6 +8,7 @@ import numpy as np
 
 from kdzoo.data.batches import Batches
 from kdzoo.data.dataset import Dataset, Split
+from kdzoo.distillation.method import Shapes
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.cached_teacher import CachedTeacher
 from kdzoo.teachers.mixed_teacher import MixedTeacher
@@ -51,6 +52,7 @@ class TeacherOutputs:
         self._per_epoch = len(train) // config.labelled_per_batch
         self._epochs = config.kd_epochs
         self._attention, self._classes = bool(config.at_weight), dataset.num_classes
+        self._features = config.teacher_features
         self.teachers: Sequence[CachedTeacher]
         if config.mixes:
             self.teachers = [MixedTeacher(teacher, dataset, config, self._read) for teacher in ensemble.teachers]
@@ -67,14 +69,25 @@ class TeacherOutputs:
         """The outputs for (epoch, step), as a `Distiller` with `outputs_given` takes them beside the labels.
 
         "teacher_logits" float32 [batch, classes], the mean over the teachers; with attention transfer "teacher_stages",
-        for each teacher a list of maps [batch, height, width].
+        for each teacher a list of maps [batch, height, width]; with a method that compares them "teacher_features",
+        for each teacher [batch, channels].
         """
         outputs = [prefetcher(step) for prefetcher in self._prefetchers]
         given: dict[str, Any] = {"teacher_logits": _mean([one["logits"] for one in outputs])}
         if self._attention:
             pairs = zip(self.teachers, outputs, strict=True)
             given["teacher_stages"] = [teacher.maps(one["maps"]) for teacher, one in pairs]
+        if self._features:
+            given["teacher_features"] = [one["features"].astype(np.float32, copy=False) for one in outputs]
         return given
+
+    @property
+    def shapes(self) -> Shapes | None:
+        """The shapes of these outputs, for a method that compares features."""
+        first = self.teachers[0].teacher
+        if not self._features or not isinstance(first, ZooTeacher):
+            return None
+        return Shapes(self._classes, channels=first.channels)
 
     def program(self) -> Callable[[Any], dict[str, Any]]:
         """A function that computes, inside a step, the outputs of a single zoo model for the step's images.
@@ -88,10 +101,13 @@ class TeacherOutputs:
         program = cached.teacher.program  # built before the step is traced: in a trace it could not read its weights
 
         def compute(images: Any) -> dict[str, Any]:
-            logits, maps = program(images)
+            outputs = program(images)
+            kept = {kind: outputs[kind] for kind in ("logits", "features") if kind in outputs}
             if self._store != "float32":
-                logits = ops.cast(ops.cast(logits, self._store), "float32")
-            return {"teacher_logits": logits} | ({"teacher_stages": [maps]} if self._attention else {})
+                kept = {kind: ops.cast(ops.cast(values, self._store), "float32") for kind, values in kept.items()}
+            given: dict[str, Any] = {"teacher_logits": kept["logits"]}
+            given |= {"teacher_stages": [outputs["maps"]]} if self._attention else {}
+            return given | ({"teacher_features": [kept["features"]]} if self._features else {})
 
         return compute
 

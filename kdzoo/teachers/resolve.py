@@ -78,7 +78,12 @@ def find(spec: str, config: RunConfig, dataset: Dataset, *, deadline: float = DE
         stages = config.loss_options["teacher_stages"]
         size = config.teacher_image_size
         return ZooTeacher(
-            models.resolve(spec), config.teacher_policy, attention=attention, stages=stages, image_size=size
+            models.resolve(spec),
+            config.teacher_policy,
+            attention=attention,
+            stages=stages,
+            features=config.teacher_features,
+            image_size=size,
         )
     signatures, call = load_saved_model(saved_model)
     signature = choose_signature(signatures, config, spec)

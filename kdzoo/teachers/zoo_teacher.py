@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 COMPARED = 1000  # test images on which two precisions are compared
-# From standardised images [n, h, w, c] to logits [n, classes] and attention maps [n, h, w], one for each stage.
-Program = Callable[[Any], tuple[Any, list[Any]]]
+# From standardised images [n, h, w, c] to "logits" [n, classes] and "maps" [n, h, w], one for each stage; if they are
+# wanted, also "features" [n, channels] of the penultimate layer.
+Program = Callable[[Any], dict[str, Any]]
 
 
 class ZooTeacher(Teacher):
@@ -34,6 +35,7 @@ class ZooTeacher(Teacher):
         policy: Keras's dtype policy in which it computes.
         attention: whether it computes attention maps too.
         stages: names of the layers whose maps those are; none: stage1, stage2 and so on.
+        features: whether it computes the features of its penultimate layer too.
         image_size: height and width to which images are resized for it; 0: it takes them as they are.
 
     Attributes:
@@ -47,10 +49,12 @@ class ZooTeacher(Teacher):
         *,
         attention: bool,
         stages: Sequence[str] = (),
+        features: bool = False,
         image_size: int = 0,
     ):
         self.image_size = image_size
-        self._trained, self._policy, self._attention, self._stages = trained, policy, attention, stages
+        self._trained, self._policy = trained, policy
+        self._taps: dict[str, Any] = {"attention": attention, "stages": stages, "features": features}
         self.spec, self.record = trained.spec, describe_model(trained)
         self.digest: str = self.record["digest"]
         self.directory: pathlib.Path = trained.directory
@@ -73,15 +77,16 @@ class ZooTeacher(Teacher):
             return self._trained.build()
 
     def key(self, dataset: Dataset) -> dict[str, Any]:
-        stages = {"stages": list(self._stages)} if self._attention and self._stages else {}
+        taps = self._taps
+        stages = {"stages": list(taps["stages"])} if taps["attention"] and taps["stages"] else {}
         return super().key(dataset) | {"dtype": self._policy} | stages
 
     def check_pair(self, student: "keras.Model", student_stages: Sequence[str]) -> None:
         """Raises InputError unless attention transfer to this student is possible: both have as many stages."""
-        from kdzoo.distillation import distiller
+        from kdzoo.distillation import pairs
 
-        stages = {"student_stages": student_stages, "teacher_stages": self._stages}
-        distiller.check_pair(
+        stages = {"student_stages": student_stages, "teacher_stages": self._taps["stages"]}
+        pairs.check_pair(
             student, weights.build(self._trained.record), attention=True, any_size=bool(self.image_size), **stages
         )
 
@@ -91,7 +96,7 @@ class ZooTeacher(Teacher):
         logits = []
         for policy in ("float32", self._policy):
             program = compile_program(self._build(policy), attention=False)
-            logits.append(np.concatenate([program(images[i : i + 100])[0] for i in range(0, len(images), 100)]))
+            logits.append(np.concatenate([program(images[i : i + 100])["logits"] for i in range(0, len(images), 100)]))
         agreement = 100 * float(np.mean(logits[0].argmax(-1) == logits[1].argmax(-1)))
         apart = float(np.abs(logits[0] - logits[1]).max())
         self.record |= {"bfloat16_agreement": agreement, "bfloat16_logits_apart": apart}
@@ -121,12 +126,22 @@ class ZooTeacher(Teacher):
         """The compiled program of the model: see `compile_program`. It is built when first needed."""
         with self._lock:
             if self._program is None:
-                self._program = compile_program(self.build(), attention=self._attention, stages=self._stages)
+                self._program = compile_program(self.build(), **self._taps)
             return self._program
 
     def compute(self, images: np.ndarray) -> dict[str, Any]:
-        logits, maps = self.program(augmentation.standardise(self.resize(images), **self.statistics))
-        return {"logits": np.asarray(logits), "maps": [np.asarray(stage_map) for stage_map in maps]}
+        import keras
+
+        outputs = self.program(augmentation.standardise(self.resize(images), **self.statistics))
+        arrays: dict[str, Any] = keras.tree.map_structure(np.asarray, outputs)
+        return arrays
+
+    @property
+    def channels(self) -> int:
+        """Number of penultimate features."""
+        from kdzoo.distillation.stages import find_head
+
+        return int(find_head(weights.build(self._trained.record)).input.shape[-1])
 
 
 def describe_model(trained: models.Trained) -> dict[str, Any]:
@@ -147,7 +162,9 @@ def describe_model(trained: models.Trained) -> dict[str, Any]:
     return entry | {"digest": trained.digest()}
 
 
-def compile_program(model: "keras.Model", *, attention: bool, stages: Sequence[str] = ()) -> Program:
+def compile_program(
+    model: "keras.Model", *, attention: bool, stages: Sequence[str] = (), features: bool = False
+) -> Program:
     """A teacher's forward pass as a compiled program of its own.
 
     On TensorFlow a training step that calls the program does not inline it, so the last bits of the outputs are the
@@ -157,22 +174,33 @@ def compile_program(model: "keras.Model", *, attention: bool, stages: Sequence[s
         model: a zoo model.
         attention: whether the program returns the stages' attention maps; without, the list of maps is empty.
         stages: names of their layers; none: stage1, stage2 and so on.
+        features: whether it returns the features of the penultimate layer.
     """
     import keras
 
     from kdzoo.distillation import losses
-    from kdzoo.distillation.stages import stage_names
+    from kdzoo.distillation.stages import find_head, stage_names
 
     taps = [model.get_layer(name).output for name in stage_names(model, stages)] if attention else []
     on_tensorflow = keras.backend.backend() == "tensorflow"
     pooled = on_tensorflow and {"pool", "logits"} <= {layer.name for layer in model.layers}  # a zoo model
     outputs = model.get_layer("pool").input if pooled else model.outputs[0]
-    tap = keras.Model(model.inputs, {"outputs": outputs, "stages": taps})
+    wanted = {"outputs": outputs, "stages": taps}
+    if features and not pooled:
+        wanted["features"] = find_head(model).input
+    tap = keras.Model(model.inputs, wanted)
 
-    def forward(images: Any) -> tuple[Any, list[Any]]:
+    def forward(images: Any) -> dict[str, Any]:
         outputs = tap(images, training=False)
-        logits = model.get_layer("logits")(_average(outputs["outputs"])) if pooled else outputs["outputs"]
-        return keras.ops.cast(logits, "float32"), [losses.compact_map(stage) for stage in outputs["stages"]]
+        logits = outputs["outputs"]
+        if pooled:
+            outputs["features"] = _average(logits)
+            logits = model.get_layer("logits")(outputs["features"])
+        result = {
+            "logits": keras.ops.cast(logits, "float32"),
+            "maps": [losses.compact_map(stage) for stage in outputs["stages"]],
+        }
+        return result | ({"features": keras.ops.cast(outputs["features"], "float32")} if features else {})
 
     return compile_forward(forward, model)
 

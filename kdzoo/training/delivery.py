@@ -18,6 +18,7 @@ import numpy as np
 
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.distillation.distiller import Distiller
+from kdzoo.distillation.method import Shapes
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.cached_teacher import CALL_IMAGES
 from kdzoo.teachers.output_cache import Cache
@@ -41,13 +42,14 @@ class Delivery(abc.ABC):
 
     Attributes:
         models: teachers to build as Keras models inside the `Distiller`.
-        outputs_given: the `Distiller`'s argument of that name.
+        outputs_given, teacher_shapes: the `Distiller`'s arguments of these names.
         step_outputs: the outputs that `Steps` puts beside the labels of each step; None where the step has its own.
         cache_folder: folder or store of the tables, "off" without.
     """
 
     models: Sequence[ZooTeacher] = ()
     outputs_given: bool | Callable[[Any], dict[str, Any]] = False
+    teacher_shapes: Shapes | None = None
     step_outputs: TeacherOutputs | None = None
     cache_folder = "off"
 
@@ -92,7 +94,7 @@ class InStepProgram(Delivery):
     """
 
     def __init__(self, outputs: TeacherOutputs):
-        self._outputs, self.outputs_given = outputs, outputs.program()
+        self._outputs, self.outputs_given, self.teacher_shapes = outputs, outputs.program(), outputs.shapes
 
     def test_logits(self, model: Distiller, dataset: Dataset) -> np.ndarray:
         return self._outputs.test_logits()
@@ -112,6 +114,7 @@ class ComputedAhead(Delivery):
 
     def __init__(self, outputs: TeacherOutputs):
         self.step_outputs = self._outputs = outputs
+        self.teacher_shapes = outputs.shapes
 
     def test_logits(self, model: Distiller, dataset: Dataset) -> np.ndarray:
         return self._outputs.test_logits()
@@ -147,9 +150,22 @@ def choose_delivery(inputs: RunInputs, cache: Cache | None) -> Delivery:
     kept_whole = config.teacher_store == "float32"  # a model inside the step rounds no outputs
     statistics = {"mean": inputs.dataset.mean, "std": inputs.dataset.std}
     same_images = all(teacher.statistics == statistics and not teacher.image_size for teacher in ensemble.teachers)
-    if not ensemble.teachers or (
-        accelerated and not cache and not ensemble.has_external and kept_whole and same_images
-    ):
+    fits = not ensemble.has_external and kept_whole and same_images
+    live = bool(config.own_method and config.own_method.required) and not config.teacher_features
+    if live and not fits:
+        raise InputError(
+            f"{config.distillation_method} needs zoo models as teachers, of the student's standardisation and image"
+            f" size, and teacher_store=float32. Received: {', '.join(config.teachers)}"
+        )
+    if config.teacher_features and ensemble.has_external:
+        rule = f"{config.distillation_method} needs zoo models as teachers"
+        raise InputError(f"{rule}. Received: {', '.join(config.teachers)}")
+    if live and cache:
+        _log.warning(
+            "Teacher outputs are computed live, without the cache: %s compares more than logits and features",
+            config.distillation_method,
+        )
+    if not ensemble.teachers or (accelerated and not cache and fits) or live:
         models = [teacher for teacher in ensemble.teachers if isinstance(teacher, ZooTeacher)]
         return InStep(models, data_parallel.predict if config.strategy == "data_parallel" else predict)
     share = strategy.share(config)

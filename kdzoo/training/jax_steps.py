@@ -37,7 +37,8 @@ class JaxSteps(Steps):
         self._arrays: dict[Split, Any] = {}
         self._table: DeviceTable | None = None
         outputs, config = self._teacher_outputs, self._config
-        tabulated = not config.at_weight and not config.mixes and config.strategy == "none"
+        logits_alone = not config.at_weight and not config.teacher_features
+        tabulated = logits_alone and not config.mixes and config.strategy == "none"
         if outputs and tabulated and fits_on_device(outputs.bytes):
             self._table = DeviceTable(outputs)
         self._carry: list[Any] | None = None
@@ -53,6 +54,8 @@ class JaxSteps(Steps):
         elif self._teacher_outputs:
             outputs = [self._teacher_outputs((epoch, step)) for step in range(begin, end)]
             batches["teacher_outputs"] = keras.tree.map_structure(lambda *arrays: np.stack(arrays), *outputs)
+        if self._indexed:
+            batches["index"] = np.stack([self.index(epoch, step)["index"] for step in range(begin, end)])
         if self._config.warmup_epochs:
             batches["learning_rate"] = np.array([self.learning_rate(epoch, step) for step in range(begin, end)], "f4")
         table = None if self._table is None else self._table.logits
@@ -164,7 +167,7 @@ class JaxSteps(Steps):
             outputs = (
                 {"teacher_logits": table[batch["rows"]]} if table is not None else batch.get("teacher_outputs", {})
             )
-            y = self.with_outputs(y, outputs)
+            y = self.with_outputs(y, outputs | ({"index": batch["index"]} if self._indexed else {}))
             if images is None:
                 x = self._finish_images(batch["images"], mix)
             else:

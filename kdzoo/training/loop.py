@@ -87,6 +87,7 @@ class TrainingLoop:
         state = self._state
         self._rate.set_model(steps.model)
         self._rate.on_epoch_begin(state.epoch)
+        steps.model.begin_epoch(state.epoch, self._config.kd_epochs)
         if not state.step:
             steps.model.reset_metrics()
         began, first = time.monotonic(), state.step
@@ -131,8 +132,9 @@ class TrainingLoop:
         row["images_per_second"] = images_per_second
         for name, split in self._evaluated.items():
             with self._saved_on_failure():
-                teacher_logits = self._teacher_test_logits() if name == "test" else None
                 logits = steps.predict(split)
+                # After it: on JAX the variables of teachers within the step are in its carry until then.
+                teacher_logits = self._teacher_test_logits() if name == "test" else None
             with np.errstate(invalid="ignore"):  # logits may overflow in an epoch and be finite in the next
                 counts = split.counts
                 if teacher_logits is not None:

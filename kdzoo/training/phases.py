@@ -1,8 +1,8 @@
-"""The phases of a run: distillation, and with `kd_until` below 1 fine-tuning on labels after it."""
+"""The phases of a run: distillation, before it what a method trains first, after `kd_until` fine-tuning on labels."""
 
 import abc
 
-from kdzoo.distillation import schedules
+from kdzoo.distillation import run_method, schedules
 from kdzoo.distillation.distiller import Distiller
 from kdzoo.runs.config import RunConfig
 from kdzoo.training import backends, build
@@ -29,6 +29,15 @@ class Phase(abc.ABC):
         """The training steps of this phase, ready to run."""
 
 
+class Pretraining(Phase):
+    """Networks of the method learn from the teachers; the student stays as it is."""
+
+    def make_steps(self) -> Steps:
+        inputs = self._inputs
+        model = build.build_pretraining(self._model, inputs.config)
+        return backends.make(model, inputs.dataset, inputs.splits["train"], inputs.config, self._delivery.step_outputs)
+
+
 class Distillation(Phase):
     """The student learns from labels and teachers. (A run without teachers has this phase alone, on labels.)"""
 
@@ -51,10 +60,9 @@ class Phases:
     """All phases of a run. One at a time holds its steps in memory."""
 
     def __init__(self, model: Distiller, inputs: RunInputs, delivery: Delivery):
-        distillation, fine_tuning = split_epochs(inputs.config)
-        self._phases: list[Phase] = [Distillation(distillation, model, inputs, delivery)]
-        if fine_tuning:
-            self._phases.append(FineTuning(fine_tuning, model, inputs, delivery))
+        kinds: tuple[type[Phase], ...] = (Pretraining, Distillation, FineTuning)
+        parts = zip(kinds, split_epochs(inputs.config), strict=True)
+        self._phases: list[Phase] = [kind(epochs, model, inputs, delivery) for kind, epochs in parts if epochs]
         self._current: tuple[Phase, Steps] | None = None
 
     def steps_at(self, epoch: int) -> Steps:
@@ -66,7 +74,10 @@ class Phases:
         return self._current[1]
 
 
-def split_epochs(config: RunConfig) -> tuple[range, range]:
-    """Epochs of distillation and of fine-tuning on labels."""
-    epochs = schedules.parse(config.schedule).epochs
-    return range(config.kd_epochs), range(config.kd_epochs, epochs)
+def split_epochs(config: RunConfig) -> tuple[range, range, range]:
+    """Epochs of what the method trains first, of distillation, and of fine-tuning on labels."""
+    epochs, first = (
+        schedules.parse(config.schedule).epochs,
+        run_method.pretraining_epochs(config.own_method, config.kd_epochs),
+    )
+    return range(first), range(first, config.kd_epochs), range(config.kd_epochs, epochs)

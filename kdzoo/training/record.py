@@ -10,6 +10,7 @@ from typing import Any
 
 from kdzoo.data.dataset import Dataset
 from kdzoo.distillation.distiller import Distiller
+from kdzoo.distillation.method import Method
 from kdzoo.models import cost, specs
 from kdzoo.runs import consistency, events, identity, weights
 from kdzoo.training.inputs import RunInputs
@@ -37,7 +38,7 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
             **{f"{name}_examples": len(split) for name, split in inputs.splits.items()},
             **({identity.UNLABELLED: dataset.unlabelled_fingerprint} if dataset.unlabelled else {}),
         },
-        **({"network": describe_network(inputs, model)} if inputs.network else {}),
+        **({"network": network} if (network := describe_network(inputs, model)) else {}),
         "parameters": weights.count_parameters(model.student),
         **cost.describe(model.student),
         "teachers": [teacher.record for teacher in inputs.ensemble.teachers],
@@ -46,10 +47,15 @@ def describe_run(inputs: RunInputs, model: Distiller, *, started: str) -> dict[s
     }
 
 
+def extends_student(method: Method | None) -> bool:
+    """Whether a method adds layers to the student."""
+    return method is not None and type(method).make_student is not Method.make_student
+
+
 def describe_network(inputs: RunInputs, model: Distiller) -> dict[str, Any]:
     """What a record keeps of a model that is no new zoo model. A file's layers are part of it: the file may go."""
     described = dict(inputs.network)
-    if inputs.config.spec.kind == specs.FILE:
+    if inputs.config.spec.kind == specs.FILE or extends_student(inputs.config.own_method):
         described["architecture"] = model.student.to_json()
     return described
 

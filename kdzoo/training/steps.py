@@ -14,6 +14,7 @@ from kdzoo.data.batches import Batches
 from kdzoo.data.dataset import Dataset, Split
 from kdzoo.distillation import schedules
 from kdzoo.distillation.distiller import Distiller
+from kdzoo.distillation.method import INDEX
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers.outputs import TeacherOutputs
 from kdzoo.training import strategy
@@ -76,6 +77,9 @@ class Steps(abc.ABC):
             weights = mixing.label_weights(config.batch_size, config.unlabelled_per_batch)
             self._label_weights["label_weight"] = weights
 
+        method = config.own_method
+        self._indexed = method is not None and INDEX in method.required
+
     @abc.abstractmethod
     def run(self, *, epoch: int, begin: int, end: int) -> None:
         """Runs these steps of an epoch. Begins where the last call ended, and ends at one of `call_ends`."""
@@ -84,6 +88,10 @@ class Steps(abc.ABC):
         """The labels of a batch with their weights and teacher outputs, if any, as a `Distiller` takes them."""
         beside = {**self._label_weights, **outputs}
         return {"label": labels, **beside} if beside else labels
+
+    def index(self, epoch: int, step: int) -> dict[str, np.ndarray]:
+        """Numbers of a batch's training examples, beside its labels, if the method keeps something for each of them."""
+        return {"index": self._epoch(epoch).positions(step).astype(np.int32)} if self._indexed else {}
 
     def following(self, step: tuple[int, int]) -> tuple[int, int]:
         """The step after (epoch, step)."""
@@ -133,7 +141,7 @@ class Steps(abc.ABC):
         """Copies the values that only the steps hold into the model's variables."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """A copy of all that a step changes: the student's weights, optimizer slots, metrics."""
+        """A copy of all that a step changes: the weights of student and adapters, optimizer slots, metrics."""
         return {name: np.array(variable) for name, variable in self._variables().items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -148,6 +156,7 @@ class Steps(abc.ABC):
             "student": self.model.student.variables,
             "optimizer": self.model.optimizer.variables,
             "metrics": self.model.metrics_variables,
+            "method": self.model.method_variables,
         }
         return {f"{group}/{i:04d}/{v.path}": v for group, vs in groups.items() for i, v in enumerate(vs)}
 

@@ -22,7 +22,8 @@ class TensorFlowSteps(Steps):
             images, labels = self._batches((epoch, step))
             if self._config.warmup_epochs:
                 self.model.optimizer.learning_rate = self.learning_rate(epoch, step)
-            labels = self.with_outputs(labels, self._teacher_outputs((epoch, step)) if self._teacher_outputs else {})
+            outputs = self._teacher_outputs((epoch, step)) if self._teacher_outputs else {}
+            labels = self.with_outputs(labels, outputs | self.index(epoch, step))
             self.model.train_function(iter([self._distribute((images, labels))]))
 
     def _sync(self) -> None:

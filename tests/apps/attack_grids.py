@@ -29,6 +29,7 @@ for _name, _grid in {
     "grid_one": _RUN,
     "grid_no_runs": {"runs": []},
     "grid_no_lr": _RUN | {"lr": []},
+    "grid_method_field": _RUN | {"distillation_method": "dkd"},
     "grid_nested": _RUN | {"seed": [[0, 1]]},
     "grid_seed_object": _RUN | {"seed": {"from": 0, "to": 4}},
     "grid_seed_null": _RUN | {"seed": None},

@@ -85,6 +85,10 @@ def _csv(text: str) -> str:
     return text
 
 
+def _table(text: str) -> list[int | str]:
+    return [text] if text == "methods" else _numbers(_whole(lambda n: 1 <= n <= 10))(text)
+
+
 def _name(text: str) -> str:
     """A text without spaces: a comment behind a flag in a file would be part of it."""
     if re.search(r"\s", text):
@@ -140,7 +144,7 @@ TEACHERS = _settings("teacher_signature", "teacher_logits", "teacher_input", "te
 TEACHERS |= _settings("teacher_layout", "teacher_mean", "teacher_std", "teacher_image_size")
 TEACHERS |= {"teacher_deadline": _real(lambda x: x > 0)}
 UNLABELLED = _settings("unlabelled", "unlabelled_share")
-WEIGHTS = ("ce_weight", "kd_weight", "at_weight")
+WEIGHTS = ("ce_weight", "kd_weight", "at_weight", "method_weight")
 RUN = DATA | MODEL | OPTIMISER | RECIPE | CHECKPOINT | _settings("seed", "strategy", "fused_steps")
 RUN |= {"schedule": str, "workdir": _directory, "restart": as_bool, "progress": _one_of("auto", "bar", "lines", "json")}
 PROCESSES = {"coordinator": str, "num_processes": _whole(lambda n: 0 <= n <= 4096)}
@@ -156,7 +160,7 @@ FLAGS: dict[str, dict[str, Check]] = {
     | TERMS
     | UNLABELLED
     | _settings(*WEIGHTS, "kd_until")
-    | {"teacher": _list, "method": _one_of(*formats.METHODS), "student": str},
+    | {"teacher": _list, "method": _one_of(*formats.METHODS, *formats.OWN), "method_args": _list, "student": str},
     "evaluate": {
         "model": str,
         "dataset": str,
@@ -172,7 +176,8 @@ FLAGS: dict[str, dict[str, Check]] = {
     | TEACHERS
     | UNLABELLED
     | _settings("batch_size")
-    | {"teacher": _list, "schedule": str, "seeds": _numbers(SETTINGS["seed"]), "attention": as_bool},
+    | {"teacher": _list, "schedule": str, "seeds": _numbers(SETTINGS["seed"])}
+    | dict.fromkeys(("attention", "features"), as_bool),
     "sweep": MANY | {"grid": str},
     "reproduce": DATA
     | OPTIMISER
@@ -180,7 +185,7 @@ FLAGS: dict[str, dict[str, Check]] = {
     | TERMS
     | MANY
     | {
-        "table": _numbers(_whole(lambda n: 1 <= n <= 10)),
+        "table": _table,
         "figure": _numbers(_whole(lambda n: n == 1)),
         "rows": str,
         "seeds": _count(lambda n: 1 <= n <= 1000),

@@ -14,6 +14,34 @@ LARGEST = 1.7976931348623157e308  # of float64
 DEPTHS = {"resnet": {18, 34, 50, 101, 152}}  # the others are 6N + 4
 METHODS = ("none", "kd", "at", "at+kd")
 WEIGHTS = {"none": (1, 0, 0), "kd": (0.1, 0.9, 0), "at": (1, 0, 1000), "at+kd": (0.1, 0.9, 1000)}
+# Methods with a term of their own, from the table in the documentation: weights of cross-entropy and KD, weight of the
+# term, and whether they have a teacher.
+OWN: dict[str, tuple[float, float, float, bool]] = {
+    "ab": (1, 0, 1, True),
+    "cc": (1, 0, 0.02, True),
+    "crd": (1, 0, 0.8, True),
+    "dist": (1, 0, 2, True),
+    "dkd": (1, 0, 1, True),
+    "fitnets": (1, 0, 100, True),
+    "fsp": (1, 0, 1, True),
+    "ft": (1, 0, 500, True),
+    "label_smoothing": (0, 0, 1, False),
+    "lskd": (0.1, 0, 9, True),
+    "mlkd": (0.1, 0, 0.9, True),
+    "nkd": (1, 0, 1, True),
+    "nst": (1, 0, 50, True),
+    "pkt": (1, 0, 30000, True),
+    "reviewkd": (1, 0, 5, True),
+    "rkd": (1, 0, 1, True),
+    "semckd": (1, 1, 400, True),
+    "simkd": (0, 0, 1, True),
+    "sp": (1, 0, 3000, True),
+    "tfkd": (0.9, 0, 0.1, False),
+    "tfkd_self": (0.05, 0, 0.475, True),
+    "ttm": (1, 0, 45, True),
+    "vid": (1, 0, 1, True),
+    "wttm": (1, 0, 4, True),
+}
 # Recipe -> its schedule.
 RECIPES = {"cifar": None, "imagenet": "30-90", "adamw": None}
 # Field of RunConfig -> whether a number is in its range (docs/reference/flags.md), or its values.
@@ -31,6 +59,7 @@ REAL = {
     "ce_weight": lambda x: 0 <= x <= 1e18,
     "kd_weight": lambda x: 0 <= x <= 1e18,
     "at_weight": lambda x: 0 <= x <= 1e18,
+    "method_weight": lambda x: 0 <= x <= 1e18,
     "temperature": lambda x: 0.001 <= x <= 100,
     "kd_until": lambda x: 0 < x <= 1,
     "lr": lambda x: x > 0,
@@ -62,7 +91,7 @@ ONE_OF = {
 BOOLEAN = ("nesterov",)
 ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits", "background")
 ANY_TEXT += ("class_names", "train_split", "test_split", "unlabelled", "freeze", "teacher_mean", "teacher_std")
-ANY_TEXT += ("student_stages", "teacher_stages")
+ANY_TEXT += ("student_stages", "teacher_stages", "method_args")
 COLOURS = ("white", "black", "red", "#ff8000")  # of all that there are
 # Setting -> the sources that have it.
 OF_SOURCES = {"test_share": "folder:", "class_names": "folder:", "train_split": "tfds:", "test_split": "tfds:"}
@@ -177,11 +206,24 @@ def wrong_dataset(settings: Mapping[str, Any]) -> str | None:
     return None if name in ("", source) else f"dataset_name {name!r:.50}"
 
 
-def wrong_weights(ce: float, kd: float, at: float, *, teachers: int) -> str | None:
-    """Weights of the loss's terms: one is above 0; KD and AT need a teacher."""
-    if not (ce or kd or at):
+def weights_of(method: str, settings: Mapping[str, Any]) -> list[Any]:
+    """Weights of cross-entropy, KD, AT and of the method's own term: those that are set, or else the method's."""
+    ce, kd, own, _ = OWN.get(method, (0, 0, 0, False))
+    usual = (ce, kd, 0, own) if method in OWN else (*WEIGHTS[method], 0)
+    names = ("ce_weight", "kd_weight", "at_weight", "method_weight")
+    return [settings.get(name, weight) for name, weight in zip(names, usual, strict=True)]
+
+
+def wrong_weights(
+    ce: float, kd: float, at: float, own: float = 0, *, method: str = "none", teachers: int
+) -> str | None:
+    """Weights of the loss's terms: one is above 0; KD, AT and most methods need a teacher."""
+    if own and method not in OWN:
+        return f"a term of {method}'s own"
+    if not (ce or kd or at or own):
         return "no term"
-    return "no teacher for a term" if (kd or at) and not teachers else None
+    needed = kd or at or (own and OWN[method][3])
+    return "no teacher for a term" if needed and not teachers else None
 
 
 def wrong_statistics(settings: Mapping[str, Any]) -> str | None:
@@ -199,14 +241,14 @@ def wrong_statistics(settings: Mapping[str, Any]) -> str | None:
     return None if right else f"statistics {mean!r:.50} {std!r:.50}"
 
 
-def wrong_unlabelled(settings: Mapping[str, Any], kd: float, at: float, *, teachers: int) -> str | None:
+def wrong_unlabelled(settings: Mapping[str, Any], kd: float, at: float, own: float = 0, *, teachers: int) -> str | None:
     """npz:FILE, folder:DIR or tfds:NAME, to learn from by teachers to the end; a batch has images of both kinds."""
     source = settings.get("unlabelled", "")
     if not source:
         return None
     if not source.startswith(("npz:", "folder:", "tfds:")):
         return f"unlabelled {source!r:.50}"
-    if not teachers or not (kd or at) or settings.get("kd_until", 1) != 1:
+    if not teachers or not (kd or at or own) or settings.get("kd_until", 1) != 1:
         return "unlabelled without a teacher"
     batch = settings.get("batch_size", 256 if settings.get("recipe") == "imagenet" else 128)
     unlabelled = round(settings.get("unlabelled_share", 0.5) * batch)

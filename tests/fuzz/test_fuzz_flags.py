@@ -40,20 +40,24 @@ LINES = [
     " --ema_momentum=0.99 --label_smoothing=0.1 --mixup_alpha=0.2 --cutmix_alpha=1 --freeze=^stem --backbone_lr=0.01",
     f"distill --student=wrn16-1 --teacher={RUN},wrn16-2_10-35 --schedule=5-16x0.5 --method=at+kd --workdir=new"
     f" {RUN_FLAGS} {TEACHER} {CACHE} {TERMS} --kd_until=0.5 --ce_weight=0.2 --kd_weight=0.8 --at_weight=100",
+    "distill --student=wrn16-1 --teacher=wrn16-2_10-35 --schedule=10-35 --method=dkd --method_args=beta=2,alpha=0.5"
+    " --method_weight=0.5 --workdir=new",
+    "distill --student=wrn16-1 --schedule=10-35 --method=label_smoothing --workdir=new",
     "distill --student=dn40-12 --teacher=wrn16-2_10-35 --schedule=30 --workdir=new --unlabelled=folder:photos"
     " --unlabelled_share=0.25",
     f"evaluate --model={RUN} --dataset=digits --examples=100 --per_class=classes.csv --confusion=runs/x.csv",
     f"predict --model={RUN} --images=runs --output=classes.csv",
     "demo --workdir=demo --norestart",
     f"precompute --teacher={RUN} --schedule=2-3 --seeds=0,1 --attention {DATA} {TEACHER} {CACHE}",
-    "precompute --teacher=wrn16-2_10-35 --unlabelled=npz:more.npz --batch_size=64",
+    "precompute --teacher=wrn16-2_10-35 --features --unlabelled=npz:more.npz --batch_size=64",
     f"sweep --grid={GRID} {MANY}",
     f"reproduce --table=7 --rows=0,3-5,wrn16-2:20/65 --seeds=2 --schedule_scale=0.25 --kd_until=1,0.5"
     f" --via=wrn16-2+wrn16-3 --workdir=paper --dataset=cifar10 --augment=crop {OPTIMISER} {TERMS} {MANY}",
     "reproduce --table=2,10 --seeds=1",
+    "reproduce --table=methods --seeds=2 --schedule_scale=0.25",
     "reproduce --figure=1 --rows=1,3-5,resnet34:30 --seeds=1 --dataset=npz:imagenet.npz --recipe=imagenet",
     f"tune --student=wrn16-1 --schedule=10-35 --teachers=none,wrn16-2,{RUN} --teacher_schedules=5-16,10-35"
-    f" --methods=kd,at --temperatures=1,4 --kd_weights=0.5,0.9 --kd_until=0.5,1 --search=random --max_trials=5"
+    " --methods=kd,dkd:beta=2 --temperatures=1,4 --kd_weights=0.5,0.9 --kd_until=0.5,1 --search=random --max_trials=5"
     f" --budget_minutes=10 --workers=2 --workdir=tune --seed=1 {DATA} {OPTIMISER} {TEACHER} {CACHE}",
     "tune --student=wrn10-1 --schedule=4-12 --dataset=digits --teachers=none --workdir=tune",
     "tune --students=wrn10-1,dn40-12 --student=wrn16-1 --max_mflops=100 --max_mb=2 --max_latency_ms=5 --schedule=4-12"
@@ -66,7 +70,23 @@ LINES = [
 ]
 EXTRA = ["wrn16-2,wrn16-2", "0,0", "1,2,x", "1,,2", ",", '"', "a,b", "npz:", "npz:data.npz", "cifar11", "off", "file"]
 EXTRA += ["grpc://h:1/n", "grpc://", "wrn16-2_10-35", RUN, "runs", "*", "[", "0x10", "1_000", " 1", "+1", "1e400", GRID]
-EXTRA += ["0.25", "0.2500", "1/0", "3-1", "0-99", "wrn16-2:20/65", "none,none", "resnet18", "at", "10-35", "4", "true"]
+EXTRA += [
+    "0.25",
+    "0.2500",
+    "1/0",
+    "3-1",
+    "0-99",
+    "wrn16-2:20/65",
+    "none,none",
+    "resnet18",
+    "at",
+    "10-35",
+    "4",
+    "true",
+    "dkd",
+    "beta=2",
+    "methods",
+]
 EXTRA += ["T", "\udcff"]
 VALUES = [*TEXTS, *(str(number)[:400] for number in NUMBERS), *EXTRA]
 ODD = [

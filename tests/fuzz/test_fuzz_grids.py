@@ -58,6 +58,16 @@ EVERY: dict[str, Any] = {
             "unlabelled": "folder:photos",
             "unlabelled_share": 0.25,
         },
+        {
+            "student": "wrn16-1",
+            "schedule": "10-35",
+            "teacher": TRAINED,
+            "method": ["crd", "dkd", "semckd"],
+            "method_weight": [0.5, 2],
+            "seed": 2,
+        },
+        {"student": "wrn16-1", "schedule": "10-35", "method": "tfkd"},
+        {"student": "wrn10-2", "schedule": "2-3", "teacher": TRAINED, "method": "dkd", "method_args": "beta=2"},
         {"model": "resnet34", "recipe": "imagenet", "batch_size": 512},
         {
             "student": "wrn10-1",
@@ -76,9 +86,12 @@ FLAGS = {"model", "schedule", *formats.WHOLE, *formats.REAL, *formats.ONE_OF, *f
 FLAGS |= {"student", "teacher", "method", "recipe"}
 # What apps.train has no flag for.
 OF_TEACHERS = {"ce_weight", "kd_weight", "at_weight", "temperature", "kd_until", "at_mode"}
+OF_TEACHERS |= {"method", "method_args", "method_weight"}
 OF_TEACHERS |= {flag for flag in FLAGS if flag.startswith("teacher_")}
 EXTRA = [TRAINED, "wrn16-2_10-35", [0, 0], [1, 1.0], ["wrn16-2", "wrn16-2"], [[0, 1]], "grpc://host:1/name", "dn40-12"]
 EXTRA += ["npz:x.npz", "cifar11", "a,b", "wrn16-2_10-35,", "at+kd", "resnet35", "10-35x0.5", "runs,1", ["kd", "at"]]
+EXTRA += ["pkt", "mode=paper"]
+NAMED = ("kd_until", "method_args")
 
 
 class Wrong(Exception):
@@ -111,7 +124,7 @@ def _name_runs(value: dict[str, Any]) -> tuple[list[str], bool]:
         flags = {**entry, **{flag: common[flag] for flag in common if flag not in entry}}
         lists = {flag: item if isinstance(item, list) else [item] for flag, item in flags.items()}
         expect(None if all(lists.values()) else "an empty list")
-        varied = [flag for flag, items in lists.items() if len(items) > 1 or flag == "kd_until"]
+        varied = [flag for flag, items in lists.items() if len(items) > 1 or flag in NAMED]
         for items in itertools.product(*lists.values()):
             name, is_remote = _name_run(dict(zip(lists, items, strict=True)), varied, names)
             expect(f"twice {name}" if name in names else None)
@@ -140,20 +153,23 @@ def _name_run(flags: dict[str, Any], varied: list[str], earlier: list[str]) -> t
     expect("a teacher" if set(teachers) - {*earlier, *PUBLISHED, TRAINED, *remote} else None)
     expect("a teacher twice" if len(set(teachers)) < len(teachers) else None)
     method = flags.get("method", "kd" if teachers else "none")
-    expect(None if method in formats.METHODS and (method == "none") == (not teachers) else f"method {method!r:.50}")
-    names = ("ce_weight", "kd_weight", "at_weight")
-    weights = [flags.get(name, usual) for name, usual in zip(names, formats.WEIGHTS[method], strict=True)]
-    expect(formats.wrong_weights(*weights, teachers=len(teachers)))
+    expect(None if isinstance(method, str) else "method")
+    own = method in formats.OWN
+    right = own or (method in formats.METHODS and (method == "none") == (not teachers))
+    expect(None if right else f"method {method!r:.50}")
+    expect(f"arguments of {method}" if flags.get("method_args") and not own else None)
+    weights = formats.weights_of(method, flags)
+    expect(formats.wrong_weights(*weights, method=method, teachers=len(teachers)))
     expect(formats.wrong_unlabelled(flags, *weights[1:], teachers=len(teachers)))
     expect(formats.wrong_training(flags, flags["schedule"]))
     expect("kd_until" if flags.get("kd_until", 1) != 1 and not teachers else None)
-    parts = [f"{model}_{flags['schedule']}", *([method] if teachers else [])]
+    parts = [f"{model}_{flags['schedule']}", *([method] if teachers or own else [])]
     parts += [pathlib.PurePath(teacher).name for teacher in teachers]
     others = [flag for flag in varied if flag not in ("model", "student", "schedule", "teacher", "method", "seed")]
     parts += [f"{flag}{_text(flags[flag])}".replace("/", "-") for flag in others if flag in flags]
     name = "_".join([*parts, f"seed{flags.get('seed', 0)}"])
     expect(f"a name of {len(name)}" if len(f"{name}.txt".encode()) > 255 or not name.isprintable() else None)
-    return name, bool(remote)
+    return name, bool(remote or flags.get("method_args"))  # each method has its own arguments
 
 
 def _text(setting: Any) -> str:
@@ -164,11 +180,7 @@ def check_command(run: grid.Run) -> None:
     """The command of a run has only flags of its command, and its teachers are those of the run."""
     command, *flags = run_config.command_line(run.config, run.workdir)
     given = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
-    known = (
-        FLAGS
-        - {"method", "recipe"}
-        - ({"model"} if command == "apps.distill" else {"student", "teacher", *OF_TEACHERS})
-    )
+    known = FLAGS - {"recipe"} - ({"model"} if command == "apps.distill" else {"student", "teacher", *OF_TEACHERS})
     assert command in ("apps.train", "apps.distill")
     assert given.keys() <= known | {"workdir"}, f"{command} has no flag {sorted(given.keys() - known)}"
     words = next(csv.reader([given["teacher"]], strict=True)) if "teacher" in given else []  # as absl reads a list

@@ -79,7 +79,7 @@ def test_the_saved_model_needs_neither_keras_nor_kdzoo_and_equals_the_loaded_mod
     card = cards.read_card(published / NAME)
     statistics = {key: tuple(card["dataset"][key]) for key in ("mean", "std")}
     model = kdzoo.load(NAME, path=published)
-    tap = stages.with_stages(model)
+    tap = stages.with_outputs(model)
     loaded = tap.predict(augmentation.standardise(images, **statistics), verbose=0)
     np.testing.assert_allclose(outputs["logits"], loaded["logits"], atol=1e-5)
     np.testing.assert_allclose(outputs["features_logits"], loaded["logits"], atol=1e-5)

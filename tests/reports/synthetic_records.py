@@ -124,3 +124,52 @@ def make_students(
     """Returns a record of each seed; `errors` is seed -> error."""
     teachers = (teacher,) if teacher else ()
     return [make_record(seed=seed, error=error, teachers=teachers, **changed) for seed, error in errors.items()]
+
+
+# Method -> its true difference from KD in points of percent, and its number of seeds.
+METHOD_DIFFERENCES = {"kd": (0.0, 5), "dkd": (-0.35, 5), "dist": (-0.15, 5), "nkd": (0.05, 5), "at": (0.4, 3)}
+METHOD_DIFFERENCES |= {"fitnets": (0.6, 3), "label_smoothing": (0.45, 5), "none": (0.7, 5)}
+METHOD_TEACHERS = tuple(
+    make_record("wrn16-2", schedule, error=error) for schedule, error in (("5-16", 13.5), ("10-35", 12.4))
+)
+
+
+def make_method(
+    method: str,
+    teacher: Mapping[str, Any] | None,
+    errors: Mapping[int, float],
+    *,
+    method_args: str = "",
+    **changed: Any,
+) -> list[dict[str, Any]]:
+    """Returns a record of each seed with this method; without a teacher for labels and teacher-free methods."""
+    known = METHODS.get(method)
+    named = {"distillation_method": method, "method_weight": 1.0, **METHODS["none"]} if known is None else known
+    changed = {**named, "method_args": method_args, **changed}
+    return [
+        record | {"method": method, "sessions": [{"epoch": 0, "step": 0, "teacher_cache": "off"}]}
+        for record in make_students(teacher, errors, **{"schedule": "10-35", **changed})
+    ]
+
+
+def make_methods(
+    differences: Mapping[str, tuple[float, int]] = METHOD_DIFFERENCES,
+    teachers: tuple[Mapping[str, Any], ...] = METHOD_TEACHERS,
+) -> dict[str, dict[str, Any]]:
+    """Returns label -> record: a student with each method and teacher; `differences` as in `METHOD_DIFFERENCES`."""
+    records: list[dict[str, Any]] = list(teachers)
+
+    def noise(*key: Any) -> float:
+        return (zlib.crc32(repr(key).encode()) % 1000 / 1000 - 0.5) * 0.4
+
+    for rank, teacher in enumerate(teachers):
+        for method, (difference, n) in differences.items():
+            alone = method in ("none", "label_smoothing")
+            if alone and rank:
+                continue
+            spread = {
+                seed: noise("seed", seed) + 0.7 * noise(method, alone or teacher["name"], seed) for seed in range(n)
+            }
+            errors = {seed: 13.5 + difference + (0 if alone else 0.15 * rank) + spread[seed] for seed in range(n)}
+            records += make_method(method, None if alone else teacher, errors)
+    return {f"{record['method']}_{i}": record for i, record in enumerate(records)}

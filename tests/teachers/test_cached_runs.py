@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import JAX_ENV, JAX_PYTHON, WITHOUT_TENSORFLOW, run_python
+from kdzoo.distillation import registry
 from kdzoo.runs import records
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.teachers.output_cache import Cache
@@ -67,7 +68,12 @@ def test_a_student_is_the_same_to_the_bit_whatever_the_tables_hold(config, publi
 
 
 @pytest.mark.parametrize(
-    ("method", "dtype_policy"), [("kd", "float32"), pytest.param("at+kd", "mixed_bfloat16", marks=pytest.mark.slow)]
+    ("method", "dtype_policy"),
+    [
+        ("kd", "float32"),
+        pytest.param("at+kd", "mixed_bfloat16", marks=pytest.mark.slow),
+        pytest.param("cc", "mixed_bfloat16", marks=pytest.mark.slow),
+    ],
 )
 def test_a_program_in_the_step_computes_the_same_to_the_bit(tmp_path, method, dtype_policy):
     """With batches of the size of a call, the step calls the teacher's own program."""
@@ -77,9 +83,10 @@ def test_a_program_in_the_step_computes_the_same_to_the_bit(tmp_path, method, dt
 
     if machine.hardware()["accelerators"]:
         pytest.skip("bit for bit is a CPU's promise: see the test of accelerators")
-    config = RunConfig("wrn10-1", "1-2", dataset="digits", train_examples=384, **METHODS[method])
+    config = RunConfig("wrn10-1", "1-2", dataset="digits", train_examples=384, **registry.fields(method))
     config = dataclasses.replace(config, dtype_policy=dtype_policy, lr=0.01)
-    run(dataclasses.replace(config, **METHODS["none"], train_examples=128), tmp_path / "teacher")
+    alone = METHODS["none"] | {"distillation_method": "", "method_weight": 0.0}
+    run(dataclasses.replace(config, **alone, train_examples=128), tmp_path / "teacher")
     config = dataclasses.replace(config, teachers=(str(tmp_path / "teacher"),))
     live = run(config, tmp_path / "live", teacher_cache="off")
     cached, rows = train(config, tmp_path / "cached", tmp_path / "cache")
@@ -87,6 +94,28 @@ def test_a_program_in_the_step_computes_the_same_to_the_bit(tmp_path, method, dt
     assert rows["asked"] > 0
     assert b"".join(w.tobytes() for w in load_model(tmp_path / "live").get_weights()) == cached
     assert json.dumps(records.result(live)) == json.dumps(rows["result"])
+
+
+@pytest.mark.parametrize("method", ["pkt", pytest.param("crd", marks=pytest.mark.slow)])
+def test_penultimate_features_come_from_a_table(config, tmp_path, method):
+    config = dataclasses.replace(config, **registry.fields(method))
+    off, rows = train(config, tmp_path / "off", "off")
+    cold, of_cold = train(config, tmp_path / "cold", tmp_path / "cache")
+    warm, of_warm = train(config, tmp_path / "warm", tmp_path / "cache")
+    assert of_cold["asked"] > 0
+    assert (of_warm["needed"], of_warm["asked"]) == (3 * 128, 0)
+    cards = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("*/card.json")]
+    assert sorted((card["key"]["says"], card["shape"]) for card in cards) == [("features", [64]), ("logits", [4])]
+    assert off == cold == warm
+    assert json.dumps(rows["result"]) == json.dumps(of_cold["result"]) == json.dumps(of_warm["result"])
+
+
+def test_features_that_do_not_fit_are_computed_live_which_is_logged(config, tmp_path, caplog):
+    config = dataclasses.replace(config, schedule="1-1", **registry.fields("pkt"))
+    live, rows = train(config, tmp_path / "live", tmp_path / "cache", cache_gb=1e-6)
+    assert rows["asked"] == 128
+    assert len([r for r in caplog.records if "The teacher runs live" in r.message]) == 1
+    assert live == train(config, tmp_path / "off", "off")[0]
 
 
 @pytest.mark.parametrize("method", ["kd", "at+kd"])
@@ -161,14 +190,20 @@ def test_outputs_do_not_depend_on_the_place_in_the_call(name):
     import kdzoo
     from kdzoo.teachers import zoo_teacher
 
-    program = zoo_teacher.compile_program(kdzoo.build(name, input_shape=(16, 16, 3)), attention=True)
+    network = kdzoo.build(name, input_shape=(16, 16, 3))
+    program = zoo_teacher.compile_program(network, attention=True, features=True)
     images = np.random.default_rng(0).normal(size=(128, 16, 16, 3)).astype(np.float32)
     order = np.random.default_rng(1).permutation(128)
-    (logits, maps), (of_order, maps_of_order) = program(images), program(images[order])
-    np.testing.assert_array_equal(np.asarray(logits)[order], of_order)
-    for one, other in zip(maps, maps_of_order, strict=True):
-        assert one.dtype == np.float16
-        np.testing.assert_array_equal(np.asarray(one)[order], other)
+    one, other = program(images), program(images[order])
+    for kind in ("logits", "features"):
+        assert one[kind].dtype == np.float32
+        np.testing.assert_array_equal(np.asarray(one[kind])[order], other[kind])
+    for of_one, of_other in zip(one["maps"], other["maps"], strict=True):
+        assert of_one.dtype == np.float16
+        np.testing.assert_array_equal(np.asarray(of_one)[order], of_other)
+    head = network.layers[-1]
+    computed = np.asarray(one["features"]) @ np.asarray(head.kernel) + np.asarray(head.bias)
+    np.testing.assert_allclose(computed, np.asarray(one["logits"]), rtol=1e-4, atol=1e-4)
 
 
 def test_precomputed_rows_are_not_computed_again(config, tmp_path):

@@ -155,7 +155,7 @@ from kdzoo.teachers.zoo_teacher import compile_program
 with dtype_policy("mixed_bfloat16"):
     model = models.find("wrn16-2_10-35").build()
 images = np.random.default_rng(0).normal(size=(128, *model.input_shape[1:])).astype("f4")
-np.save(sys.argv[1], np.asarray(compile_program(model, attention=False)(images)[0]))
+np.save(sys.argv[1], np.asarray(compile_program(model, attention=False)(images)["logits"]))
 print(output_cache.computed_by())
 """
 

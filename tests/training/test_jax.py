@@ -8,6 +8,7 @@ import pytest
 
 from conftest import JAX_ENV, JAX_PYTHON, ROOT, WITHOUT_TENSORFLOW, app, run_python
 from kdzoo.data import augmentation, sources
+from kdzoo.distillation import registry
 from kdzoo.runs import records, weights
 from kdzoo.training import evaluation
 
@@ -153,6 +154,11 @@ def test_fused_steps_on_the_device_see_the_same_views_and_learn_the_same(npz, fi
         pytest.param("distillation/test_fine_tuning.py", marks=pytest.mark.slow),
         pytest.param("training/test_training_options.py", marks=pytest.mark.slow),
         pytest.param("training/test_training_options.py -m slow", marks=pytest.mark.slow),
+        *(
+            pytest.param(f"training/test_method_runs.py -k undisturbed_one[{name}] -m slow", marks=pytest.mark.slow)
+            for name in registry.names()
+            if name not in (*registry.TERMS, "dkd", "vid")
+        ),
     ],
 )
 def test_the_tests_pass_on_jax(tests):

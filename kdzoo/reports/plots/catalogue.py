@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from kdzoo.reports import costs
 from kdzoo.reports.contexts import contexts, families
-from kdzoo.reports.groups import Group, Record, TeacherName, group_runs, varying
-from kdzoo.reports.labels import method_label
+from kdzoo.reports.groups import METHOD_ARGS, Group, Record, TeacherName, group_runs, varying
+from kdzoo.reports.labels import describe_setting, method_label
+from kdzoo.reports.methods import MethodComparison
 from kdzoo.reports.plots.cost import plot_cost
 from kdzoo.reports.plots.curves import plot_curves
 from kdzoo.reports.plots.figures import NothingToShow
 from kdzoo.reports.plots.heat_map import plot_heat_map
+from kdzoo.reports.plots.methods import plot_methods
 from kdzoo.reports.plots.teacher_length import plot_teacher_length
 from kdzoo.reports.plots.teacher_size import plot_teacher_size
 from kdzoo.reports.schedule_scale import scale
@@ -25,15 +27,19 @@ Draw = Callable[[], "Figure"]
 _BY_TEACHER = {"teacher_size": plot_teacher_size, "teacher_length": plot_teacher_length, "heat_map": plot_heat_map}
 
 
-def possible_plots(groups: Sequence[Group], chosen: Sequence[Record]) -> Iterator[tuple[str, Draw]]:
+def possible_plots(
+    groups: Sequence[Group], chosen: Sequence[Record], methods: Sequence[MethodComparison] = ()
+) -> Iterator[tuple[str, Draw]]:
     """Yields a file name and a function that draws, for each plot; the function may raise NothingToShow.
 
     Args:
         groups: of all runs, with teachers of other seeds merged.
         chosen: records of the runs whose learning curves to draw; none: those of `choose_curves` for each student.
+        methods: comparisons of methods, see `kdzoo.reports.methods`.
     """
     used: collections.Counter[str] = collections.Counter()
-    for parts, draw in (*_plots_by_teacher(groups), *_plots_of_curves(groups, chosen), *_plots_of_cost(groups)):
+    by_teacher, curves = _plots_by_teacher(groups), _plots_of_curves(groups, chosen)
+    for parts, draw in (*_plots_of_methods(methods), *by_teacher, *curves, *_plots_of_cost(groups)):
         name = "_".join(re.sub(r"[^\w.+-]+", "-", part).strip("-") for part in parts)
         used[name] += 1
         yield name if used[name] == 1 else f"{name}_{used[name]}", draw
@@ -48,8 +54,12 @@ def _plots_by_teacher(groups: Sequence[Group]) -> Iterator[tuple[list[str], Draw
     settings = [key for key in settings if key != "kd_until"]  # the method's name has it
     for context in found:
         first = context.distilled[0]
-        extra = {key: first.settings[key] for key in settings}
-        described = [f"{key}{value}" for key, value in extra.items()]
+        extra = {key: first.settings.get(key) for key in settings}
+        # An argument's names are in the arguments themselves.
+        described = [
+            describe_setting(key, value) if key == METHOD_ARGS else f"{key}{value}" for key, value in extra.items()
+        ]
+        described = [part for part in described if part]
         if len({group.dataset for group in groups}) > 1:
             described.insert(0, first.dataset)
         if context.scales[1] != context.scales[0]:
@@ -76,6 +86,16 @@ def _plots_of_cost(groups: Sequence[Group]) -> Iterator[tuple[list[str], Draw]]:
         of_dataset.setdefault((group.dataset, group.fingerprint), []).append(group)
     for (dataset, _), members in of_dataset.items():
         yield ["cost", *([dataset] if len(of_dataset) > 1 else [])], functools.partial(plot_cost, members)
+
+
+def _plots_of_methods(methods: Sequence[MethodComparison]) -> Iterator[tuple[list[str], Draw]]:
+    """Yields a plot for each student."""
+    of_student: dict[str, list[MethodComparison]] = {}
+    for one in methods:
+        of_student.setdefault(one.student.student_key, []).append(one)
+    for comparisons in of_student.values():
+        student = comparisons[0].student
+        yield ["methods", student.model, str(student.schedule)], functools.partial(plot_methods, comparisons)
 
 
 def _draw_nothing() -> "Figure":

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdzoo.reports.contexts import Context
-from kdzoo.reports.labels import format_setting, method_label, seeds_label, student_label
+from kdzoo.reports.labels import describe_setting, method_label, seeds_label, student_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +37,8 @@ def context_title(context: Context, extra: Mapping[str, Any] | None) -> str:
     text = student_label(first, scaled="schedules" if student == teachers else "its schedule")
     text += f" taught by {method_label(first)}"
     settings = [f"T = {first.settings['temperature']:g}"] if first.settings["temperature"] else []
-    settings += [f"{key} {format_setting(value)}" for key, value in (extra or {}).items() if key != "temperature"]
-    if settings:
+    settings += [describe_setting(key, value) for key, value in (extra or {}).items() if key != "temperature"]
+    if settings := [setting for setting in settings if setting]:
         text += f" ({', '.join(settings)})"
     shown = [group for _, group in context.by_teacher] + ([context.scratch] if context.scratch else [])
     note = f"{first.dataset}, {seeds_label(shown)}"
