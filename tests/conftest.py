@@ -28,8 +28,17 @@ JAX_ENV = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
 }
 JAX_PYTHON = os.environ.get("KDZOO_JAX_PYTHON", sys.executable)
-# Code that makes every import of TensorFlow fail.
-WITHOUT_TENSORFLOW = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'tensorflow_datasets')))\n"
+# Code that makes every import of TensorFlow fail, as where it is not installed.
+WITHOUT_TENSORFLOW = """
+import sys
+
+class WithoutTensorFlow:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("tensorflow", "tensorflow_datasets"):
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+sys.meta_path.insert(0, WithoutTensorFlow())
+"""
 
 
 def start_python(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 OPERATIONS, STRENGTH = 2, 0.5  # of RandAugment, its defaults
@@ -19,7 +20,7 @@ class StrongView(keras.layers.Layer):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], *, seed: int) -> None:
         super().__init__(name="strong_view", dtype="float32")
-        self._mean, self._std = ([float(value) for value in values] for values in (mean, std))
+        self._mean, self._std = (np.asarray(values, np.float32) for values in (mean, std))
         options = {"value_range": (0, 1), "num_ops": OPERATIONS, "factor": STRENGTH, "seed": seed, "dtype": "float32"}
         self.augment = keras.layers.RandAugment(**options)
 
