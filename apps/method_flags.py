@@ -13,7 +13,7 @@ def define_method_flags() -> None:
         "kd",
         "Distillation method: none, knowledge distillation (kd), attention transfer (at) or both. It sets the default"
         f" weights of cross-entropy, KD and AT: {_describe_methods()}. Or a method with a term of its own:"
-        f" {_describe_others()}",
+        f"\n{_describe_others()}",
     )
     flags.DEFINE_list(
         "method_args",
@@ -29,7 +29,7 @@ def define_method_flags() -> None:
 
 
 def _describe_others() -> str:
-    return " ".join(f"{name}: {line.partition(': ')[2] or line}" for name, line in registry.summaries().items())
+    return "\n".join(f"{name}: {line.partition(': ')[2] or line}" for name, line in registry.summaries().items())
 
 
 def _describe_methods() -> str:
