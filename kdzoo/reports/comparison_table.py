@@ -47,7 +47,8 @@ def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     rows = []
     for group in groups:
         row: dict[str, Any] = {"student": group.model, "dataset": group.dataset, "fingerprint": group.fingerprint}
-        row |= {key: value for key, value in group.settings.items() if key != "model"} | {"method": group.method}
+        hidden = ("model", *costs.SHOWN)  # the latter could only be settings of another version
+        row |= {key: value for key, value in group.settings.items() if key not in hidden} | {"method": group.method}
         row["teacher"] = ", ".join(_describe_teacher(teacher, groups) for teacher in group.teachers)
         row |= {f"teacher_{column}": group.of_teacher(key) for column, key in _OF_TEACHER.items()}
         row |= {"parameters": group.parameters, **costs.of_group(group)}

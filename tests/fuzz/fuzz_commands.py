@@ -113,11 +113,11 @@ def _train(given: Mapping[str, Any], world: World) -> str | None:
 
 
 def _distill(given: Mapping[str, Any], world: World) -> str | None:
-    found = _teachers(given, world)
-    teachers = len(given.get("teacher", []))
     method = given.get("method", "kd")
     if method in formats.OWN:
         return LATER  # it needs a backend, and has arguments of its own
+    found = _teachers(given, world)
+    teachers = len(given.get("teacher", []))
     _run(given, "student", teachers, method)
     expect(teachers or given.get("kd_until", 1) == 1, "kd_until without a teacher")
     expect(not given.get("method_args"), f"arguments of {method}")
@@ -142,10 +142,10 @@ def _predict(given: Mapping[str, Any], world: World) -> str | None:
 
 
 def _precompute(given: Mapping[str, Any], world: World) -> str | None:
-    found = _teachers(given, world)
     expect(given["teacher"], "no teacher")
     if given.get("features"):
         return LATER  # as in `_distill`
+    found = _teachers(given, world)
     expect(*_right(formats.wrong_schedule(given.get("schedule") or "1-1")))
     _data(given)
     expect(*_right(formats.wrong_unlabelled(given, 1, 0, teachers=len(given["teacher"]))))
@@ -188,9 +188,7 @@ def _reproduce(given: Mapping[str, Any], world: World) -> str | None:
 
 def _compare_methods(given: Mapping[str, Any]) -> str | None:
     expect(not given.keys() & {"rows", "kd_until", "via"}, "rows, kd_until or via of methods")
-    _data(given)
-    expect(re.fullmatch(r"(0\.[0-9]{0,3}[1-9])?", given.get("schedule_scale", ""), re.A), "schedule_scale")
-    return LATER  # the data may be missing, and decides the rest
+    return LATER  # as in `_distill`
 
 
 def _rows(text: str, table: str) -> None:

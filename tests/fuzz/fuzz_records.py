@@ -85,6 +85,7 @@ def check_config(config: Any) -> None:
     expect(isinstance(config, dict) and config.keys() >= CONFIG, "config")
     for wrong in (formats.wrong_architecture(config["model"]), formats.wrong_schedule(config["schedule"])):
         expect(not wrong, f"config: {wrong}")
+    expect(config.get("name", "") == "", "config.name of a zoo model")
     teachers = config["teachers"]
     expect(isinstance(teachers, list) and all(isinstance(teacher, str) for teacher in teachers), "config.teachers")
     for field, setting in config.items():
@@ -105,6 +106,7 @@ def check_config(config: Any) -> None:
 def check_dataset(dataset: Any) -> None:
     expect(isinstance(dataset, dict), "dataset")
     expect(dataset.keys() >= {"name", "fingerprint", "num_classes", "image_shape", "mean", "std"}, "keys of dataset")
+    expect(isinstance(dataset.get("preparation", {}), dict), "dataset.preparation")
     expect(isinstance(dataset["name"], str) and is_digest(dataset["fingerprint"]), "dataset.name, fingerprint")
     expect(is_count(dataset["num_classes"], 1) and dataset["num_classes"] <= 1_000_000, "dataset.num_classes")
     shape = dataset["image_shape"]
