@@ -38,7 +38,7 @@ def from_flags(**given: Any) -> RunConfig:
     """
     config = RunConfig(**fields_from_flags(model=given.get("model", "")) | given)
     config.check()
-    for spec in (*config.teachers, *([config.init] if config.init else [])):
+    for spec in (*config.teachers, *filter(None, [config.init])):
         resolve.check_exists(spec)
     return config
 

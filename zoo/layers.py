@@ -31,6 +31,32 @@ class HeNormal(keras.initializers.HeNormal):
         return ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
 
 
+@keras.saving.register_keras_serializable("kdzoo")
+class TorchUniform(keras.initializers.RandomUniform):
+    """Uniform weights within gain / sqrt(fan-in); a gain of 1 is PyTorch's default for linear and convolutional layers.
+
+    NumPy's frozen generator draws them, see `HeNormal`.
+
+    Args:
+        fan_in: for a bias, the inputs of each output; None, for a kernel: read off its shape.
+        gain: above 0.
+        seed: of the generator; None: drawn by Python's `random`, as in all Keras layers.
+    """
+
+    def __init__(self, fan_in: int | None = None, gain: float = 1.0, seed: int | None = None) -> None:
+        super().__init__(seed=seed)
+        self.fan_in, self.gain = fan_in, gain
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        bound = self.gain / math.sqrt(self.fan_in or math.prod(shape[:-1]))
+        values = np.random.RandomState(self.seed).uniform(-bound, bound, shape)
+        return ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {"fan_in": self.fan_in, "gain": self.gain, "seed": self.seed}
+
+
 def conv(x: Any, filters: int, kernel_size: int, *, stride: int = 1, name: str) -> Any:
     """Applies a bias-free convolution with He normal weights (fan-in), padded equally on all sides as in PyTorch.
 

@@ -101,7 +101,7 @@ class Distiller(keras.Model):
         needs = self.method.required if self.method else ()
         wanted = {name: name in needs for name in (STAGES, FEATURES, LAST_MAP)}
         wanted[STAGES] |= self.at_weight > 0
-        taps = any(wanted.values()) or bool(needs)
+        taps = any(wanted.values()) or bool(needs)  # then outputs are a dict, which keeps a term computed once
         self._student_tap = with_outputs(student, **wanted, names=student_stages) if taps else None
         self._teacher_taps = [with_outputs(teacher, **wanted, names=teacher_stages) for teacher in teachers if taps]
         self._compact = STAGES not in needs  # attention maps stand for stages

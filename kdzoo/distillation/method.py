@@ -2,23 +2,18 @@
 
 import abc
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from kdzoo.distillation.checks import WEIGHT, check_mode, check_temperature
+from kdzoo.distillation.checks import TEMPERATURE, WEIGHT, check_mode
 from kdzoo.ranges import Range
 
 _SHARE = Range(least=0, most=1, example=0.1)
-# Of the arguments that methods have, by name.
+# Of arguments that several methods have, by name.
 _RANGES = {
-    **dict.fromkeys(("alpha", "beta", "gamma", "margin", "distance_weight", "angle_weight"), WEIGHT),
-    **dict.fromkeys(("warmup_share", "first_share", "pretraining_share", "momentum"), _SHARE),
-    "factor": Range(least=1, most=64, whole=True, example=2),
-    "negatives": Range(least=1, most=2**16, whole=True, example=2**14),
-    "rate": Range(above=0, most=16, example=0.5),
-    "size": Range(least=1, most=2**16, whole=True, example=128),
-    "stage": Range(least=1, most=100, whole=True, example=2),
+    "temperature": TEMPERATURE,
+    **dict.fromkeys(("alpha", "beta", "gamma"), WEIGHT),
+    **dict.fromkeys(("warmup_share", "first_share", "pretraining_share"), _SHARE),
 }
 STAGES, FEATURES, LAST_MAP, INDEX, STRONG = "stages", "features", "last_map", "index", "strong"
 
@@ -95,6 +90,8 @@ class Method(abc.ABC):
         has_labels: whether it needs labels.
         is_relation: whether it compares the examples of a batch with each other. Then it sees the whole batch, that of
             all replicas.
+        ranges: (name, range) of each argument of its own that is a number. Shared names, such as temperature and beta,
+            have theirs.
     """
 
     ce_weight: ClassVar[float] = 1.0
@@ -105,14 +102,16 @@ class Method(abc.ABC):
     has_teacher: ClassVar[bool] = True
     has_labels: ClassVar[bool] = False
     is_relation: ClassVar[bool] = False
+    ranges: ClassVar[tuple[tuple[str, Range], ...]] = ()
 
     def __post_init__(self) -> None:
-        """Checks arguments by their names. Raises InputError."""
-        checks: dict[str, Callable[[Any], None]] = {"temperature": check_temperature, "mode": check_mode}
-        checks |= {name: functools.partial(accepted.check, name) for name, accepted in _RANGES.items()}
+        """Raises InputError if an argument is outside its range."""
+        accepted = {**_RANGES, **dict(self.ranges)}
         for name, value in self.arguments.items():
-            if name in checks:
-                checks[name](value)
+            if name == "mode":
+                check_mode(value)
+            elif name in accepted:
+                accepted[name].check(name, value)
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -89,9 +89,7 @@ def weights(name: str) -> dict[str, float]:
     """Returns the default weights of a method: fields of `kdzoo.RunConfig`."""
     if name in TERMS:
         return dict(TERMS[name])
-    kind = load(name)
-    terms = {"ce_weight": kind.ce_weight, "kd_weight": kind.kd_weight, "at_weight": 0.0}
-    return terms | {"method_weight": kind.weight}
+    return _weights_of(load(name))
 
 
 def resolve(
@@ -103,13 +101,17 @@ def resolve(
         method: itself, its name, or None for kd.
         given: weights that replace the method's; None stays the method's.
     """
-    if method is None or isinstance(method, str):
-        name = method or "kd"
-        method, terms = (None if name in TERMS else make(name)), {"method_weight": 0.0, **weights(name)}
+    method = method or "kd"
+    if isinstance(method, str):
+        found, terms = (None if method in TERMS else make(method)), {"method_weight": 0.0, **weights(method)}
     else:
-        terms = {"ce_weight": method.ce_weight, "kd_weight": method.kd_weight, "at_weight": 0.0}
-        terms["method_weight"] = method.weight
-    return method, terms | {name: value for name, value in (given or {}).items() if value is not None}
+        found, terms = method, _weights_of(method)
+    return found, terms | {name: value for name, value in (given or {}).items() if value is not None}
+
+
+def _weights_of(method: Method | type[Method]) -> dict[str, float]:
+    terms = {"ce_weight": method.ce_weight, "kd_weight": method.kd_weight, "at_weight": 0.0}
+    return terms | {"method_weight": method.weight}
 
 
 def fields(name: str, arguments: Sequence[str] = ()) -> dict[str, Any]:
@@ -201,8 +203,8 @@ def _is_method(value: Any) -> bool:
 
 @functools.cache
 def _files() -> dict[str, pathlib.Path]:
-    """The files that hold a method, by its name."""
-    return {path.stem: path for path in sorted(_FOLDER.glob("*.py")) if "(Method):" in path.read_text()}
+    """The files of methods, by name."""
+    return {path.stem: path for path in sorted(_FOLDER.glob("*.py")) if path.stem != "__init__"}
 
 
 @functools.cache

@@ -16,13 +16,10 @@ def gather(values: Any) -> Any:
     Args:
         values: tensors in tuples, lists and `Outputs`; None stays None.
     """
-    if keras.backend.backend() != "tensorflow":
+    context = _context()
+    if context is None:
         return values
     import tensorflow as tf
-
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return values
 
     def gather_one(x: Any) -> Any:  # its static shape would be lost
         return tf.ensure_shape(context.all_gather(x, axis=0), (None, *x.shape[1:]))
@@ -37,15 +34,21 @@ def own_share(values: Any, like: Any) -> Any:
         values: the tensor.
         like: a tensor of this replica [n, ...].
     """
-    if keras.backend.backend() != "tensorflow":
+    context = _context()
+    if context is None:
         return values
+    count = keras.ops.shape(like)[0]
+    return values[context.replica_id_in_sync_group * count :][:count]
+
+
+def _context() -> Any:
+    """TensorFlow's replica context; None if there is one replica, or on JAX."""
+    if keras.backend.backend() != "tensorflow":
+        return None
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return values
-    count = tf.shape(like)[0]
-    return values[context.replica_id_in_sync_group * count :][:count]
+    return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
 def _map(change: Any, values: Any) -> Any:

@@ -35,8 +35,10 @@ def registered() -> list[PlannedMethod]:
     """All methods but those that cannot distil this teacher: FSP needs stages of equal channels."""
     planned = []
     for name in registry.names():
-        if name not in ("none", "fsp"):
-            method = registry.make("at" if name.startswith("at") else name)
+        if name in registry.TERMS and name != "none":
+            planned.append(PlannedMethod(name, "feature" if registry.TERMS[name]["at_weight"] else "logit"))
+        elif name not in ("none", "fsp"):
+            method = registry.make(name)
             kind: Literal["logit", "feature"] = "feature" if method.required else "logit"
             planned.append(PlannedMethod(name, kind, method.has_teacher, name == "tfkd_self"))
     return planned

@@ -88,7 +88,6 @@ def from_architecture(architecture: str) -> keras.Model:
     Raises:
         InputError: if it describes none.
     """
-    importlib.import_module("kdzoo.distillation.adapters")  # Keras then knows the layers that a method added
     try:
         return keras.models.model_from_json(architecture)
     except (KeyError, TypeError, ValueError) as error:

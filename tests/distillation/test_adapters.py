@@ -4,17 +4,18 @@ import pytest
 
 from kdzoo.distillation import adapters
 from kdzoo.distillation.dtype import dtype_policy
+from zoo.layers import TorchUniform
 
 
 @pytest.mark.parametrize(("initializer", "bound"), [({}, 1 / 6), ({"gain": 3.0}, 3 / 6), ({"fan_in": 4}, 1 / 2)])
 def test_weights_fill_the_range_that_the_fan_in_gives(initializer, bound):
-    values = np.asarray(adapters.TorchUniform(**initializer, seed=0)((3, 3, 4, 500)))
+    values = np.asarray(TorchUniform(**initializer, seed=0)((3, 3, 4, 500)))
     assert bound * 0.99 < np.abs(values).max() <= bound
     np.testing.assert_allclose(values.std(), bound / 3**0.5, rtol=0.02)
 
 
 def test_a_seed_gives_the_same_weights_and_a_copy_too():
-    initializer = adapters.TorchUniform(gain=2.0, seed=7)
+    initializer = TorchUniform(gain=2.0, seed=7)
     copy = keras.initializers.deserialize(keras.initializers.serialize(initializer))
     np.testing.assert_array_equal(initializer((4, 5)), copy((4, 5)))
 

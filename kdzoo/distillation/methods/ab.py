@@ -19,6 +19,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kdzoo.distillation import checks
 from kdzoo.distillation.adapters import features
 from kdzoo.distillation.checks import check_stages
 from kdzoo.distillation.features import equal_size, pair
@@ -84,6 +85,7 @@ class AB(Method):
     first_share: float = FIRST_SHARE
     needs = ("stages",)
     ce_weight, weight = 1.0, WEIGHT
+    ranges = (("margin", checks.WEIGHT),)
 
     def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """A connector for each stage whose shape is not the teacher's."""

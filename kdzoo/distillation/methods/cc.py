@@ -21,7 +21,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kdzoo.distillation.adapters import dense, features
+from kdzoo.distillation.adapters import SIZES, dense, features
 from kdzoo.distillation.checks import check_mode
 from kdzoo.distillation.features import unit_vectors
 from kdzoo.distillation.method import Method, Outputs, Shapes, Training
@@ -82,6 +82,7 @@ class CC(Method):
     needs = ("features",)
     ce_weight, weight = CE_WEIGHT, WEIGHT
     is_relation = True
+    ranges = (("size", SIZES),)
 
     def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """An embedding for each network."""

@@ -20,10 +20,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kdzoo.distillation.adapters import dense, features
+from kdzoo.distillation.adapters import SIZES, dense, features
 from kdzoo.distillation.features import unit_vectors
 from kdzoo.distillation.method import Method, Outputs, Shapes, Training
 from kdzoo.distillation.tensors import as_float, mean
+from kdzoo.ranges import Range
 from zoo import InputError
 
 CE_WEIGHT, WEIGHT = 1.0, 0.8  # without KD; with it, KD has weight 1: RepDistiller, CIFAR-100
@@ -32,6 +33,8 @@ NEGATIVES = 16384
 TEMPERATURE = 0.07
 MOMENTUM = 0.5
 
+_NEGATIVES = Range(least=1, most=2**16, whole=True, example=2**14)
+_SHARES = Range(least=0, most=1, example=0.5)
 _EPSILON = 1e-7
 
 
@@ -187,6 +190,7 @@ class CRD(Method):
     needs = ("features", "index")
     ce_weight, weight = CE_WEIGHT, WEIGHT
     is_relation = True
+    ranges = (("negatives", _NEGATIVES), ("size", SIZES), ("momentum", _SHARES))
 
     def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """An embedding for each network, and the banks."""

@@ -19,11 +19,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from kdzoo.distillation.adapters import TorchUniform, conv, features
+from kdzoo.distillation.adapters import conv, features
 from kdzoo.distillation.features import mean_square
 from kdzoo.distillation.method import Method, Outputs, Shapes, Training
 from kdzoo.ranges import Range
-from zoo.layers import batch_norm_relu
+from zoo.layers import TorchUniform, batch_norm_relu
 
 CE_WEIGHT, WEIGHT = 1.0, 100.0  # without KD: RepDistiller, CIFAR-100
 STAGE = 2  # the second of three: its hint_layer=2 counts the stem as 0
@@ -81,6 +81,7 @@ class FitNets(Method):
     stage: int = STAGE
     needs = ("stages",)
     ce_weight, weight = CE_WEIGHT, WEIGHT
+    ranges = (("stage", Range(least=1, most=100, whole=True, example=STAGE)),)
 
     def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """The regressor."""

@@ -20,10 +20,12 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kdzoo.distillation.adapters import TorchUniform, conv, features
+from kdzoo.distillation.adapters import conv, features
 from kdzoo.distillation.features import equal_size, flatten, mean_per_example, pair, unit_vectors
 from kdzoo.distillation.method import Method, Outputs, Shapes, Training
 from kdzoo.distillation.tensors import check_equal_shapes, mean
+from kdzoo.ranges import Range
+from zoo.layers import TorchUniform
 
 CE_WEIGHT, WEIGHT = 1.0, 500.0  # without KD: the authors' code, CIFAR-10
 WEIGHT_OF_MAPS = 200.0  # the same with maps: RepDistiller, CIFAR-100
@@ -124,6 +126,7 @@ class FT(Method):
     needs = ("stages",)
     pretrained = ("paraphraser",)
     ce_weight, weight = CE_WEIGHT, WEIGHT
+    ranges = (("rate", Range(above=0, most=16, example=RATE)),)
 
     def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """The paraphraser and the translator."""

@@ -56,9 +56,7 @@ class LabelSmoothing(Method):
     ce_weight, weight = CE_WEIGHT, WEIGHT
     has_labels = True
     has_teacher = False
-
-    def __post_init__(self) -> None:
-        _SMOOTHINGS.check("smoothing", self.smoothing)
+    ranges = (("smoothing", _SMOOTHINGS),)
 
     def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
         """Computes the loss: see `Method.compute`."""

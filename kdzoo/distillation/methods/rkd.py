@@ -12,6 +12,7 @@ from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation import checks
 from kdzoo.distillation.features import flatten, pair, unit_vectors
 from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.tensors import mean
@@ -101,6 +102,7 @@ class RKD(Method):
     needs = ("features",)
     ce_weight, weight = CE_WEIGHT, WEIGHT
     is_relation = True
+    ranges = (("distance_weight", checks.WEIGHT), ("angle_weight", checks.WEIGHT))
 
     def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
         """Computes the loss: see `Method.compute`."""

@@ -109,6 +109,7 @@ class SemCKD(Method):
     needs = ("stages",)
     ce_weight, kd_weight, weight = CE_WEIGHT, KD_WEIGHT, WEIGHT
     is_relation = True
+    ranges = (("factor", Range(least=1, most=64, whole=True, example=FACTOR)),)
 
     def make_adapters(self, student: Shapes, teacher: Shapes, training: Training | None) -> dict[str, Any]:
         """The attention."""

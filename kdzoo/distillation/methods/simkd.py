@@ -18,6 +18,7 @@ from kdzoo.distillation.adapters import conv, features
 from kdzoo.distillation.features import mean_square, shrink
 from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.stages import find_head, find_last_map
+from kdzoo.ranges import Range
 from zoo.layers import batch_norm_relu
 
 CE_WEIGHT, WEIGHT = 0.0, 1.0  # authors' README, CIFAR-100 and ImageNet
@@ -69,6 +70,7 @@ class SimKD(Method):
     factor: int = FACTOR
     needs = ("last_map",)
     ce_weight, weight = CE_WEIGHT, WEIGHT
+    ranges = (("factor", Range(least=1, most=64, whole=True, example=FACTOR)),)
 
     def make_student(self, student: keras.Model, teacher: keras.Model) -> keras.Model:
         """Returns the student up to its last map, then the projector, pooling and the teacher's head, frozen."""

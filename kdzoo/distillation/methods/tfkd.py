@@ -16,6 +16,7 @@ from typing import Any
 
 from keras import ops
 
+from kdzoo.distillation import checks
 from kdzoo.distillation.checks import check_temperature
 from kdzoo.distillation.method import Method, Outputs
 from kdzoo.distillation.tensors import as_float, kl_divergence, label_mask
@@ -75,11 +76,7 @@ class TfKD(Method):
     ce_weight, weight = CE_WEIGHT, WEIGHT
     has_labels = True
     has_teacher = False
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-        check_temperature(self.student_temperature)
-        _PROBABILITIES.check("probability", self.probability)
+    ranges = (("student_temperature", checks.TEMPERATURE), ("probability", _PROBABILITIES))
 
     def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
         """Computes the loss: see `Method.compute`."""

@@ -38,10 +38,15 @@ def loss(*, student_logits: Any, teacher_logits: Any, exponent: float = EXPONENT
     Raises:
         InputError: if the exponent is outside its range, or the shapes differ.
     """
+    return loss_and_power_sum(student_logits=student_logits, teacher_logits=teacher_logits, exponent=exponent)[0]
+
+
+def loss_and_power_sum(*, student_logits: Any, teacher_logits: Any, exponent: float) -> tuple[Any, Any]:
+    """Computes the loss [n], and the sum [n] of the powers of the teacher's probabilities. Arguments as of `loss`."""
     EXPONENTS.check("exponent", exponent)
     student, teacher = logit_pair(student_logits, teacher_logits)
-    transformed, _ = power_transform(teacher, exponent)
-    return kl_divergence(student=ops.log_softmax(student), teacher=transformed)
+    transformed, power_sum = power_transform(teacher, exponent)
+    return kl_divergence(student=ops.log_softmax(student), teacher=transformed), power_sum
 
 
 def power_transform(logits: Any, exponent: float) -> tuple[Any, Any]:
@@ -66,9 +71,7 @@ class TTM(Method):
 
     exponent: float = EXPONENT
     ce_weight, weight = CE_WEIGHT, WEIGHT
-
-    def __post_init__(self) -> None:
-        EXPONENTS.check("exponent", self.exponent)
+    ranges = (("exponent", EXPONENTS),)
 
     def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
         """Computes the loss: see `Method.compute`."""

@@ -8,11 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from keras import ops
-
 from kdzoo.distillation.method import Method, Outputs
-from kdzoo.distillation.methods.ttm import EXPONENTS, power_transform
-from kdzoo.distillation.tensors import kl_divergence, logit_pair
+from kdzoo.distillation.methods.ttm import EXPONENTS, loss_and_power_sum
 
 # The README's command with WTTM, beside CRD, for vgg13 and vgg8 on CIFAR-100: --add wttm --ttm_l 0.2 -a 4. Appendix A.4
 # of the paper has another exponent and weight for each pair.
@@ -35,10 +32,9 @@ def loss(*, student_logits: Any, teacher_logits: Any, exponent: float = EXPONENT
     Raises:
         InputError: if the exponent is outside its range, or the shapes differ.
     """
-    EXPONENTS.check("exponent", exponent)
-    student, teacher = logit_pair(student_logits, teacher_logits)
-    transformed, power_sum = power_transform(teacher, exponent)
-    return power_sum * kl_divergence(student=ops.log_softmax(student), teacher=transformed)
+    given = {"student_logits": student_logits, "teacher_logits": teacher_logits, "exponent": exponent}
+    divergence, power_sum = loss_and_power_sum(**given)
+    return power_sum * divergence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +43,7 @@ class WTTM(Method):
 
     exponent: float = EXPONENT
     ce_weight, weight = CE_WEIGHT, WEIGHT
-
-    def __post_init__(self) -> None:
-        EXPONENTS.check("exponent", self.exponent)
+    ranges = (("exponent", EXPONENTS),)
 
     def compute(self, student: Outputs, teacher: Outputs, *, labels: Any, adapters: Mapping[str, Any]) -> Any:
         """Computes the loss: see `Method.compute`."""
