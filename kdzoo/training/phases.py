@@ -76,8 +76,6 @@ class Phases:
 
 def split_epochs(config: RunConfig) -> tuple[range, range, range]:
     """Epochs of what the method trains first, of distillation, and of fine-tuning on labels."""
-    epochs, first = (
-        schedules.parse(config.schedule).epochs,
-        run_method.pretraining_epochs(config.own_method, config.kd_epochs),
-    )
+    epochs = schedules.parse(config.schedule).epochs
+    first = run_method.pretraining_epochs(config.own_method, config.kd_epochs)
     return range(first), range(first, config.kd_epochs), range(config.kd_epochs, epochs)

@@ -76,7 +76,6 @@ class Steps(abc.ABC):
         if config.unlabelled_per_batch:
             weights = mixing.label_weights(config.batch_size, config.unlabelled_per_batch)
             self._label_weights["label_weight"] = weights
-
         method = config.own_method
         self._indexed = method is not None and INDEX in method.required
 
