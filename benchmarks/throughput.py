@@ -17,6 +17,7 @@ from that of its networks: `keras.distillation` with the zoo's networks, whose B
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -78,7 +79,7 @@ def compare(args) -> dict:
         rates, peak = {way: [] for way in ways}, dict.fromkeys(ways, 0.0)
         for _ in range(args.starts):
             with tempfile.TemporaryDirectory() as folder:
-                workers = {way: Worker(way, {"pair": pair, "folder": folder}, args) for way in ways}
+                workers = {way: Worker(way, {"pair": pair, "folder": folder}, python(way, args)) for way in ways}
                 for _ in range(args.rounds):
                     for way, worker in workers.items():
                         rates[way].append(worker.rate(args.seconds))
@@ -107,7 +108,7 @@ def growth(args) -> dict:
         }
     with tempfile.TemporaryDirectory() as folder:
         options = {"pair": f"{student}<{teacher}", "folder": folder}
-        workers = {name: Worker("share", options | case, args) for name, case in cases.items()}
+        workers = {name: Worker("share", options | case) for name, case in cases.items()}
         rates = {name: [] for name in cases}
         for turn in range(args.rounds):
             for name, worker in workers.items():
@@ -136,12 +137,15 @@ def missing_shares() -> dict[str, list[float]]:
     return shares
 
 
+def python(way: str, args) -> str:
+    return args.torch_python if "torch" in way else sys.executable
+
+
 class Worker:
     """A process that runs a number of steps on request."""
 
-    def __init__(self, way: str, options: dict, args):
-        python = args.torch_python if "torch" in way else sys.executable
-        command = [python, __file__, f"--worker={way}", f"--options={json.dumps(options)}"]
+    def __init__(self, way: str, options: dict, python: str = sys.executable, script: str = __file__):
+        command = [python, script, f"--worker={way}", f"--options={json.dumps(options)}"]
         root = str(pathlib.Path(__file__).parents[1])
         backend = "jax" if "torch" in way else "tensorflow"  # which Keras, for the batches, wants to be there
         environment = os.environ | {"PYTHONPATH": root, "KERAS_BACKEND": backend}
@@ -182,6 +186,11 @@ def work(way: str, options: dict) -> None:
         "torchdistill": torch_distill,
     }.get(way, ours)
     run = setup(way=way, **options)
+    answer(run, describe_torch if "torch" in way else describe_ours)
+
+
+def answer(run, describe) -> None:
+    """Runs steps on request, and describes the process at the end."""
     run(1)
     began = time.perf_counter()
     run(2)
@@ -193,19 +202,22 @@ def work(way: str, options: dict) -> None:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if "torch" in way:
-        import torch
+    print(json.dumps(describe() | {"peak_mb": peak}), flush=True)
 
-        result = {"hardware": None, "versions": {"torch": torch.__version__}}
-        if way == "torchdistill":
-            import torchdistill
 
-            result["versions"]["torchdistill"] = torchdistill.__version__
-    else:
-        from kdzoo.runs import machine
+def describe_ours() -> dict:
+    from kdzoo.runs import machine
 
-        result = {"hardware": machine.hardware(), "versions": machine.versions()}
-    print(json.dumps(result | {"peak_mb": peak}), flush=True)
+    return {"hardware": machine.hardware(), "versions": machine.versions()}
+
+
+def describe_torch() -> dict:
+    import torch
+
+    versions = {"torch": torch.__version__}
+    if "torchdistill" in sys.modules:
+        versions["torchdistill"] = sys.modules["torchdistill"].__version__
+    return {"hardware": None, "versions": versions}
 
 
 def noise(classes: int = 10, examples: int = EXAMPLES):
@@ -218,9 +230,8 @@ def noise(classes: int = 10, examples: int = EXAMPLES):
     images, labels = rng.integers(0, 256, (examples, 32, 32, 3), np.uint8), rng.integers(0, classes, examples, np.int32)
     split = Split(images, labels, np.arange(examples))
     mean, std = STATISTICS["cifar10"]
-    return Dataset(
-        "noise", split, split.take(np.arange(BATCH)), classes, mean, std, "crop_flip", f"noise{examples}x{classes}"
-    )
+    fingerprint = hashlib.sha256(f"noise{examples}x{classes}".encode()).hexdigest()
+    return Dataset("noise", split, split.take(np.arange(BATCH)), classes, mean, std, "crop_flip", fingerprint)
 
 
 def batches():
@@ -241,6 +252,7 @@ def untrained(name: str, dataset, folder: str, seed: int) -> str:
 
     import kdzoo
     from kdzoo.runs import records
+    from kdzoo.runs.identity import WEIGHTS_DIGEST
     from kdzoo.runs.weights import save_weights
 
     directory = pathlib.Path(folder) / f"{name}_{dataset.num_classes}_{seed}"
@@ -249,10 +261,13 @@ def untrained(name: str, dataset, folder: str, seed: int) -> str:
         model = kdzoo.build(name, num_classes=dataset.num_classes)
         metadata = {"name": dataset.name, "fingerprint": dataset.fingerprint, "num_classes": dataset.num_classes}
         metadata |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
-        record = {"name": name, "method": "none", "seed": seed, "parameters": 0, "test_error_last": 0.0}
+        finished = records.read(pathlib.Path(__file__).parents[1] / "results/cifar10/wrn16-2_10-35_seed0")
+        config = finished["config"] | {"model": name, "seed": seed}
+        record = finished | {"name": f"{name}_{config['schedule']}", "seed": seed, "config": config}
+        record["dataset"] = finished["dataset"] | metadata
         directory.mkdir()
-        save_weights(directory, model)
-        records.write(directory, record | {"config": {"model": name}, "dataset": metadata})
+        record[WEIGHTS_DIGEST] = save_weights(directory, model)
+        records.write(directory, {key: value for key, value in record.items() if key != "published"})
     return str(directory)
 
 
