@@ -8,7 +8,7 @@ authors' code (github.com/HobbitLong/RepDistiller, crd/criterion.py and crd/memo
 - Negatives come from two banks, which hold each training image's last embeddings, averaged with momentum.
 
 A bank is state of a run: [N, size] for the student and for the teacher, and so are the two constants. The functions
-here take rows of it and return new ones; who calls them stores them. The code draws the K negatives of an example among
+here take banks and return new rows; who calls them stores them. The code draws the K negatives of an example among
 images of other classes ("exact").
 """
 
@@ -42,11 +42,11 @@ def loss(
     *,
     student_embeddings: Any,
     teacher_embeddings: Any,
-    student_rows: Any,
-    teacher_rows: Any,
+    student_bank: Any,
+    teacher_bank: Any,
+    images: Any,
     student_constant: Any,
     teacher_constant: Any,
-    num_examples: int,
     temperature: float = TEMPERATURE,
 ) -> Any:
     """Computes the contrastive loss of the student against the teacher's bank, plus the other way round.
@@ -56,29 +56,33 @@ def loss(
     Args:
         student_embeddings: [n, size], of length 1.
         teacher_embeddings: [n, size], of length 1.
-        student_rows: of the student's bank [n, 1 + K, size]: first that of the example, then its negatives.
-        teacher_rows: of the teacher's bank, the same images.
-        student_constant: `normalisation` of the first batch's `scores(student_embeddings, teacher_rows)`.
-        teacher_constant: `normalisation` of the first batch's `scores(teacher_embeddings, student_rows)`.
-        num_examples: N, number of training images.
+        student_bank: [N, size].
+        teacher_bank: [N, size].
+        images: rows of the banks, integers [n, 1 + K]: first that of the example, then its negatives.
+        student_constant: `normalisation` of the first batch's `scores(student_embeddings, teacher_bank, images)`.
+        teacher_constant: `normalisation` of the first batch's `scores(teacher_embeddings, student_bank, images)`.
         temperature: above 0.
 
     Returns:
         [n], at least 0.
     """
-    student = scores(student_embeddings, teacher_rows, temperature=temperature)
-    teacher = scores(teacher_embeddings, student_rows, temperature=temperature)
+    student = scores(student_embeddings, teacher_bank, images, temperature=temperature)
+    teacher = scores(teacher_embeddings, student_bank, images, temperature=temperature)
     return sum(
-        _contrast(x / ops.cast(constant, x.dtype), num_examples)
+        _contrast(x / ops.cast(constant, x.dtype), student_bank.shape[0])
         for x, constant in ((student, student_constant), (teacher, teacher_constant))
     )
 
 
-def scores(embeddings: Any, rows: Any, *, temperature: float = TEMPERATURE) -> Any:
-    """Computes `exp(similarity / temperature)` of embeddings [n, size] and bank rows [n, 1 + K, size]: [n, 1 + K]."""
+def scores(embeddings: Any, bank: Any, images: Any, *, temperature: float = TEMPERATURE) -> Any:
+    """Computes `exp(similarity / temperature)` of embeddings [n, size] and these rows of a bank [N, size]: [n, 1 + K].
+
+    Similarities with the whole bank take less time than rows [n, 1 + K, size], and less memory while N < K * size.
+    """
     embeddings = as_float(embeddings)
-    rows = ops.stop_gradient(ops.cast(rows, embeddings.dtype))
-    return ops.exp(ops.squeeze(ops.matmul(rows, embeddings[:, :, None]), -1) / temperature)
+    bank = ops.stop_gradient(ops.cast(bank, embeddings.dtype))
+    similarities = ops.matmul(embeddings, ops.transpose(bank))
+    return ops.exp(ops.take_along_axis(similarities, images, axis=1) / temperature)
 
 
 def normalisation(scores: Any, *, num_examples: int) -> Any:
@@ -208,10 +212,10 @@ class CRD(Method):
             "teacher": adapters["teacher"](ops.stop_gradient(teacher.features), training=True),
         }
         drawn = banks.draw(student.index)
-        rows = {of: ops.take(ops.stop_gradient(getattr(banks, of).value), drawn, axis=0) for of in embedded}
+        rows = {of: ops.convert_to_tensor(getattr(banks, of)) for of in embedded}  # before the update
         crossed = (embedded["student"], rows["teacher"]), (embedded["teacher"], rows["student"])
         of_batch = [
-            normalisation(scores(*pair, temperature=self.temperature), num_examples=banks.num_examples)
+            normalisation(scores(*pair, drawn, temperature=self.temperature), num_examples=banks.num_examples)
             for pair in crossed
         ]
         kept = banks.constants.value
@@ -221,10 +225,10 @@ class CRD(Method):
         return loss(
             student_embeddings=embedded["student"],
             teacher_embeddings=embedded["teacher"],
-            student_rows=rows["student"],
-            teacher_rows=rows["teacher"],
+            student_bank=rows["student"],
+            teacher_bank=rows["teacher"],
+            images=drawn,
             student_constant=constants[0],
             teacher_constant=constants[1],
-            num_examples=banks.num_examples,
             temperature=self.temperature,
         )

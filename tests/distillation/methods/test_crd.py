@@ -23,7 +23,7 @@ def test_golden():
     def constants(student, teacher):
         pairs = (calls["student"](student), banks["teacher_bank"]), (calls["teacher"](teacher), banks["student_bank"])
         return [
-            float(crd.normalisation(crd.scores(embeddings, bank[rows]), num_examples=num_examples))
+            float(crd.normalisation(crd.scores(embeddings, bank, rows), num_examples=num_examples))
             for embeddings, bank in pairs
         ]
 
@@ -34,11 +34,11 @@ def test_golden():
         return crd.loss(
             student_embeddings=calls["student"](student),
             teacher_embeddings=calls["teacher"](teacher),
-            student_rows=banks["student_bank"][rows],
-            teacher_rows=banks["teacher_bank"][rows],
+            student_bank=banks["student_bank"],
+            teacher_bank=banks["teacher_bank"],
+            images=rows,
             student_constant=found[0],
             teacher_constant=found[1],
-            num_examples=num_examples,
         )
 
     case.check(loss, variables)
@@ -50,16 +50,16 @@ def test_golden():
 
 def test_by_hand():
     # One negative of two images: the positive scores e^1, the negative 1, by temperature 1 and constants 1.
-    embeddings, rows = np.array([[1.0, 0.0]]), np.array([[[1.0, 0.0], [0.0, 1.0]]])
+    embeddings, bank = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])
     value = compute(
         crd.loss,
         student_embeddings=embeddings,
         teacher_embeddings=embeddings,
-        student_rows=rows,
-        teacher_rows=rows,
+        student_bank=bank,
+        teacher_bank=bank,
+        images=np.array([[1, 0]]),
         student_constant=1.0,
         teacher_constant=1.0,
-        num_examples=2,
         temperature=1.0,
     )
     np.testing.assert_allclose(value, [-2 * (math.log(math.e / (math.e + 0.5)) + math.log(0.5 / 1.5))], rtol=1e-6)
