@@ -83,6 +83,12 @@ flags.DEFINE_list(
     "More variants of every row, separated by commas: sequential distillation through this architecture, or through"
     " several joined by +. Example: wrn16-2,wrn16-4+wrn16-2.",
 )
+flags.DEFINE_list(
+    "teachers",
+    [],
+    "With --table=methods, the teachers: runs or published models, separated by commas. Empty: WRN16-2 on the schedules"
+    " 5-16 and 10-35, trained first. Example: wrn16-2_5-16,wrn16-2_10-35.",
+)
 flag_values.define_directory("workdir", "runs/paper", "Directory of the runs, with one folder for each data set.")
 run_flags.define_data_flags()
 run_flags.define_optimiser_flags()
@@ -97,6 +103,8 @@ def main() -> int:
     args = flags.FLAGS
     if args.table == [METHODS]:
         return _compare_methods()
+    if args.teachers:
+        raise InputError(f"teachers are of --table=methods; tables of the paper have their own. Received: {args.teachers}")
     numbers: list[int | str] = list(dict.fromkeys(args.table)) if args.table else [printed.FIGURE1]
     if args.rows and len(numbers) > 1:
         raise InputError(f"rows are of one table, for example --table=7 --rows=1-3. Received: {len(numbers)} tables")
@@ -129,6 +137,7 @@ def _compare_methods() -> int:
         raise InputError(f"--table=methods has no rows, kd_until and via. Received: --{of_tables[0]}")
     root, shared = _root([]) / METHODS, _shared_fields(METHODS)
     options = {"root": root, "seeds": args.seeds, "common": shared, "schedule_scale": args.schedule_scale}
+    options["teachers"] = args.teachers
     runs = methods_plan.plan(methods_plan.registered(), **options)
     measured = _measure(runs, shared)
     _print_plan([], runs, measured)
@@ -155,7 +164,7 @@ def _shared_fields(number: int | str) -> dict[str, Any]:
     on_imagenet = number != METHODS and printed.rows(number)[0].dataset == printed.IMAGENET
     recipe = "imagenet" if on_imagenet else "cifar"
     fields = run_config.fields_from_flags(flags.FLAGS.recipe or recipe)
-    of_rows = ("schedule", "kd_until")
+    of_rows = ("schedule", "kd_until", "teachers")
     return {name: value for name, value in fields.items() if name not in of_rows and value != defaults[name]}
 
 

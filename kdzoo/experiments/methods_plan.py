@@ -49,6 +49,7 @@ def methods_grid(
     *,
     root: pathlib.Path,
     seeds: int = 5,
+    teachers: Sequence[str] = (),
     common: Mapping[str, Any] | None = None,
     schedule_scale: str = "",
 ) -> dict[str, Any]:
@@ -61,6 +62,8 @@ def methods_grid(
         methods: to compare.
         root: directory of the runs. Each `schedule_scale` needs its own.
         seeds: number of seeds of the student from scratch and of logit methods, at least 1; others have three at most.
+        teachers: runs or published models, each of which teaches with all methods; none: those of
+            `TEACHER_SCHEDULES`, which are trained first.
         common: flags of every run, for example dataset and dtype_policy.
         schedule_scale: for example "0.25"; "" for full schedules.
     """
@@ -68,14 +71,16 @@ def methods_grid(
     def scaled(schedule: str) -> str:
         return f"{schedule}x{schedule_scale}" if schedule_scale else schedule
 
-    teachers = [f"{TEACHER}_{scaled(schedule)}_seed0" for schedule in TEACHER_SCHEDULES]
-    runs: list[dict[str, Any]] = [{"model": TEACHER, "schedule": list(map(scaled, TEACHER_SCHEDULES)), "seed": 0}]
+    runs: list[dict[str, Any]] = []
+    if not teachers:
+        runs.append({"model": TEACHER, "schedule": list(map(scaled, TEACHER_SCHEDULES)), "seed": 0})
+        teachers = [f"{TEACHER}_{scaled(schedule)}_seed0" for schedule in TEACHER_SCHEDULES]
     for seed in range(seeds):
         runs.append({"model": STUDENT, "schedule": scaled(SCHEDULE), "seed": seed})
         for method in methods:
             if method.kind == "logit" or seed < FEATURE_SEEDS:
                 run = {"student": STUDENT, "schedule": scaled(SCHEDULE), "method": method.name, "seed": seed}
-                own = f"{STUDENT}_{scaled(SCHEDULE)}_seed0" if method.own_teacher else teachers
+                own = f"{STUDENT}_{scaled(SCHEDULE)}_seed0" if method.own_teacher else list(teachers)
                 runs.append(run | ({"teacher": own} if method.has_teacher else {}))
     return {"workdir": str(root), "common": dict(common or {}), "runs": runs}
 

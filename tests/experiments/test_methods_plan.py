@@ -72,6 +72,19 @@ def test_schedules_are_scaled():
     ]
 
 
+def test_teachers_that_are_trained_already():
+    made = methods_grid(EVERY, root=ROOT, seeds=1, schedule_scale="0.2", teachers=("wrn16-2_5-16", "runs/mine"))
+    assert made["runs"] == [
+        {"model": "wrn16-1", "schedule": "10-35x0.2", "seed": 0},
+        *(
+            {"student": "wrn16-1", "schedule": "10-35x0.2", "method": name, "seed": 0, "teacher": teachers}
+            for name in ("dkd", "fitnets")
+            for teachers in [["wrn16-2_5-16", "runs/mine"]]
+        ),
+        {"student": "wrn16-1", "schedule": "10-35x0.2", "method": "label_smoothing", "seed": 0},
+    ]
+
+
 def test_the_command_plans_without_data(tmp_path):
     args = ("--table=methods", "--dataset=npz:none.npz", "--seeds=4", "--dry_run", f"--workdir={tmp_path}")
     done = run_python("-m", "apps.reproduce", *args)
@@ -87,6 +100,7 @@ def test_the_command_plans_without_data(tmp_path):
     [
         (["--table=methods", "--rows=1"], "--table=methods has no rows, kd_until and via. Received: --rows"),
         (["--table=methods,7"], "Received: methods"),
+        (["--table=7", "--teachers=wrn16-2_5-16"], "teachers are of --table=methods"),
     ],
 )
 def test_impossible_flags_end_in_one_line(args, message, tmp_path):

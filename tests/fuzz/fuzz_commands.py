@@ -165,6 +165,7 @@ def _reproduce(given: Mapping[str, Any], world: World) -> str | None:
     expect(("table" in given) != ("figure" in given), "table or figure")
     if given.get("table") == ["methods"]:
         return _compare_methods(given)
+    expect(not given.get("teachers"), "teachers of a table")
     tables = {f"table{number}" for number in given.get("table", ())} or {"figure1"}
     source, name = given.get("dataset", "cifar10"), given.get("dataset_name", "")
     _data(given)

@@ -192,6 +192,7 @@ FLAGS: dict[str, dict[str, Check]] = {
         "schedule_scale": str,
         "kd_until": _numbers(SETTINGS["kd_until"]),
         "via": _list,
+        "teachers": _list,
         "workdir": _directory,
     },
     "tune": DATA
