@@ -104,7 +104,9 @@ def main() -> int:
     if args.table == [METHODS]:
         return _compare_methods()
     if args.teachers:
-        raise InputError(f"teachers are of --table=methods; tables of the paper have their own. Received: {args.teachers}")
+        raise InputError(
+            f"teachers are of --table=methods; tables of the paper have their own. Received: {args.teachers}"
+        )
     numbers: list[int | str] = list(dict.fromkeys(args.table)) if args.table else [printed.FIGURE1]
     if args.rows and len(numbers) > 1:
         raise InputError(f"rows are of one table, for example --table=7 --rows=1-3. Received: {len(numbers)} tables")

@@ -26,7 +26,7 @@ PRETRAINING = "pretraining"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", default="", help="all, if empty")
+    parser.add_argument("--methods", default="", help="all, if empty; others stay in --out as they are")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of a method in a round, about; at least two steps")
     parser.add_argument("--out", default="")
@@ -39,10 +39,12 @@ def main() -> None:
         return throughput.answer(run, lambda: throughput.describe_ours() | {"teacher": teacher})
     if args.show:
         return show(json.loads(pathlib.Path(args.show).read_text()))
-    result = measure(args)
-    show(result, write=bool(args.out))
+    result, out = measure(args), pathlib.Path(args.out)
     if args.out:
-        pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
+        if args.methods and out.exists():  # others stay as they are there
+            result["methods"] = json.loads(out.read_text())["methods"] | result["methods"]
+        out.write_text(json.dumps(result, indent=1) + "\n")
+    show(result, write=bool(args.out))
 
 
 def names() -> list[str]:
@@ -58,9 +60,7 @@ def measure(args) -> dict:
     todo, result = args.methods.split(",") if args.methods else names(), {"methods": {}}
     for group in (todo[at : at + GROUP] for at in range(0, len(todo), GROUP)):
         with tempfile.TemporaryDirectory() as folder:
-            workers = {
-                name: throughput.Worker(name, {"folder": folder}, script=__file__) for name in ("none", *group)
-            }
+            workers = {name: throughput.Worker(name, {"folder": folder}, script=__file__) for name in ("none", *group)}
             rates = {name: [] for name in workers}
             for _ in range(args.rounds):
                 for name, worker in workers.items():
@@ -75,19 +75,13 @@ def measure(args) -> dict:
 
 
 def steps_of(name: str, *, folder: str):
-    """Training steps of a method as `kdzoo.training.run` runs them, and how the teacher's outputs reach them."""
+    """Takes training steps of a method; and how the teacher's outputs reach them."""
     import numpy as np
 
     from kdzoo.distillation import registry, run_method
     from kdzoo.runs.config import RunConfig
-    from kdzoo.teachers.output_cache import Cache
-    from kdzoo.teachers.resolve import Ensemble
-    from kdzoo.training import build, strategy
-    from kdzoo.training.delivery import FromCache, choose_delivery
-    from kdzoo.training.inputs import RunInputs
-    from kdzoo.training.phases import Phases
+    from kdzoo.training.delivery import FromCache
 
-    strategy.make_deterministic()
     name, _, pretraining = name.partition(" ")
     dataset = throughput.noise(examples=EXAMPLES)
     own = {} if name in registry.TERMS else {"distillation_method": name}
@@ -101,31 +95,13 @@ def steps_of(name: str, *, folder: str):
         lr=1e-3,
         **(registry.weights(name) | own),
     )
-    ensemble = Ensemble(config, dataset)
-    ensemble.check(dataset)
-    inputs = RunInputs(config, dataset, {"train": dataset.train, "test": dataset.test}, ensemble)
-    delivery = choose_delivery(inputs, Cache(pathlib.Path(tempfile.mkdtemp(dir=folder))))
-    model = build.build_distiller(inputs, delivery)
-    first = 0 if pretraining else run_method.pretraining_epochs(config.own_method, config.kd_epochs)
-    steps = Phases(model, inputs, delivery).steps_at(first)
+    epoch = 0 if pretraining else run_method.pretraining_epochs(config.own_method, config.kd_epochs)
+    steps, delivery = throughput.make_steps(config, dataset, throughput.new_cache(folder), epoch=epoch)
     has_table = isinstance(delivery, FromCache)
-    if has_table:  # as if a teacher had computed them: any numbers will do
-        (teacher,) = delivery.step_outputs.teachers
-        for step in range(steps.per_epoch):
-            rows = delivery.step_outputs.rows_of((first, step))
-            for kind, table in teacher.tables.items():
-                table.write(rows, np.zeros((len(rows), *table.row.shape), np.float32))
-    steps.model.begin_epoch(first, config.kd_epochs)
-    position = 0
-
-    def run(count: int) -> None:
-        nonlocal position
-        for _ in range(count):
-            steps.run(epoch=first, begin=position, end=position + 1)
-            position += 1
-        steps.metrics()
-
-    return run, "table" if has_table else "in each step" if taught else "none"
+    if has_table:
+        rows = [delivery.step_outputs.rows_of((epoch, step)) for step in range(steps.per_epoch)]
+        throughput.fill(delivery, np.concatenate(rows))
+    return throughput.take_steps(steps, epoch), "table" if has_table else "in each step" if taught else "none"
 
 
 def show(result: dict, *, write: bool = False) -> None:

@@ -271,6 +271,55 @@ def untrained(name: str, dataset, folder: str, seed: int) -> str:
     return str(directory)
 
 
+def make_steps(config, dataset, cache, *, epoch: int = 0):
+    """Training steps of an epoch as `kdzoo.training.run` makes them, and the delivery of teacher outputs."""
+    from kdzoo.teachers.resolve import Ensemble
+    from kdzoo.training import build, strategy
+    from kdzoo.training.delivery import choose_delivery
+    from kdzoo.training.inputs import RunInputs
+    from kdzoo.training.phases import Phases
+
+    strategy.make_deterministic()
+    ensemble = Ensemble(config, dataset)
+    ensemble.check(dataset)
+    inputs = RunInputs(config, dataset, {"train": dataset.train, "test": dataset.test}, ensemble)
+    delivery = choose_delivery(inputs, cache)
+    steps = Phases(build.build_distiller(inputs, delivery), inputs, delivery).steps_at(epoch)
+    steps.model.begin_epoch(epoch, config.kd_epochs)
+    return steps, delivery
+
+
+def new_cache(folder: str):
+    from kdzoo.teachers.output_cache import Cache
+
+    return Cache(pathlib.Path(tempfile.mkdtemp(dir=folder)))
+
+
+def fill(delivery, rows) -> None:
+    """Writes rows into the tables of all teachers, as if these had computed them: any numbers will do."""
+    import numpy as np
+
+    for teacher in delivery.step_outputs.teachers:
+        for table in teacher.tables.values():
+            for part in np.array_split(rows, -(-len(rows) // 4096)):
+                table.write(part, np.zeros((len(part), *table.row.shape), np.float32))
+
+
+def take_steps(steps, epoch: int = 0):
+    """A function that takes so many training steps, from this epoch on."""
+    position = (epoch, 0)
+
+    def run(count: int) -> None:
+        nonlocal position
+        for _ in range(count):
+            epoch, step = position
+            steps.run(epoch=epoch, begin=step, end=step + 1)
+            position = steps.following(position)
+        steps.metrics()
+
+    return run
+
+
 def ours(
     *,
     way: str,
@@ -282,64 +331,27 @@ def ours(
     examples: int = EXAMPLES,
 ):
     """Steps as `kdzoo.training.run` runs them."""
-    import keras
     import numpy as np
 
-    import kdzoo
-    from kdzoo.distillation.optimizers import CoupledSGD
     from kdzoo.runs.config import METHODS, RunConfig
-    from kdzoo.teachers import output_cache
-    from kdzoo.teachers.outputs import TeacherOutputs
-    from kdzoo.teachers.resolve import Ensemble
-    from kdzoo.training import backends, delivery, strategy
 
-    strategy.make_deterministic()
     student, _, teacher = pair.partition("<")
     dataset = noise(classes, examples)
-    teacher_runs = (
-        ()
-        if way in ("plain", "eigen")
-        else tuple(untrained(teacher, dataset, folder, seed) for seed in range(teachers))
+    plain = way in ("plain", "eigen")
+    config = RunConfig(
+        student,
+        "10-1000",
+        teachers=() if plain else tuple(untrained(teacher, dataset, folder, seed) for seed in range(teachers)),
+        teacher_dtype="bfloat16" if way == "live_bfloat16" else "auto",
+        augment="crop_flip",
+        lr=1e-3,
+        **METHODS["none" if plain else "kd"],
     )
-    how = METHODS["kd" if teacher_runs else "none"] | {
-        "teacher_dtype": "bfloat16" if way == "live_bfloat16" else "auto"
-    }
-    config = RunConfig(student, "10-1000", teachers=teacher_runs, augment="crop_flip", **how)
-    outputs = None
-    if teacher_runs:
-        cache = None if way.startswith("live") else output_cache.Cache(pathlib.Path(tempfile.mkdtemp(dir=folder)))
-        ensemble = Ensemble(config)
-        ensemble.check(dataset)
-        outputs = TeacherOutputs(ensemble, dataset, dataset.train, config, cache)
-        rows = np.arange(examples * 162)
-        if way == "warm" or share:
-            # As if a teacher had computed them: any numbers will do.
-            rows = (
-                rows
-                if way == "warm" or share == 1
-                else np.random.default_rng(1).permutation(rows)[: int(share * len(rows))]
-            )
-            for cached in outputs.teachers:
-                for part in np.array_split(rows, -(-len(rows) // 4096)):
-                    cached.tables["logits"].write(part, np.zeros((len(part), classes), np.float32))
-    keras.utils.set_random_seed(0)
-    network = kdzoo.build(student, num_classes=classes)
-    weights = {"ce_weight": config.ce_weight, "kd_weight": config.kd_weight}
-    program = outputs.program() if outputs and delivery.fits_in_step(outputs, config) else None
-    model = kdzoo.Distiller(network, outputs_given=program or outputs is not None, **weights)
-    model.compile(CoupledSGD(1e-3))
-    model.optimizer.build(model.trainable_variables)
-    driver = backends.make(model, dataset, dataset.train, config, None if program else outputs)
-    position = [0, 0]
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            epoch, step = position
-            driver.run(epoch=epoch, begin=step, end=step + 1)
-            position[:] = (epoch, step + 1) if step + 1 < driver.per_epoch else (epoch + 1, 0)
-        driver.metrics()
-
-    return run
+    steps, delivery = make_steps(config, dataset, None if plain or way.startswith("live") else new_cache(folder))
+    if share := 1.0 if way == "warm" else share:
+        rows = np.random.default_rng(1).permutation(examples * config.num_views)
+        fill(delivery, np.sort(rows[: int(share * len(rows))]))
+    return take_steps(steps)
 
 
 def keras_distillation(*, way: str, pair: str, folder: str):
