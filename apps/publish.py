@@ -12,13 +12,13 @@ from absl import flags
 from apps import command, flag_values
 from kdzoo.hub import cards
 from kdzoo.publishing import export, publisher
-from kdzoo.runs import machine, records
+from kdzoo.runs import kept_epochs, machine, records
 
 flags.DEFINE_list(
     "run",
     None,
-    "Directory of the finished run to publish; after a comma, runs with other seeds that count in the mean error."
-    " Required.",
+    "Directory of the finished run to publish, RUN@N for an epoch that it kept; after a comma, runs with other seeds"
+    " that count in the mean error. Required.",
     required=True,
 )
 flag_values.define_directory(
@@ -48,7 +48,7 @@ flags.DEFINE_bool("replace", False, "Whether to replace a published model of the
 def main() -> None:
     args = flags.FLAGS
     for run in args.run:
-        records.read(run)  # a wrong path fails before TensorFlow takes seconds to import
+        records.read(kept_epochs.locate(run))  # a wrong path fails before TensorFlow takes seconds to import
     machine.check_backend()
     directory = publisher.publish(
         args.run,

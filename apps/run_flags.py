@@ -28,8 +28,8 @@ def define_run_flags() -> None:
         "schedule",
         None,
         "Learning-rate schedule. k-N multiplies the learning rate by --lr_decay every k epochs and ends after N; cos-N"
-        " follows half a cosine over N epochs; N alone is 30-90 shrunk to N epochs. Examples: 20-65, cos-65. Required,"
-        " unless --recipe sets it.",
+        " follows half a cosine over N epochs; N alone is 30-90 shrunk to N epochs; any of them with @M ends after M"
+        " epochs. Examples: 20-65, cos-65, 60-200@65. Required, unless --recipe sets it.",
     )
     define_data_flags()
     model_flags.define_model_flags()
@@ -62,6 +62,13 @@ def define_run_flags() -> None:
         " a CPU and 64 on accelerators.",
     )
     define_checkpoint_flag()
+    flags.DEFINE_string(
+        "keep_epochs",
+        RunConfig.keep_epochs,
+        "Epochs before the last whose weights are kept, separated by commas. Each is a finished run of its own in"
+        " WORKDIR/epochs/N, on a schedule that ends there; WORKDIR@N names it as a teacher or a run to publish."
+        " Example: 20,65.",
+    )
     flags.DEFINE_enum(
         "progress",
         "auto",

@@ -11,7 +11,7 @@ from zoo import InputError
 
 RULE = (
     "A schedule must be k-N (LR step every k of N epochs, 1 <= k <= N), cos-N or N, for example 20-65 or cos-65, each"
-    " with xS to shrink it to a share S of its length, for example 20-65x0.25"
+    " with xS to shrink it to a share S of its length, for example 20-65x0.25, and @M to end after M of its epochs"
 )
 _EPOCH = Range(least=0, example=0)
 
@@ -112,15 +112,48 @@ class ScaledSchedule:
         return self.full.learning_rate(Fraction(epoch) / self.scale, lr=lr, decay=decay)
 
 
-Schedule = StepSchedule | CosineSchedule | ScaledSchedule
+@dataclasses.dataclass(frozen=True)
+class CutSchedule:
+    """A full schedule that ends after some of its epochs, at whatever learning rate it has there. Its name is full@M.
+
+    Not to be confused with an early-stopped teacher's, which is shrunk: it takes all steps of the learning rate.
+    """
+
+    full: "Schedule"
+    epochs: int  # at least 1, fewer than the full schedule's
+
+    def __str__(self) -> str:
+        return f"{self.full}@{self.epochs}"
+
+    @property
+    def kind(self) -> str:
+        """The full schedule's."""
+        return self.full.kind
+
+    @property
+    def paper_form(self) -> str:
+        """The full schedule's, with the number of epochs."""
+        return f"{self.full.paper_form}@{self.epochs}"
+
+    def learning_rate(self, epoch: int | Fraction, *, lr: float, decay: float = 0.2) -> float:
+        """Returns the learning rate during `epoch`, counted from 0: the full schedule's."""
+        return self.full.learning_rate(epoch, lr=lr, decay=decay)
+
+
+Schedule = StepSchedule | CosineSchedule | ScaledSchedule | CutSchedule
 
 
 def parse(text: str) -> Schedule:
-    """Returns the schedule with this name, for example 20-65, cos-65, 50 or 20-65x0.25.
+    """Returns the schedule with this name, for example 20-65, cos-65, 50, 20-65x0.25 or 60-200@65.
 
     Raises:
         InputError: if the name is not a schedule's.
     """
+    whole, cut_at, epochs_done = text.rpartition("@")
+    if cut_at and "@" not in whole:
+        full = parse(whole)
+        if re.fullmatch("[1-9][0-9]{0,5}", epochs_done) and int(epochs_done) < full.epochs:
+            return CutSchedule(full, int(epochs_done))
     match = re.fullmatch(r"(?:(cos|[1-9][0-9]{0,5})-)?([1-9][0-9]{0,5})(?:x(0\.[0-9]{0,3}[1-9]))?", text)
     if match and match[3]:
         return ScaledSchedule(parse(text.removesuffix(f"x{match[3]}")), Fraction(match[3]))
@@ -133,6 +166,16 @@ def parse(text: str) -> Schedule:
         if int(first) <= epochs:
             return StepSchedule(int(first), epochs)
     raise InputError(f"{RULE}. Received: {text}")
+
+
+def cut(schedule: str, epochs: int) -> str:
+    """Returns the name of a schedule that ends after so many of this one's epochs."""
+    return f"{schedule.partition('@')[0]}@{epochs}"
+
+
+def full_epochs(schedule: str) -> int:
+    """Returns the number of epochs of the schedule with this name, were it not cut."""
+    return parse(schedule.partition("@")[0]).epochs
 
 
 def warm_up(rate: float, *, epoch: int, step: int, steps: int, epochs: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from kdzoo import files
 from kdzoo.distillation import registry
 from kdzoo.models import specs
-from kdzoo.runs import settings
+from kdzoo.runs import kept_epochs, settings
 from kdzoo.runs.config import METHODS, RunConfig
 from kdzoo.runs.recipes import RECIPES, default_recipe
 from kdzoo.teachers import resolve
@@ -61,9 +61,9 @@ def expand(grid: Mapping[str, Any]) -> list[Run]:
     """Returns every run of a grid.
 
     "common" and each entry of "runs" hold flags of `apps.train` (with "model") or `apps.distill` (with "student"). A
-    list stands for a run with each of its values. A "teacher" is a run named earlier in the grid, or any other teacher;
-    commas separate the teachers of an ensemble. The name of a run consists of its model, schedule, method and teacher,
-    kd_until if it is set, the other flags that its entry varies, and its seed.
+    list stands for a run with each of its values. A "teacher" is a run named earlier in the grid, or an epoch that it
+    keeps, RUN@N, or any other teacher; commas separate the teachers of an ensemble. The name of a run consists of its
+    model, schedule, method and teacher, kd_until if it is set, the other flags that its entry varies, and its seed.
 
     Raises:
         InputError: if it is no grid, or a run of it is impossible.
@@ -137,14 +137,18 @@ def make_run(
     ]
     name = "_".join([*parts, *extra, f"seed{config.seed}"])
     files.check_name(f"{name}.txt", what="The name of a run, and of its log,")
-    return Run(name, root / name, config, tuple(teacher for teacher in teachers if teacher in earlier))
+    return Run(name, root / name, config, tuple(filter(None, (_find_run(teacher, earlier) for teacher in teachers))))
 
 
 def relocate(run: Run, root: pathlib.Path) -> Run:
     """Returns a run and its teachers of the same sweep as they are in another directory of the sweep."""
-    before = run.workdir.parent
-    specs = {str(before / name): str(root / name) for name in run.needs}
-    teachers = tuple(specs.get(teacher, teacher) for teacher in run.config.teachers)
+
+    def moved(teacher: str) -> str:
+        path = pathlib.Path(teacher)
+        names = {path.name, *(kept_epochs.run_of(path.name) or ())}
+        return str(root / path.name) if path.parent == run.workdir.parent and names & {*run.needs} else teacher
+
+    teachers = tuple(map(moved, run.config.teachers))
     return dataclasses.replace(run, workdir=root / run.name, config=dataclasses.replace(run.config, teachers=teachers))
 
 
@@ -157,11 +161,30 @@ def _name_teacher(spec: str) -> str:
 
 def _teacher_specs(teachers: Sequence[str], root: pathlib.Path, earlier: Mapping[str, Run]) -> tuple[str, ...]:
     """Returns the directories of teachers that are earlier runs, and the specs of the others if they exist."""
-    specs = tuple(str(root / teacher) if teacher in earlier else teacher for teacher in teachers)
+    specs = tuple(str(root / teacher) if _find_run(teacher, earlier) else teacher for teacher in teachers)
     for spec, teacher in zip(specs, teachers, strict=True):
-        if teacher not in earlier:
+        if not _find_run(teacher, earlier):
             try:
                 resolve.check_exists(spec)
             except InputError as error:
                 raise InputError(f"A teacher must be an earlier run of the grid, or else exist. {error}") from None
     return specs
+
+
+def _find_run(teacher: str, earlier: Mapping[str, Run]) -> str | None:
+    """Returns the name of the earlier run that a teacher is, or is a kept epoch of; None if it is no earlier run.
+
+    Raises:
+        InputError: if the run does not keep that epoch.
+    """
+    if teacher in earlier:
+        return teacher
+    run, epoch = kept_epochs.run_of(teacher) or ("", 0)
+    if run not in earlier:
+        return None
+    if epoch not in (kept := earlier[run].config.kept_epochs):
+        received = f"{teacher}, whose run keeps {', '.join(map(str, kept)) or 'none'}"
+        raise InputError(
+            f"A teacher that is an epoch of an earlier run must be one of its keep_epochs. Received: {received}"
+        )
+    return run

@@ -84,7 +84,9 @@ def _kind(run: Run) -> tuple[Any, ...]:
 def mark_finished(run: Run) -> None:
     """Marks a run as finished if its record has this configuration, else as failed."""
     try:
-        changed = finished.changes(run.config, records.read(run.workdir))
+        record = records.read(run.workdir)
+        changed = finished.changes(run.config, record)
+        finished.check_kept(run.config, run.workdir, done=len(record["history"]))
     except InputError as error:
         run.state, run.detail = "failed", str(error)
         return

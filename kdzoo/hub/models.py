@@ -21,7 +21,7 @@ from kdzoo.hub.cards import CARD, VARIABLES, read_card
 from kdzoo.hub.folders import model_folders
 from kdzoo.models import names
 from kdzoo.models.names import natural_key
-from kdzoo.runs import records
+from kdzoo.runs import kept_epochs, records
 from kdzoo.runs import weights as run_weights
 from zoo import InputError
 
@@ -118,7 +118,7 @@ def find(name: str, *, path: str | os.PathLike[str] | None = None) -> Trained:
 def resolve(spec: str | os.PathLike[str]) -> Trained:
     """Finds a trained zoo model by the directory of a run or published model, a published name, or an address.
 
-    A directory that exists wins over a published name.
+    A directory that exists wins over a published name; RUN@N is an epoch that a run kept.
 
     Raises:
         InputError: if there is none, or it is a run whose weights were removed; the message then names the published
@@ -129,19 +129,19 @@ def resolve(spec: str | os.PathLike[str]) -> Trained:
         return find(spec)
     if not spec.isprintable() or len(spec) > 1000:
         raise InputError(f"A trained model is a directory or a published name. Received: {repr(spec)[:100]}")
-    directory = pathlib.Path(spec)
+    directory = kept_epochs.locate(spec)
     if os.path.exists(directory / CARD):  # unlike pathlib's method, it accepts names of any length
         return _published(spec, directory, None)
-    if not os.path.exists(spec) and re.fullmatch(r"([^/]+/)?[a-z]+[0-9-]+(_[a-z0-9.-]+)?", spec):
+    if not os.path.exists(directory) and re.fullmatch(r"([^/]+/)?[a-z]+[0-9-]+(_[a-z0-9.@-]+)?", spec):
         return find(spec)
-    record = records.read(spec)
+    record = records.read(directory)
     path = directory / run_weights.WEIGHTS
     if not os.path.exists(path):
         name = record.get("published")
         hint = f"; its network is published as {name}" if name else ""
         raise InputError(f"A finished run must hold its weights. Received: {path}: none{hint}")
-    build = functools.partial(run_weights.load_model, spec, record)
-    return Trained(spec, directory, record, functools.partial(run_weights.verify, spec, record), build)
+    build = functools.partial(run_weights.load_model, directory, record)
+    return Trained(spec, directory, record, functools.partial(run_weights.verify, directory, record), build)
 
 
 def locate(name: str, *, path: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -178,7 +178,7 @@ def check_name(name: str) -> names.ModelName:
     Raises:
         InputError: if the name has no schedule, or is not of the form [DATASET/]ARCHITECTURE_SCHEDULE.
     """
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}(/[a-z0-9._-]{1,64})?", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9._@-]{0,63}(/[a-z0-9._@-]{1,64})?", name):
         raise InputError(f"{_RULE}. Received: {repr(name)[:100]}")
     parsed = names.parse_trained(name.rpartition("/")[2])
     if not parsed.schedule:

@@ -12,7 +12,7 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.hub import cards, folders, models
 from kdzoo.publishing import card, export
 from kdzoo.publishing.replacement import replacing
-from kdzoo.runs import identity, records
+from kdzoo.runs import identity, kept_epochs, records
 from zoo import InputError
 
 
@@ -32,7 +32,8 @@ def publish(
     to the byte.
 
     Args:
-        runs: the run's directory; further ones, which differ only in their seeds, count in the card's mean error.
+        runs: the run's directory, or RUN@N for an epoch that it kept; further ones, which differ only in their seeds,
+            count in the card's mean error.
         root: folder of the published models; default: $KDZOO_HOME, or the checkout's saved_models/.
         name: default: the model's name, after the data set's and a slash unless that is cifar10.
         dataset: source of the run's data set, see `kdzoo.data.load`; default: the source in its record.
@@ -52,8 +53,8 @@ def publish(
     licence = None if licence is None else _canonical_licence(licence)
     for run in runs or [""]:
         files.check_directory(run, name="run")
-    run = pathlib.Path(runs[0])
-    siblings = list(map(records.read, runs))
+    workdirs = list(map(kept_epochs.locate, runs))
+    run, siblings = workdirs[0], list(map(records.read, workdirs))
     _check_siblings(siblings)
     name = name or _default_name(siblings[0])
     _check_fits(name, siblings[0])

@@ -12,7 +12,7 @@ from kdzoo.distillation import registry, run_method, schedules
 from kdzoo.distillation.checks import check_at_mode
 from kdzoo.distillation.method import Method
 from kdzoo.models import names, specs
-from kdzoo.runs import settings
+from kdzoo.runs import kept_epochs, settings
 from zoo import InputError
 
 METHODS = registry.TERMS  # methods of KD and AT alone -> weights of the loss's terms
@@ -86,6 +86,7 @@ class RunConfig:
         distillation_method: a method with a term of its own, see `kdzoo.distillation.registry`; empty: KD and AT alone.
         method_args: its arguments that differ from their defaults, as JSON: see `registry.parse_arguments`.
         method_weight: weight of its term.
+        keep_epochs: numbers of epochs, separated by commas, each of which is kept: see `kdzoo.runs.kept_epochs`.
     """
 
     model: str
@@ -148,6 +149,7 @@ class RunConfig:
     distillation_method: str = ""
     method_args: str = ""
     method_weight: float = 0.0
+    keep_epochs: str = ""
 
     @property
     def spec(self) -> specs.Spec:
@@ -240,9 +242,18 @@ class RunConfig:
 
     @property
     def kd_epochs(self) -> int:
-        """Epochs of the distillation phase: the share `kd_until` of all epochs, rounded, at least 1."""
-        epochs = schedules.parse(self.schedule).epochs
-        return max(1, math.floor(self.kd_until * epochs + 0.5))
+        """Epochs of the distillation phase."""
+        return min(self.planned_kd_epochs, schedules.parse(self.schedule).epochs)
+
+    @property
+    def planned_kd_epochs(self) -> int:
+        """The share `kd_until` of the epochs, were the schedule not cut, rounded, at least 1."""
+        return max(1, math.floor(self.kd_until * schedules.full_epochs(self.schedule) + 0.5))
+
+    @property
+    def kept_epochs(self) -> list[int]:
+        """Numbers of the epochs to keep, from 1, in order."""
+        return kept_epochs.parse(self.keep_epochs, schedule=self.schedule)
 
     @property
     def method(self) -> str:
@@ -253,11 +264,11 @@ class RunConfig:
 
     def check(self) -> None:
         """Raises InputError if a field breaks a rule that needs no data to check."""
-        self._check_types()
+        settings.check_types(self)
         specs.check_name(self.name, self.spec)
         if self.spec.kind == specs.ZOO and names.parse(self.model).schedule:
             raise InputError(f"A model to train is an architecture, for example wrn16-2. Received: {self.model}")
-        schedules.parse(self.schedule)
+        kept_epochs.parse(self.keep_epochs, schedule=self.schedule)
         if re.search(r"\s", self.dataset_name):  # the comment behind a flagfile's value, for example
             raise InputError(f"dataset_name must have no spaces, for example cifar10. Received: {self.dataset_name}")
         sources.check(self.data)
@@ -337,14 +348,3 @@ class RunConfig:
             raise InputError(
                 f"freeze must be a regular expression, for example ^stem. Received: {self.freeze[:100]}: {error}"
             ) from None
-
-    def _check_types(self) -> None:
-        """Raises InputError if a field has a type that a record's JSON cannot hold, or another than its own."""
-        kinds: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: bool}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, kinds.get(field.type, object)) or isinstance(value, bool) > (field.type is bool):
-                rule = settings.RANGES.get(field.name, "true or false" if field.type is bool else "a text")
-                raise InputError(f"{field.name} must be {rule}. Received: {repr(value)[:100]}")
-        if not isinstance(self.teachers, (tuple, list)) or not all(isinstance(spec, str) for spec in self.teachers):
-            raise InputError(f"teachers must be a list of texts, one for each. Received: {repr(self.teachers)[:100]}")

@@ -20,7 +20,7 @@ UNLABELLED = "unlabelled_fingerprint"  # a key of a record's data set: SHA-256 o
 _LEFT_OUT = (
     *("dataset", "dataset_name", "teachers", "fused_steps"),
     *("memory_gb", "test_share", "class_names", "train_split", "test_split", "unlabelled"),
-    *("name", "init"),
+    *("name", "init", "keep_epochs"),
 )
 # Settings that only matter to a run with teachers.
 WITH_TEACHERS = (

@@ -1,9 +1,11 @@
 """The range of each number that a run is given: fields of its configuration, and options of how it proceeds."""
 
+import dataclasses
 from typing import Any
 
 from kdzoo.distillation.checks import TEMPERATURE, WEIGHT
 from kdzoo.ranges import Range
+from zoo import InputError
 
 RANGES = {
     # Fields of `kdzoo.RunConfig`.
@@ -70,3 +72,15 @@ def check(**values: Any) -> None:
     """Raises InputError if one of these settings is outside its range."""
     for name, value in values.items():
         RANGES[name].check(name, value)
+
+
+def check_types(config: Any) -> None:
+    """Raises InputError if a field of a `RunConfig` has another type than its own, or one that JSON cannot hold."""
+    kinds: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: bool}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if not isinstance(value, kinds.get(field.type, object)) or isinstance(value, bool) > (field.type is bool):
+            rule = RANGES.get(field.name, "true or false" if field.type is bool else "a text")
+            raise InputError(f"{field.name} must be {rule}. Received: {repr(value)[:100]}")
+    if not isinstance(config.teachers, (tuple, list)) or not all(isinstance(spec, str) for spec in config.teachers):
+        raise InputError(f"teachers must be a list of texts, one for each. Received: {repr(config.teachers)[:100]}")

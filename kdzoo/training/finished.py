@@ -9,7 +9,7 @@ from typing import Any
 from kdzoo.data import sources
 from kdzoo.hub import cards
 from kdzoo.models.specs import is_network
-from kdzoo.runs import identity, records, weights
+from kdzoo.runs import identity, kept_epochs, records, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.teachers import resolve
 from kdzoo.teachers.onnx_files import ONNX
@@ -37,6 +37,22 @@ def find(workdir: pathlib.Path, ours: Mapping[str, Any]) -> dict[str, Any] | Non
     if (workdir / weights.WEIGHTS).exists():
         weights.verify(workdir, record)
     return record
+
+
+def check_kept(config: RunConfig, workdir: pathlib.Path, *, done: int) -> None:
+    """Raises InputError if an epoch that a run is to keep has passed, and it did not keep it.
+
+    Args:
+        config: of the run.
+        workdir: its directory.
+        done: number of epochs that the run has done.
+    """
+    for epoch in config.kept_epochs:
+        if epoch <= done and not (kept_epochs.directory(workdir, epoch) / records.RECORD).exists():
+            raise InputError(
+                "keep_epochs must be epochs that are still to come, or were kept, unless restart is set."
+                f" Received: {epoch}, but {workdir} has done {done} epochs and not kept it"
+            )
 
 
 def is_finished(config: RunConfig, workdir: pathlib.Path) -> bool:
@@ -75,7 +91,8 @@ def _describe_teacher(spec: str) -> dict[str, Any]:
     """Returns a local teacher's entry as in a record; empty if it is not there."""
     if "://" in spec:
         return {}
-    paths = [path for name in ("", records.RECORD, cards.CARD) if os.path.exists(path := os.path.join(spec, name))]
+    at = kept_epochs.locate(spec)
+    paths = [path for name in ("", records.RECORD, cards.CARD) if os.path.exists(path := os.path.join(at, name))]
     try:
         if spec.startswith(ONNX) or is_network(spec):  # not kept: weights may change in another file
             return resolve.describe(spec)

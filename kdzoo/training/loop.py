@@ -31,6 +31,7 @@ class TrainingLoop:
         state: where it begins; updated after each call of training steps.
         teacher_test_logits: computes the teachers' logits [n, classes] for the test images, None without teachers.
         checkpoints: saves the run.
+        keep: keeps the run as it is after an epoch, called for each of its `kept_epochs`.
         events: event file of the run.
         progress: receives reports, see `kdzoo.runs.progress`.
         stopping: whether to stop; called between training steps.
@@ -44,6 +45,7 @@ class TrainingLoop:
         *,
         teacher_test_logits: Callable[[], np.ndarray | None],
         checkpoints: CheckpointWriter,
+        keep: Callable[[], None],
         events: NoSummaryWriter,
         progress: Callable[[Progress], None],
         stopping: Callable[[], bool],
@@ -54,6 +56,7 @@ class TrainingLoop:
         self._evaluated = {name: inputs.splits[name] for name in ("test", "val") if len(inputs.splits[name])}
         self._teacher_test_logits = teacher_test_logits
         self._checkpoints, self._events, self._progress, self._stopping = checkpoints, events, progress, stopping
+        self._keep, self._kept_epochs = keep, inputs.config.kept_epochs
         self._began, self._seconds_before = time.monotonic(), state.seconds
         self._reported = self._began
 
@@ -74,6 +77,8 @@ class TrainingLoop:
             state.history.append(row)
             state.epoch, state.step = state.epoch + 1, 0
             self._count_seconds()
+            if state.epoch in self._kept_epochs:
+                self._keep()  # before the checkpoint: a run that resumes from it has kept the epoch
             self._checkpoints.after_epoch()
             write_row(self._events, row)
             self._report(row=row)
@@ -87,7 +92,7 @@ class TrainingLoop:
         state = self._state
         self._rate.set_model(steps.model)
         self._rate.on_epoch_begin(state.epoch)
-        steps.model.begin_epoch(state.epoch, self._config.kd_epochs)
+        steps.model.begin_epoch(state.epoch, self._config.planned_kd_epochs)
         if not state.step:
             steps.model.reset_metrics()
         began, first = time.monotonic(), state.step

@@ -77,5 +77,5 @@ class Phases:
 def split_epochs(config: RunConfig) -> tuple[range, range, range]:
     """Epochs of what the method trains first, of distillation, and of fine-tuning on labels."""
     epochs = schedules.parse(config.schedule).epochs
-    first = run_method.pretraining_epochs(config.own_method, config.kd_epochs)
+    first = run_method.pretraining_epochs(config.own_method, config.planned_kd_epochs)
     return range(first), range(first, config.kd_epochs), range(config.kd_epochs, epochs)

@@ -1,14 +1,16 @@
 """One training run: a configuration in, a trained network and its record out."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from kdzoo.distillation import schedules
 from kdzoo.distillation.distiller import Distiller
-from kdzoo.runs import checkpoints, machine, records, settings, weights
+from kdzoo.runs import checkpoints, kept_epochs, machine, records, settings, weights
 from kdzoo.runs.config import RunConfig
 from kdzoo.runs.identity import WEIGHTS_DIGEST
 from kdzoo.runs.progress import Progress, silent
@@ -100,7 +102,7 @@ def _prepare_and_train(
     inputs = prepare_inputs(config, workdir, processes, restart=restart, **data)
     with contextlib.closing(inputs.dataset):
         processes.check_same(inputs.identity)
-        if not restart and (found := processes.from_first(lambda: finished.find(workdir, inputs.identity))):
+        if not restart and (found := processes.from_first(lambda: _find_finished(inputs, workdir))):
             return found
         with contextlib.closing(choose_delivery(inputs, cache)) as delivery:
             options["progress"] = progress if processes.is_first else silent
@@ -124,9 +126,10 @@ def _train(
     processes = inputs.processes
     with contextlib.ExitStack() as stack:
         processes.from_first(lambda: stack.enter_context(workdirs.locked(workdir, restart=restart)))
-        if found := processes.from_first(lambda: finished.find(workdir, inputs.identity)):  # by another run
+        if found := processes.from_first(lambda: _find_finished(inputs, workdir)):  # by another run
             return found
         state = checkpointing.resume(workdir, phases, inputs) or TrainingState()
+        processes.from_first(lambda: finished.check_kept(inputs.config, workdir, done=state.epoch))
         state.begin_session(cache_folder=delivery.cache_folder, **processes.describe())
         result = record.describe_run(inputs, model, started=state.started)
         with (
@@ -139,6 +142,7 @@ def _train(
                 state,
                 teacher_test_logits=test_logits,
                 checkpoints=writer,
+                keep=lambda: _keep(workdir, inputs, model, phases, state),
                 events=events,
                 **options,
             )
@@ -152,10 +156,30 @@ def _train(
     return result
 
 
+def _find_finished(inputs: RunInputs, workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the record of the finished run in a directory, which has kept all epochs that it was to; None without."""
+    found = finished.find(workdir, inputs.identity)
+    if found:
+        finished.check_kept(inputs.config, workdir, done=len(found["history"]))
+    return found
+
+
+def _keep(workdir: pathlib.Path, inputs: RunInputs, model: Distiller, phases: Phases, state: TrainingState) -> None:
+    """Keeps a run as it is after an epoch: as a finished run whose schedule ends there."""
+    directory = kept_epochs.directory(workdir, state.epoch)
+    schedule = schedules.cut(inputs.config.schedule, state.epoch)
+    config = dataclasses.replace(inputs.config, schedule=schedule, keep_epochs="")
+    inputs = dataclasses.replace(inputs, config=config)
+    result = record.describe_run(inputs, model, started=state.started)
+    with phases.steps_at(state.epoch - 1).averaged_weights():
+        inputs.processes.from_first(lambda: _finish(directory, inputs, model, state, result))
+
+
 def _finish(
     workdir: pathlib.Path, inputs: RunInputs, model: Distiller, state: TrainingState, result: dict[str, Any]
 ) -> dict[str, Any]:
     """Writes the weights and the record of a run, whose first part is `result`, and returns it."""
+    workdir.mkdir(parents=True, exist_ok=True)
     result |= record.summarise(state)
     result[records.LATENCY] = latency.measure_once(model.student, inputs.dataset.image_shape)
     result["dataset"] |= record.describe_contents(inputs.dataset)

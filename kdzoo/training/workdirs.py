@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 from kdzoo import files
-from kdzoo.runs import checkpoints, records, weights
+from kdzoo.runs import checkpoints, kept_epochs, records, weights
 from kdzoo.runs.events import EVENTS
 from zoo import InputError
 
@@ -16,6 +16,7 @@ _CONTENTS = {
     records.RECORD: os.path.isfile,
     weights.WEIGHTS: os.path.isfile,
     checkpoints.DIRECTORY: os.path.isdir,
+    kept_epochs.DIRECTORY: os.path.isdir,
 }
 
 
@@ -53,6 +54,7 @@ def _clear(workdir: pathlib.Path) -> None:
     for pattern in (records.RECORD, weights.WEIGHTS, EVENTS):
         for path in workdir.glob(pattern):
             path.unlink()
+    shutil.rmtree(workdir / kept_epochs.DIRECTORY, ignore_errors=True)
     remove_checkpoints(workdir)
 
 

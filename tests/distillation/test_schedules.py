@@ -39,7 +39,15 @@ def test_a_scaled_schedule_is_the_same_curve_in_fewer_epochs():
     assert curve("2-4x0.1") == [0.1]
 
 
-@pytest.mark.parametrize("text", ["2-3", "cos-3", "3", "4-8x0.5"])
+def test_a_schedule_that_is_cut_is_the_beginning_of_the_full_one():
+    for full in ("2-5", "cos-5", "5", "4-10x0.5"):
+        assert curve(f"{full}@3") == curve(full)[:3]
+    assert schedules.parse("60-200@65").paper_form == "60/200@65"
+    assert schedules.full_epochs("60-200x0.25@7") == schedules.full_epochs("60-200x0.25") == 50
+    assert schedules.cut("60-200@65", 20) == schedules.cut("60-200", 20) == "60-200@20"
+
+
+@pytest.mark.parametrize("text", ["2-3", "cos-3", "3", "4-8x0.5", "4-8@5"])
 @pytest.mark.parametrize("epoch", [-1, math.nan])
 def test_before_the_first_epoch_is_no_learning_rate(text, epoch):
     with pytest.raises(InputError, match=f"epoch must be at least 0 .* Received: {epoch}"):
@@ -55,7 +63,9 @@ def test_callback_follows_the_schedule():
     np.testing.assert_allclose(logs["learning_rate"], [0.1, 0.02, 0.02, 0.004], rtol=1e-6)
 
 
-@pytest.mark.parametrize("text", ["20-65", "cos-65", "50", "20-65x0.25", "cos-65x0.1", "50x0.0625"])
+@pytest.mark.parametrize(
+    "text", ["20-65", "cos-65", "50", "20-65x0.25", "cos-65x0.1", "50x0.0625", "60-200@65", "8x0.5@3"]
+)
 def test_a_parsed_schedule_prints_its_name(text):
     assert str(schedules.parse(text)) == text
 
@@ -68,6 +78,7 @@ def test_a_parsed_schedule_prints_its_name(text):
         "0-5",
         "5-0",
         "1-2-3",
+        *("2-4@0", "2-4@4", "2-4@", "@2", "2-4@3@2", "2-4@03", "2-4@2x0.5", "2-4@1000000"),
         "cos",
         "cos-0",
         "20/65",

@@ -145,7 +145,7 @@ TEACHERS |= _settings("teacher_layout", "teacher_mean", "teacher_std", "teacher_
 TEACHERS |= {"teacher_deadline": _real(lambda x: x > 0)}
 UNLABELLED = _settings("unlabelled", "unlabelled_share")
 WEIGHTS = ("ce_weight", "kd_weight", "at_weight", "method_weight")
-RUN = DATA | MODEL | OPTIMISER | RECIPE | CHECKPOINT | _settings("seed", "strategy", "fused_steps")
+RUN = DATA | MODEL | OPTIMISER | RECIPE | CHECKPOINT | _settings("seed", "strategy", "fused_steps", "keep_epochs")
 RUN |= {"schedule": str, "workdir": _directory, "restart": as_bool, "progress": _one_of("auto", "bar", "lines", "json")}
 PROCESSES = {"coordinator": str, "num_processes": _whole(lambda n: 0 <= n <= 4096)}
 PROCESSES |= {"process_id": _whole(lambda n: -1 <= n <= 4095)}

@@ -91,7 +91,7 @@ ONE_OF = {
 BOOLEAN = ("nesterov",)
 ANY_TEXT = ("dataset", "dataset_name", "teacher_signature", "teacher_logits", "background")
 ANY_TEXT += ("class_names", "train_split", "test_split", "unlabelled", "freeze", "teacher_mean", "teacher_std")
-ANY_TEXT += ("student_stages", "teacher_stages", "method_args")
+ANY_TEXT += ("student_stages", "teacher_stages", "method_args", "keep_epochs")
 COLOURS = ("white", "black", "red", "#ff8000")  # of all that there are
 # Setting -> the sources that have it.
 OF_SOURCES = {"test_share": "folder:", "class_names": "folder:", "train_split": "tfds:", "test_split": "tfds:"}
@@ -170,7 +170,12 @@ def wrong_architecture(name: Any) -> str | None:
 
 
 def wrong_schedule(name: Any) -> str | None:
-    """k-N with 1 <= k <= N, cos-N or N, with xS for a share S of four digits."""
+    """k-N with 1 <= k <= N, cos-N or N, with xS for a share S of four digits, and @M for fewer epochs."""
+    if isinstance(name, str) and "@" in name:
+        full, _, last = name.rpartition("@")
+        if wrong_schedule(full) or "@" in full or not re.fullmatch("[1-9][0-9]{0,5}", last, re.A):
+            return f"schedule {name!r:.50}"
+        return None if int(last) < epochs(full) else f"end of {name}"
     match = (
         re.fullmatch(r"(?:([0-9]+|cos)-)?([0-9]+)(?:x0(\.[0-9]{1,4}))?", name, re.A) if isinstance(name, str) else None
     )
@@ -184,7 +189,9 @@ def wrong_schedule(name: Any) -> str | None:
 
 
 def epochs(schedule: str) -> int:
-    """Epochs of a schedule: of a shrunk one its share, rounded half up, at least 1."""
+    """Epochs of a schedule: of a shrunk one its share, rounded half up, at least 1; of a cut one what is left."""
+    if "@" in schedule:
+        return int(schedule.rpartition("@")[2])
     whole, _, share = schedule.rpartition("-")[2].partition("x")
     return max(1, math.floor(int(whole) * float(share or 1) + 0.5 + 1e-9))
 
@@ -259,6 +266,9 @@ def wrong_training(settings: Mapping[str, Any], schedule: str) -> str | None:
     """Warm-up within the schedule, one gradient to clip, two images to mix, a regular expression to freeze by."""
     if settings.get("warmup_epochs", 0) > epochs(schedule):
         return "warmup_epochs"
+    for word in settings["keep_epochs"].split(",") if settings.get("keep_epochs") else ():
+        if not re.fullmatch("[0-9]{1,6}", word, re.A) or not 1 <= int(word) < epochs(schedule):
+            return f"keep_epochs {word:.50}"
     if settings.get("clip_norm", 0) and settings.get("strategy") == "mirrored":
         return "clip_norm of replicas"
     batch = settings.get("batch_size", 256 if settings.get("recipe") == "imagenet" else 128)

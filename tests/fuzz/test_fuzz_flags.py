@@ -36,8 +36,8 @@ LINES = [
     f"train --model=wrn16-2 --schedule=20-65 --workdir=new {RUN_FLAGS} --norestart",
     "train --model=resnet18 --schedule=cos-30 --workdir=new --dataset=digits --restart",
     "train --model=resnet18 --recipe=imagenet --batch_size=512 --workdir=new --dataset=digits",
-    "train --model=wrn16-2 --schedule=20-65 --workdir=new --optimizer=adamw --warmup_epochs=2.5 --clip_norm=1"
-    " --ema_momentum=0.99 --label_smoothing=0.1 --mixup_alpha=0.2 --cutmix_alpha=1 --freeze=^stem --backbone_lr=0.01",
+    "train --model=wrn16-2 --schedule=20-65@40 --keep_epochs=3,20 --workdir=new --optimizer=adamw --warmup_epochs=2.5"
+    " --clip_norm=1 --ema_momentum=0.99 --label_smoothing=0.1 --mixup_alpha=0.2 --cutmix_alpha=1 --freeze=^stem --backbone_lr=0.01",
     f"distill --student=wrn16-1 --teacher={RUN},wrn16-2_10-35 --schedule=5-16x0.5 --method=at+kd --workdir=new"
     f" {RUN_FLAGS} {TEACHER} {CACHE} {TERMS} --kd_until=0.5 --ce_weight=0.2 --kd_weight=0.8 --at_weight=100",
     "distill --student=wrn16-1 --teacher=wrn16-2_10-35 --schedule=10-35 --method=dkd --method_args=beta=2,alpha=0.5"
@@ -54,7 +54,7 @@ LINES = [
     f"reproduce --table=7 --rows=0,3-5,wrn16-2:20/65 --seeds=2 --schedule_scale=0.25 --kd_until=1,0.5"
     f" --via=wrn16-2+wrn16-3 --workdir=paper --dataset=cifar10 --augment=crop {OPTIMISER} {TERMS} {MANY}",
     "reproduce --table=2,10 --seeds=1",
-    "reproduce --table=methods --seeds=2 --schedule_scale=0.25",
+    "reproduce --table=methods --seeds=2 --schedule_scale=0.25 --teachers=wrn16-2_5-16,wrn16-2_10-35",
     "reproduce --figure=1 --rows=1,3-5,resnet34:30 --seeds=1 --dataset=npz:imagenet.npz --recipe=imagenet",
     f"tune --student=wrn16-1 --schedule=10-35 --teachers=none,wrn16-2,{RUN} --teacher_schedules=5-16,10-35"
     " --methods=kd,dkd:beta=2 --temperatures=1,4 --kd_weights=0.5,0.9 --kd_until=0.5,1 --search=random --max_trials=5"

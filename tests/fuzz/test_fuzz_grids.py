@@ -68,7 +68,7 @@ EVERY: dict[str, Any] = {
         },
         {"student": "wrn16-1", "schedule": "10-35", "method": "tfkd"},
         {"student": "wrn10-2", "schedule": "2-3", "teacher": TRAINED, "method": "dkd", "method_args": "beta=2"},
-        {"model": "resnet34", "recipe": "imagenet", "batch_size": 512},
+        {"model": "resnet34", "recipe": "imagenet", "batch_size": 512, "keep_epochs": "3,80"},
         {
             "student": "wrn10-1",
             "schedule": "2-3",
