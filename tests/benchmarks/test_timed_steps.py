@@ -32,3 +32,10 @@ def test_methods():
         ["label_smoothing", "none"],
         ["ft pretraining", "in each step"],
     ]
+
+
+def test_plain_training():
+    done = run_python(str(BENCHMARKS / "training.py"), "--networks=wrn10-1", "--rounds=2", "--seconds=0.1")
+    assert done.returncode == 0, done.stderr
+    assert "| wrn10-1 " in done.stdout
+    assert "GFLOP/s" in done.stdout

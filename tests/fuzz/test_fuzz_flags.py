@@ -37,7 +37,8 @@ LINES = [
     "train --model=resnet18 --schedule=cos-30 --workdir=new --dataset=digits --restart",
     "train --model=resnet18 --recipe=imagenet --batch_size=512 --workdir=new --dataset=digits",
     "train --model=wrn16-2 --schedule=20-65@40 --keep_epochs=3,20 --workdir=new --optimizer=adamw --warmup_epochs=2.5"
-    " --clip_norm=1 --ema_momentum=0.99 --label_smoothing=0.1 --mixup_alpha=0.2 --cutmix_alpha=1 --freeze=^stem --backbone_lr=0.01",
+    " --clip_norm=1 --ema_momentum=0.99 --label_smoothing=0.1 --mixup_alpha=0.2 --cutmix_alpha=1 --freeze=^stem"
+    " --backbone_lr=0.01",
     f"distill --student=wrn16-1 --teacher={RUN},wrn16-2_10-35 --schedule=5-16x0.5 --method=at+kd --workdir=new"
     f" {RUN_FLAGS} {TEACHER} {CACHE} {TERMS} --kd_until=0.5 --ce_weight=0.2 --kd_weight=0.8 --at_weight=100",
     "distill --student=wrn16-1 --teacher=wrn16-2_10-35 --schedule=10-35 --method=dkd --method_args=beta=2,alpha=0.5"
