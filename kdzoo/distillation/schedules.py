@@ -127,8 +127,8 @@ class CutSchedule:
 
     @property
     def kind(self) -> str:
-        """The full schedule's."""
-        return self.full.kind
+        """In legends: the full schedule's, cut."""
+        return f"{self.full.kind}, cut".removeprefix(", ")
 
     @property
     def paper_form(self) -> str:

@@ -145,8 +145,9 @@ def relocate(run: Run, root: pathlib.Path) -> Run:
 
     def moved(teacher: str) -> str:
         path = pathlib.Path(teacher)
-        names = {path.name, *(kept_epochs.run_of(path.name) or ())}
-        return str(root / path.name) if path.parent == run.workdir.parent and names & {*run.needs} else teacher
+        needed, _ = kept_epochs.run_of(path.name) or (path.name, 0)
+        own = path.parent == run.workdir.parent and {needed, path.name} & {*run.needs}
+        return str(root / path.name) if own else teacher
 
     teachers = tuple(map(moved, run.config.teachers))
     return dataclasses.replace(run, workdir=root / run.name, config=dataclasses.replace(run.config, teachers=teachers))

@@ -33,16 +33,14 @@ def directory(workdir: pathlib.Path, epoch: int) -> pathlib.Path:
     return workdir / DIRECTORY / str(epoch)
 
 
-def locate(spec: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the directory that a path names; for RUN@N, if there is no such directory, that of an epoch of RUN."""
-    path = pathlib.Path(spec)
-    run, _, epoch = path.name.rpartition("@")
-    if run and epoch.isascii() and epoch.isdecimal() and not os.path.exists(path):
-        return path.with_name(run) / DIRECTORY / epoch
-    return path
-
-
 def run_of(spec: str) -> tuple[str, int] | None:
     """Returns RUN and N of RUN@N; None for any other text."""
     run, _, epoch = spec.rpartition("@")
     return (run, int(epoch)) if run and epoch.isascii() and epoch.isdecimal() and len(epoch) < 7 else None
+
+
+def locate(spec: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the directory that a path names; for RUN@N, if there is no such directory, that of an epoch of RUN."""
+    path = pathlib.Path(spec)
+    kept = run_of(path.name)
+    return directory(path.with_name(kept[0]), kept[1]) if kept and not os.path.exists(path) else path

@@ -164,6 +164,15 @@ def test_curves_do_not_mix_scales():
         plot_curves(groups)
 
 
+def test_teachers_of_kept_epochs_have_a_line_of_their_own():
+    lengths = ("20-65", "60-200", "60-200@35", "60-200@65")
+    runs = [make_record(teachers=({**make_record(schedule=n), "name": f"wrn16-4_{n}"},)) for n in lengths]
+    (axes,) = plot_teacher_length(contexts(group_runs(runs))[0]).axes
+    assert {label.get_text() for label in axes.get_xticklabels()} == {"20/65", "60/200", "@35"}
+    labels = axes.get_legend_handles_labels()[1]
+    assert [label.partition(")")[2] for label in labels] == ["", ", cut"]
+
+
 def test_titles_name_the_scale_of_schedules():
     plotted = context("x0.25")
     for figure in (plot_teacher_size(plotted), plot_teacher_length(plotted)):

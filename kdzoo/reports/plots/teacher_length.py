@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdzoo.distillation.schedules import Schedule
+from kdzoo.distillation.schedules import CutSchedule, Schedule
 from kdzoo.reports.contexts import Context
 from kdzoo.reports.groups import Group
 from kdzoo.reports.plots.axes import error_bars, label_ticks, log_ticks, scratch_band, set_limits
@@ -47,8 +47,11 @@ def plot_teacher_length(context: Context, extra: Mapping[str, Any] | None = None
     axes.set_xscale("log")
     log_ticks(axes.xaxis, (1,), lambda value, _: "")
     set_limits(axes, epochs)
-    ticks = {length.paper_form: unscaled(length).epochs for length in lengths}
-    label_ticks(axes, ticks, limits=axes.get_xlim())
-    axes.set_xlabel("teacher's schedule: LR step every k of N epochs, k/N")
+    cut = {unscaled(length).epochs for length in lengths if isinstance(length, CutSchedule)}
+    whole = {length.paper_form: unscaled(length).epochs for length in lengths if not isinstance(length, CutSchedule)}
+    ends = {f"@{n}": n for n in cut - set(whole.values())}
+    label_ticks(axes, whole | ends, limits=axes.get_xlim())
+    end = "; @M: cut after M epochs" if cut else ""
+    axes.set_xlabel(f"teacher's schedule: LR step every k of N epochs, k/N{end}")
     finish_line_figure(figure, axes, legend="teacher (parameters)")
     return figure
