@@ -43,4 +43,4 @@ def locate(spec: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the directory that a path names; for RUN@N, if there is no such directory, that of an epoch of RUN."""
     path = pathlib.Path(spec)
     kept = run_of(path.name)
-    return directory(path.with_name(kept[0]), kept[1]) if kept and not os.path.exists(path) else path
+    return directory(path.parent / kept[0], kept[1]) if kept and not os.path.exists(path) else path

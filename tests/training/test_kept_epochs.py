@@ -106,6 +106,13 @@ def test_an_epoch_that_has_passed_cannot_be_kept(config, tmp_path):
     assert [path.name for path in (run / "epochs").iterdir()] == ["1"]
 
 
+@pytest.mark.parametrize("spec", [".@5", "..@5", "@5", "x@", "x@5", "runs/x@05", "x@1234567", "@", "a@b@3"])
+def test_a_kept_epoch_that_is_not_there_is_one_line(spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="must be the directory|is the directory of a finished run"):
+        models.resolve(spec)
+
+
 @pytest.mark.parametrize("text", ["0", "3", "1,", "x", "-1", "1;2", "1.0", "²", "1234567"])
 def test_epochs_to_keep_lie_before_the_last(config, text):
     with pytest.raises(InputError, match=r"keep_epochs must be numbers from 1 to 2, .* Received: "):
