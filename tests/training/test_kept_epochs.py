@@ -109,7 +109,7 @@ def test_an_epoch_that_has_passed_cannot_be_kept(config, tmp_path):
 @pytest.mark.parametrize("spec", [".@5", "..@5", "@5", "x@", "x@5", "runs/x@05", "x@1234567", "@", "a@b@3"])
 def test_a_kept_epoch_that_is_not_there_is_one_line(spec, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="must be the directory|is the directory of a finished run"):
+    with pytest.raises(InputError, match=r"must be the directory|is the directory of a finished run"):
         models.resolve(spec)
 
 
