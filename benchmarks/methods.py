@@ -36,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker:
         run, teacher = steps_of(args.worker, **json.loads(args.options))
-        return throughput.answer(run, lambda: throughput.describe_ours() | {"teacher": teacher})
+        return throughput.wait_for_turns(run, lambda: throughput.describe_ours() | {"teacher": teacher})
     if args.show:
         return show(json.loads(pathlib.Path(args.show).read_text()))
     result, out = measure(args), pathlib.Path(args.out)

@@ -186,10 +186,10 @@ def work(way: str, options: dict) -> None:
         "torchdistill": torch_distill,
     }.get(way, ours)
     run = setup(way=way, **options)
-    answer(run, describe_torch if "torch" in way else describe_ours)
+    wait_for_turns(run, describe_torch if "torch" in way else describe_ours)
 
 
-def answer(run, describe) -> None:
+def wait_for_turns(run, describe) -> None:
     """Runs steps on request, and describes the process at the end."""
     run(1)
     began = time.perf_counter()

@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker:
         describe = throughput.describe_torch if args.worker == "torch" else throughput.describe_ours
-        return throughput.answer(WAYS[args.worker](**json.loads(args.options)), describe)
+        return throughput.wait_for_turns(WAYS[args.worker](**json.loads(args.options)), describe)
     if args.show:
         return show(json.loads(pathlib.Path(args.show).read_text()))
     result = measure(args)
