@@ -154,7 +154,7 @@ def test_fused_steps_on_the_device_see_the_same_views_and_learn_the_same(npz, fi
         pytest.param("distillation/test_fine_tuning.py", marks=pytest.mark.slow),
         pytest.param("training/test_training_options.py", marks=pytest.mark.slow),
         pytest.param("training/test_training_options.py -m slow", marks=pytest.mark.slow),
-        pytest.param("training/test_kept_epochs.py", marks=pytest.mark.slow),
+        pytest.param("training/test_kept_epochs.py -m slow", marks=pytest.mark.slow),
         *(
             pytest.param(f"training/test_method_runs.py -k undisturbed_one[{name}] -m slow", marks=pytest.mark.slow)
             for name in registry.names()

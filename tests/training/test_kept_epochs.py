@@ -44,7 +44,8 @@ def test_a_kept_epoch_is_a_run_whose_schedule_ends_there(config, tmp_path):
     assert list(finished_runs.find([run / "epochs"])) == ["1", "2"]
 
 
-@pytest.mark.parametrize("fields", [{}, pytest.param({"ema_momentum": 0.8}, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fields", [{}, {"ema_momentum": 0.8}])
 def test_a_run_that_is_stopped_keeps_the_same(config, fields, tmp_path):
     config = dataclasses.replace(config, **fields)
     train.run(config, tmp_path / "undisturbed")
@@ -89,6 +90,7 @@ def test_a_kept_epoch_teaches_and_is_published(config, npz, tmp_path):
         models.resolve(f"{tmp_path / 'run'}@1")
 
 
+@pytest.mark.slow
 def test_an_epoch_that_has_passed_cannot_be_kept(config, tmp_path):
     run, early = tmp_path / "run", dataclasses.replace(config, keep_epochs="1")
     with pytest.raises(Stopped, match="epoch 2 of 3"):
@@ -136,6 +138,7 @@ def test_a_grid_names_kept_epochs_as_teachers(tmp_path):
         grid.expand({"workdir": str(tmp_path), "runs": runs})
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_a_sweep_that_has_not_kept_an_epoch_is_named(config, tmp_path):
     from kdzoo.experiments.run_queue import mark_finished
 
