@@ -27,12 +27,8 @@ PRETRAINING = "pretraining"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", default="", help="all, if empty; others stay in --out as they are")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a method in a round, about; at least two steps")
-    parser.add_argument("--out", default="")
     parser.add_argument("--show", default="")
-    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--options", default="{}", help=argparse.SUPPRESS)
+    throughput.add_arguments(parser, rounds=5, seconds=2.0)
     args = parser.parse_args()
     if args.worker:
         run, teacher = steps_of(args.worker, **json.loads(args.options))
@@ -61,11 +57,7 @@ def measure(args) -> dict:
     for group in (todo[at : at + GROUP] for at in range(0, len(todo), GROUP)):
         with tempfile.TemporaryDirectory() as folder:
             workers = {name: throughput.Worker(name, {"folder": folder}, script=__file__) for name in ("none", *group)}
-            rates = {name: [] for name in workers}
-            for _ in range(args.rounds):
-                for name, worker in workers.items():
-                    rates[name].append(worker.rate(args.seconds))
-                print({name: round(of_method[-1]) for name, of_method in rates.items()}, flush=True)
+            rates = throughput.take_rounds(workers, args, title="methods")
             ends = {name: worker.end() for name, worker in workers.items()}
         for name in group:
             measured = {"images_per_second": rates[name], "plain": rates["none"], "peak_mb": ends[name]["peak_mb"]}

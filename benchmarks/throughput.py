@@ -52,14 +52,10 @@ def main() -> None:
     parser.add_argument("--pairs", default=",".join(PAIRS))
     parser.add_argument("--ways", default=",".join(way for way in NAMES if way != "eigen"))
     parser.add_argument("--starts", type=int, default=3, help="of all processes of a pair")
-    parser.add_argument("--rounds", type=int, default=3, help="after each start")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a way in a round, about; at least two steps")
     parser.add_argument("--torch_python", default="")
-    parser.add_argument("--out", default="")
     parser.add_argument("--plot", default="")
     parser.add_argument("--growth", action="store_true")
-    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--options", default="{}", help=argparse.SUPPRESS)
+    add_arguments(parser, rounds=3, seconds=4.0)
     args = parser.parse_args()
     if args.worker:
         return work(args.worker, json.loads(args.options))
@@ -71,6 +67,15 @@ def main() -> None:
         show(result, pathlib.Path(args.out))
 
 
+def add_arguments(parser: argparse.ArgumentParser, *, rounds: int, seconds: float) -> None:
+    """Adds the arguments of every benchmark whose ways are processes that take turns; these are the defaults."""
+    parser.add_argument("--rounds", type=int, default=rounds, help="after each start of the processes")
+    parser.add_argument("--seconds", type=float, default=seconds, help="of a way in a round, about; at least two steps")
+    parser.add_argument("--out", default="")
+    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--options", default="{}", help=argparse.SUPPRESS)
+
+
 def compare(args) -> dict:
     """Images/s of each way in each round, and the most memory each process took."""
     result = {"pairs": {}}
@@ -80,10 +85,8 @@ def compare(args) -> dict:
         for _ in range(args.starts):
             with tempfile.TemporaryDirectory() as folder:
                 workers = {way: Worker(way, {"pair": pair, "folder": folder}, python(way, args)) for way in ways}
-                for _ in range(args.rounds):
-                    for way, worker in workers.items():
-                        rates[way].append(worker.rate(args.seconds))
-                    print(pair, {way: round(of_way[-1]) for way, of_way in rates.items()}, flush=True)
+                for way, of_way in take_rounds(workers, args, title=pair).items():
+                    rates[way] += of_way
                 ends = {way: worker.end() for way, worker in workers.items()}
             peak = {way: max(peak[way], end["peak_mb"]) for way, end in ends.items()}
         result["pairs"][pair] = {"images_per_second": rates, "peak_mb": peak}
@@ -109,11 +112,7 @@ def growth(args) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         options = {"pair": f"{student}<{teacher}", "folder": folder}
         workers = {name: Worker("share", options | case) for name, case in cases.items()}
-        rates = {name: [] for name in cases}
-        for turn in range(args.rounds):
-            for name, worker in workers.items():
-                rates[name].append(worker.rate(args.seconds))
-            print(f"round {turn + 1}:", {name: round(of_case[-1]) for name, of_case in rates.items()}, flush=True)
+        rates = take_rounds(workers, args, title="growth")
         end = [worker.end() for worker in workers.values()][-1]
     return {"growth": rates, "missing": missing_shares(), "hardware": end["hardware"], "versions": end["versions"]}
 
@@ -135,6 +134,16 @@ def missing_shares() -> dict[str, list[float]]:
                 there[indices, views] = True
             shares[str(epochs)].append(missing / (epochs * len(indices)))
     return shares
+
+
+def take_rounds(workers: "dict[str, Worker]", args, *, title: str) -> dict[str, list[float]]:
+    """Gives each process its turn in each round. Returns the images/s of each in each."""
+    rates: dict[str, list[float]] = {way: [] for way in workers}
+    for _ in range(args.rounds):
+        for way, worker in workers.items():
+            rates[way].append(worker.rate(args.seconds))
+        print(title, {way: round(of_way[-1]) for way, of_way in rates.items()}, flush=True)
+    return rates
 
 
 def python(way: str, args) -> str:
@@ -285,7 +294,7 @@ def make_steps(config, dataset, cache, *, epoch: int = 0):
     inputs = RunInputs(config, dataset, {"train": dataset.train, "test": dataset.test}, ensemble)
     delivery = choose_delivery(inputs, cache)
     steps = Phases(build.build_distiller(inputs, delivery), inputs, delivery).steps_at(epoch)
-    steps.model.begin_epoch(epoch, config.kd_epochs)
+    steps.model.begin_epoch(epoch, config.planned_kd_epochs)
     return steps, delivery
 
 

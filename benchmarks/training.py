@@ -24,13 +24,9 @@ SIDE = 2048  # of the matrices
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a way in a round, about; at least two steps")
     parser.add_argument("--torch_python", default="", help="without it, PyTorch is left out")
-    parser.add_argument("--out", default="")
     parser.add_argument("--show", default="")
-    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--options", default="{}", help=argparse.SUPPRESS)
+    throughput.add_arguments(parser, rounds=5, seconds=4.0)
     args = parser.parse_args()
     if args.worker:
         describe = throughput.describe_torch if args.worker == "torch" else throughput.describe_ours
@@ -53,11 +49,7 @@ def measure(args) -> dict:
             for way, python in pythons.items()
             if python
         }
-        rates = {way: [] for way in workers}
-        for _ in range(args.rounds):
-            for way, worker in workers.items():
-                rates[way].append(worker.rate(args.seconds))
-            print(network, {way: round(of_way[-1]) for way, of_way in rates.items()}, flush=True)
+        rates = throughput.take_rounds(workers, args, title=network)
         rates["matrices"] = [rate / throughput.BATCH for rate in rates["matrices"]]
         result["networks"][network] = rates
         for end in [worker.end() for worker in workers.values()]:
@@ -69,7 +61,7 @@ def measure(args) -> dict:
 # In the processes.
 
 
-def ours(*, network: str):
+def train_ours(*, network: str):
     from kdzoo.runs.config import RunConfig
 
     config = RunConfig(network, "10-1000", augment="crop_flip", dtype_policy="mixed_bfloat16", lr=1e-3)
@@ -77,7 +69,7 @@ def ours(*, network: str):
     return throughput.take_steps(steps)
 
 
-def torch(*, network: str):
+def train_in_pytorch(*, network: str):
     import torch
     import torch_nets
 
@@ -99,7 +91,7 @@ def torch(*, network: str):
     return run
 
 
-def matrices(*, network: str):
+def multiply_matrices(*, network: str):
     import tensorflow as tf
 
     a, b = (tf.cast(tf.random.normal((SIDE, SIDE), seed=seed), tf.bfloat16) for seed in (0, 1))
@@ -112,7 +104,7 @@ def matrices(*, network: str):
     return run
 
 
-WAYS = {"ours": ours, "torch": torch, "matrices": matrices}
+WAYS = {"ours": train_ours, "torch": train_in_pytorch, "matrices": multiply_matrices}
 
 
 def show(result: dict, *, write: bool = False) -> None:

@@ -149,11 +149,11 @@ def parse(text: str) -> Schedule:
     Raises:
         InputError: if the name is not a schedule's.
     """
-    whole, cut_at, epochs_done = text.rpartition("@")
-    if cut_at and "@" not in whole:
-        full = parse(whole)
-        if re.fullmatch("[1-9][0-9]{0,5}", epochs_done) and int(epochs_done) < full.epochs:
-            return CutSchedule(full, int(epochs_done))
+    name, at, end = text.partition("@")
+    if at:
+        full = parse(name)
+        if re.fullmatch("[1-9][0-9]{0,5}", end) and int(end) < full.epochs:
+            return CutSchedule(full, int(end))
     match = re.fullmatch(r"(?:(cos|[1-9][0-9]{0,5})-)?([1-9][0-9]{0,5})(?:x(0\.[0-9]{0,3}[1-9]))?", text)
     if match and match[3]:
         return ScaledSchedule(parse(text.removesuffix(f"x{match[3]}")), Fraction(match[3]))

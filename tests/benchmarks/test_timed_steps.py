@@ -1,6 +1,7 @@
-"""Benchmarks of training steps run, on steps that are too few to time."""
+"""Benchmarks of training steps and of precision run; the steps are too few to time."""
 
 import json
+import os
 import pathlib
 
 import pytest
@@ -39,3 +40,15 @@ def test_plain_training():
     assert done.returncode == 0, done.stderr
     assert "| wrn10-1 " in done.stdout
     assert "GFLOP/s" in done.stdout
+
+
+@pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR is not set: no CIFAR-10")
+def test_precisions(tmp_path):
+    done = run_python(
+        str(BENCHMARKS / "precision.py"), "--models=wrn16-1_10-35", f"--out={tmp_path / 'precision.json'}"
+    )
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((tmp_path / "precision.json").read_text())["models"]["wrn16-1_10-35"]
+    assert 0 < measured["activations"]["logits"] < 0.02
+    of_stem = measured["gradients"]["stem_conv/kernel"]
+    assert max(of_stem["precisions"]) < min(of_stem["batches"])

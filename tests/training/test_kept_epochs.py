@@ -74,7 +74,9 @@ def test_shares_of_the_epochs_are_those_of_the_full_schedule(npz, teacher_run, t
         )
 
 
+@pytest.mark.slow
 def test_a_kept_epoch_teaches_and_is_published(config, npz, tmp_path):
+    pytest.importorskip("tensorflow")  # publishing needs it
     train.run(dataclasses.replace(config, keep_epochs="2"), tmp_path / "run")
     teacher = f"{tmp_path / 'run'}@2"
     student = three_epochs(npz, teacher, kd_until=0.5)
